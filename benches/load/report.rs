@@ -1,0 +1,70 @@
+//! Medians, and the table.
+
+/// How a value is printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unit {
+    Micros,
+    Millis,
+    PerSecond,
+    Mebibytes,
+    Times,
+}
+
+/// What must be reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// One line of the table: the three that were measured side by side, and the figure that has a target.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) unit: Unit,
+    pub(crate) direct: Option<f64>,
+    pub(crate) relay: Option<f64>,
+    pub(crate) proxy: f64,
+    /// What the figure is, for instance `over direct`.
+    pub(crate) what: &'static str,
+    pub(crate) figure: f64,
+    pub(crate) figure_unit: Unit,
+    pub(crate) target: Target,
+}
+
+pub(crate) fn head() {
+    println!("| cell | direct | byte relay | proxy | figure | target | |");
+    println!("| --- | ---: | ---: | ---: | --- | --- | --- |");
+}
+
+impl Row {
+    pub(crate) fn print(&self) {
+        let Self { name, unit, direct, relay, proxy, what, figure, figure_unit, target } = self;
+        let show = |value: &Option<f64>| value.map_or_else(|| "-".to_owned(), |value| unit.show(value));
+        let (target, reached) = match *target {
+            Target::AtMost(most) => (format!("≤ {}", figure_unit.show(most)), *figure <= most),
+            Target::AtLeast(least) => (format!("≥ {}", figure_unit.show(least)), *figure >= least),
+        };
+        let verdict = if reached { "reached" } else { "MISSED" };
+        let (direct, relay, proxy, figure) = (show(direct), show(relay), unit.show(*proxy), figure_unit.show(*figure));
+        println!("| {name} | {direct} | {relay} | {proxy} | {figure} {what} | {target} | {verdict} |");
+    }
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Micros => format!("{value:.1} µs"),
+            Self::Millis => format!("{value:.2} ms"),
+            Self::PerSecond => format!("{value:.0}/s"),
+            Self::Mebibytes => format!("{value:.1} MiB"),
+            Self::Times => format!("{value:.2}×"),
+        }
+    }
+}
+
+/// The middle one of at least one value.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
