@@ -64,6 +64,10 @@ fn play(args: &[String]) -> Result<()> {
 fn run_cells(args: &[String]) -> Result<()> {
     let quick = args.iter().any(|arg| arg == "--quick");
     let words: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    if words.is_empty() && !args.iter().any(|arg| arg == "--bench") {
+        eprintln!("nothing is measured: use `cargo bench --bench load`, or name cells"); // as under `cargo test --all-targets`
+        return Ok(());
+    }
     let mut failed = Vec::new();
     report::head();
     for cell in cell::CELLS {
