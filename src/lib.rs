@@ -1,1 +1,9 @@
 //! x
+pub mod builtin;
+pub mod catalog;
+pub mod downstream;
+pub mod front;
+pub mod protocol;
+pub mod router;
+pub mod security;
+pub mod source;
