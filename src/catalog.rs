@@ -46,7 +46,10 @@ pub struct CatalogServer {
     pub instructions: Vec<InstructionMessage>,
     /// The server offers to complete arguments.
     pub completions: bool,
+    /// The server has resources, be they listed or not.
     pub resources: bool,
+    /// The server itself has said what it offers.
+    pub listed: bool,
 }
 
 #[derive(Debug, Clone)]

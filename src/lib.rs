@@ -1,4 +1,5 @@
 //! x
+pub mod app;
 pub mod builtin;
 pub mod catalog;
 pub mod downstream;
@@ -6,4 +7,5 @@ pub mod front;
 pub mod protocol;
 pub mod router;
 pub mod security;
+pub mod shutdown;
 pub mod source;

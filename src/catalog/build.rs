@@ -101,6 +101,7 @@ impl Builder<'_> {
                 instructions: config.instructions.clone(),
                 completions: listing.is_some_and(|listing| listing.completions),
                 resources: listing.is_some_and(|listing| listing.offers_resources),
+                listed: listing.is_some(),
             };
             self.catalog.servers.insert(config.id.clone(), server);
         }
@@ -421,3 +422,5 @@ fn split(entries: &[Bytes]) -> Vec<&[Bytes]> {
     pages
 }
 
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     downstream::{Event, Item, Link, LinkError, Pool, State},
-    protocol::server::{Fingerprint, ServerId},
+    protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     source::{AppStatus, Snapshot},
 };
 
@@ -31,6 +33,8 @@ const CHANGES_TOGETHER: Duration = Duration::from_millis(20);
 const STRAGGLER: Duration = Duration::from_secs(2);
 /// Stragglers get so many times what the slowest of the others took.
 const STRAGGLER_FACTOR: u32 = 3;
+/// Commands that download what they run. They take seconds without being stuck.
+const RUNNERS: [&str; 14] = ["npx", "uvx", "uv", "uvenv", "bunx", "bun", "pnpm", "pnpx", "yarn", "dnx", "pipx", "deno", "docker", "podman"];
 
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -39,16 +43,19 @@ pub struct Config {
     pub patience: Duration,
 }
 
+/// What the keeper works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub source: watch::Receiver<Arc<Snapshot>>,
+    pub pool: Pool,
+    pub events: mpsc::Receiver<Event>,
+    /// The proxy's own tools: name and record.
+    pub builtin: Vec<(String, Bytes)>,
+}
+
 /// Starts the keeper. The first catalog is there at once.
-pub fn start(
-    config: Config,
-    source: watch::Receiver<Arc<Snapshot>>,
-    pool: Pool,
-    events: mpsc::Receiver<Event>,
-    builtin: Vec<(String, Bytes)>,
-    tracker: &TaskTracker,
-    token: CancellationToken,
-) -> CatalogHandle {
+pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: CancellationToken) -> CatalogHandle {
+    let Parts { source, pool, events, builtin } = parts;
     // Each server has one listing under way at most, and the keeper waits for nothing else.
     let (listed, listed_receiver) = mpsc::channel(64);
     let (publish, catalog) = watch::channel(Arc::default());
@@ -240,21 +247,31 @@ impl Keeper {
     }
 
     fn is_settled(&self) -> bool {
-        self.snapshot.app != AppStatus::Loading
-            && self.snapshot.servers.iter().all(|config| {
-                self.is_known(&config.id)
-                    || self.pool.status(&config.id).is_some_and(|status| matches!(status.state, State::Backoff { .. } | State::Disabled { .. }))
-            })
+        self.snapshot.app != AppStatus::Loading && self.snapshot.servers.iter().all(|config| self.is_done(config))
+    }
+
+    fn is_done(&self, config: &ServerConfig) -> bool {
+        self.is_known(&config.id)
+            || self.pool.status(&config.id).is_some_and(|status| matches!(status.state, State::Backoff { .. } | State::Disabled { .. }))
     }
 
     /// Until when the first lists wait for the rest.
     fn deadline(&self) -> Instant {
         let patience = self.config.patience;
         let wait = match self.last_answer {
-            Some(took) if self.snapshot.app != AppStatus::Loading => (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience),
+            Some(took) if self.snapshot.app != AppStatus::Loading && !self.may_download() => (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience),
             Some(_) | None => patience,
         };
         self.begun + wait
+    }
+
+    /// Whether one of those that are waited for runs through a package runner,
+    /// which downloads the server at its first start.
+    fn may_download(&self) -> bool {
+        self.snapshot.servers.iter().filter(|config| !self.is_done(config)).any(|config| match &config.transport {
+            TransportConfig::Stdio(stdio) => RUNNERS.contains(&Path::new(&stdio.command).file_stem().and_then(OsStr::to_str).unwrap_or_default()),
+            TransportConfig::Http(_) => false,
+        })
     }
 
     /// Publishes if anything has changed since the last time.
