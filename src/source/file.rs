@@ -16,8 +16,8 @@ use secrecy::SecretString;
 
 use crate::{
     protocol::server::{
-        HttpConfig, HttpKind, InstructionMessage, InstructionRole, Isolation, Origin, ServerConfig, ServerId,
-        StdioConfig, ToolFilter, TransportConfig,
+        HttpConfig, HttpKind, InstructionMessage, InstructionRole, Isolation, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter,
+        TransportConfig,
     },
     source::positive_millis,
 };
@@ -80,9 +80,7 @@ pub(super) enum Broken {
     Empty,
     #[error("line {line}, column {column}: {what}")]
     Syntax { line: usize, column: usize, what: String },
-    #[error(
-        "it has no `mcpServers` (or `servers`) object; hint: `{{\"mcpServers\": {{\"NAME\": {{\"command\": …}}}}}}`"
-    )]
+    #[error("it has no `mcpServers` (or `servers`) object; hint: `{{\"mcpServers\": {{\"NAME\": {{\"command\": …}}}}}}`")]
     NoServers,
     #[error("its servers stand at the top; hint: put them into `{{\"mcpServers\": {{…}}}}`")]
     BareServers,
@@ -125,8 +123,7 @@ pub(super) fn parse(text: &str, variables: &Variables) -> Result<Parsed, Broken>
         Some(Value::Object(root)) => root,
         Some(_) => return Err(Broken::NoServers),
     };
-    let maps: Vec<&Object<'_>> =
-        ["mcpServers", "servers"].into_iter().filter_map(|name| member(&root, name)?.as_object()).collect();
+    let maps: Vec<&Object<'_>> = ["mcpServers", "servers"].into_iter().filter_map(|name| member(&root, name)?.as_object()).collect();
     if maps.is_empty() {
         let bare = root.properties.iter().any(|property| looks_like_a_server(&property.value));
         return Err(if bare { Broken::BareServers } else { Broken::NoServers });
@@ -284,8 +281,7 @@ impl Server<'_> {
             if matches!(property.value, Value::NullKeyword(_)) {
                 continue;
             }
-            let text = scalar(&property.value)
-                .ok_or_else(|| self.expected(&format!("`{name}.{key}`"), "a string", &property.value))?;
+            let text = scalar(&property.value).ok_or_else(|| self.expected(&format!("`{name}.{key}`"), "a string", &property.value))?;
             secrets.insert(key.to_owned(), self.expand(&format!("{name}.{key}"), &text)?.into());
         }
         Ok(secrets)
@@ -515,10 +511,8 @@ fn is_slip(written: &str, meant: &str) -> bool {
     let head = common(&mut written.iter().zip(&meant));
     let tail = common(&mut written.iter().rev().zip(meant.iter().rev()));
     let longer = written.len().max(meant.len());
-    let swapped = written.len() == meant.len()
-        && head + tail + 2 == longer
-        && written[head] == meant[head + 1]
-        && written[head + 1] == meant[head];
+    let swapped =
+        written.len() == meant.len() && head + tail + 2 == longer && written[head] == meant[head + 1] && written[head + 1] == meant[head];
     written.len().abs_diff(meant.len()) <= 1 && (head + tail + 1 >= longer || swapped)
 }
 
@@ -526,3 +520,6 @@ fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,8 +55,7 @@ mod tests {
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
     fn check(value: Value, expect: Expect) {
-        let lines: Vec<String> =
-            parse(&value).into_iter().map(|message| format!("{:?}: {}", message.role, message.text)).collect();
+        let lines: Vec<String> = parse(&value).into_iter().map(|message| format!("{:?}: {}", message.role, message.text)).collect();
         expect.assert_eq(&lines.join("\n"));
     }
 
@@ -66,10 +65,7 @@ mod tests {
         check(json!(["a", " ", "b"]), expect!["User: a\nUser: b"]);
         check(json!([{"role": "system", "content": "Read-only."}]), expect!["System: Read-only."]);
         check(json!([{"content": {"type": "text", "text": "block"}}]), expect!["System: block"]);
-        check(
-            json!([{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image"}, "y"]}]),
-            expect!["User: x\ny"],
-        );
+        check(json!([{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image"}, "y"]}]), expect!["User: x\ny"]);
         check(json!({"role": "assistant", "content": "single"}), expect!["Assistant: single"]);
         check(json!({"type": "text", "text": "bare block"}), expect!["System: bare block"]);
         check(json!("[{\"role\":\"system\",\"content\":\"stored as text\"}]"), expect!["System: stored as text"]);
@@ -78,9 +74,7 @@ mod tests {
 
     #[test]
     fn nothing_usable_is_nothing() {
-        for value in
-            [json!(null), json!([]), json!({}), json!(7), json!([null, 1, {"content": null}, {"role": "user"}])]
-        {
+        for value in [json!(null), json!([]), json!({}), json!(7), json!([null, 1, {"content": null}, {"role": "user"}])] {
             check(value, expect![""]);
         }
     }

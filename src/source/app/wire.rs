@@ -17,8 +17,7 @@ use serde_json::{Value, value::RawValue};
 use super::{AppError, public_text};
 use crate::{
     protocol::server::{
-        HttpConfig, HttpKind, InstructionMessage, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter,
-        TransportConfig,
+        HttpConfig, HttpKind, InstructionMessage, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter, TransportConfig,
     },
     source::{InstructionRecord, PromptRecord, ResourceRecord, ToolRecord, instructions, positive_millis},
 };
@@ -138,10 +137,7 @@ pub(super) fn instruction_list(body: &str) -> Result<Listing<Instruction>, AppEr
             continue;
         };
         let Some(server) = fields.server_id(&["_serverUuid", "serverUuid"]) else {
-            listing.warnings.push(format!(
-                "the App lists the custom instruction `{}` without its server; it is left out",
-                shown(&name)
-            ));
+            listing.warnings.push(format!("the App lists the custom instruction `{}` without its server; it is left out", shown(&name)));
             continue;
         };
         let messages = fields.get("instruction").map(|raw| instructions::parse(&value(raw))).unwrap_or_default();
@@ -368,10 +364,7 @@ fn server(entry: &RawValue) -> Result<Option<ServerConfig>, String> {
         tools: ToolFilter::default(),
         isolation: None,
         instructions: fields.get("customInstructions").map(|raw| instructions::parse(&value(raw))).unwrap_or_default(),
-        requires_auth: fields
-            .object("config")
-            .and_then(|config| config.scalar("requires_auth"))
-            .is_some_and(|text| text == "true"),
+        requires_auth: fields.object("config").and_then(|config| config.scalar("requires_auth")).is_some_and(|text| text == "true"),
     }))
 }
 
@@ -391,9 +384,7 @@ fn transport(fields: &Fields<'_>, env: &Fields<'_>, options: &Fields<'_>) -> Res
 
     let kind = match fields.scalar("type").filter(|text| !text.trim().is_empty()) {
         Some(text) => kind_of(&text).ok_or_else(|| format!("has the unknown type `{}`", shown(&text)))?,
-        None if command.is_none() && url.is_some() => {
-            transport.filter(|kind| *kind != Kind::Stdio).unwrap_or(Kind::Http(HttpKind::Auto))
-        }
+        None if command.is_none() && url.is_some() => transport.filter(|kind| *kind != Kind::Stdio).unwrap_or(Kind::Http(HttpKind::Auto)),
         None => Kind::Stdio,
     };
     // A row whose type says one thing and whose old transport another: try the
@@ -523,3 +514,6 @@ fn is_slug(text: &str) -> bool {
 fn shown(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
 }
+
+#[cfg(test)]
+mod tests;

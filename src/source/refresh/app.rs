@@ -382,15 +382,9 @@ mod tests {
     #[test]
     fn pauses_grow_to_their_limit() {
         let seconds = |failures, interval| pause(failures, Duration::from_secs_f64(interval)).as_secs_f64();
-        for (failures, interval, longest) in [
-            (0, 30.0, 1.0),
-            (1, 30.0, 2.0),
-            (4, 30.0, 16.0),
-            (5, 30.0, 30.0),
-            (60, 30.0, 30.0),
-            (0, 0.2, 0.2),
-            (9, 0.2, 1.6),
-        ] {
+        for (failures, interval, longest) in
+            [(0, 30.0, 1.0), (1, 30.0, 2.0), (4, 30.0, 16.0), (5, 30.0, 30.0), (60, 30.0, 30.0), (0, 0.2, 0.2), (9, 0.2, 1.6)]
+        {
             let pause = seconds(failures, interval);
             assert!((longest * 0.5..=longest).contains(&pause), "{failures} {interval}: {pause}");
         }

@@ -141,8 +141,7 @@ fn same_servers(a: &[Arc<ServerConfig>], b: &[Arc<ServerConfig>]) -> bool {
 }
 
 fn same_server(a: &ServerConfig, b: &ServerConfig) -> bool {
-    let ServerConfig { id, name, slug, origin, transport: _, timeout, tools, isolation, instructions, requires_auth } =
-        a;
+    let ServerConfig { id, name, slug, origin, transport: _, timeout, tools, isolation, instructions, requires_auth } = a;
     *id == b.id
         && *name == b.name
         && *slug == b.slug
@@ -163,15 +162,13 @@ fn same_records(a: &Records, b: &Records) -> bool {
             && a.listed == b.listed
             && a.description == b.description
             && same_json(a.input_schema.as_deref(), b.input_schema.as_deref())
-    }) && [(resources, &b.resources), (templates, &b.templates)].into_iter().all(|(a, b)| {
-        same(a, b, |a, b| {
-            a.uri == b.uri && a.name == b.name && a.description == b.description && a.mime_type == b.mime_type
+    }) && [(resources, &b.resources), (templates, &b.templates)]
+        .into_iter()
+        .all(|(a, b)| same(a, b, |a, b| a.uri == b.uri && a.name == b.name && a.description == b.description && a.mime_type == b.mime_type))
+        && same(prompts, &b.prompts, |a, b| {
+            a.name == b.name && a.description == b.description && same_json(a.arguments.as_deref(), b.arguments.as_deref())
         })
-    }) && same(prompts, &b.prompts, |a, b| {
-        a.name == b.name && a.description == b.description && same_json(a.arguments.as_deref(), b.arguments.as_deref())
-    }) && same(instructions, &b.instructions, |a, b| {
-        a.name == b.name && a.description == b.description && a.server == b.server
-    })
+        && same(instructions, &b.instructions, |a, b| a.name == b.name && a.description == b.description && a.server == b.server)
 }
 
 fn same<T>(a: &[T], b: &[T], equal: impl Fn(&T, &T) -> bool) -> bool {
