@@ -19,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use secrecy::SecretString;
 use url::{Host, Url};
 
@@ -109,9 +108,9 @@ impl fmt::Display for Problems {
 impl Config {
     /// `args` begins with the program's name, as the operating system gives it.
     pub fn load(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<Self, Stop> {
-        let (args, warnings) = cli::known_only(args);
+        let (parsed, warnings) = cli::parse(args);
         let mut problems = Problems { problems: Vec::new(), warnings };
-        let Cli { options, command } = match Cli::try_parse_from(args) {
+        let Cli { options, command } = match parsed {
             Ok(cli) => cli,
             Err(error) if !error.use_stderr() => return Err(Stop::Print(error.render().to_string())),
             Err(error) => {
@@ -209,6 +208,12 @@ impl Config {
         }
         Ok(Self { warnings: given.problems.warnings, ..config })
     }
+}
+
+/// The options as they are defined, for checking documents against them.
+pub fn command_line() -> clap::Command {
+    use clap::CommandFactory;
+    Cli::command()
 }
 
 /// A value, and where it comes from as messages put it.
@@ -419,13 +424,11 @@ fn is_metadata(url: &Url) -> bool {
         "fd00:ec2::23",
         "fd20:ce::254",
     ];
-    match address(url) {
-        Some(address) => ADDRESSES.iter().any(|known| known.parse() == Ok(address)),
-        None => {
-            let name = url.host_str().unwrap_or_default().trim_end_matches('.');
-            ["metadata", "metadata.google.internal", "metadata.goog"].contains(&name)
-        }
+    if let Some(address) = address(url) {
+        return ADDRESSES.iter().any(|known| known.parse() == Ok(address));
     }
+    let name = url.host_str().unwrap_or_default().trim_end_matches('.');
+    ["metadata", "metadata.google.internal", "metadata.goog"].contains(&name)
 }
 
 /// Whether the way to it leads through networks of others.

@@ -133,5 +133,7 @@ fn names_equal(a: &str, b: &str) -> bool {
 /// Empty means unset, and so does a placeholder like `${PLUGGEDIN_API_KEY}` that a client
 /// passed on without filling it in.
 pub(super) fn says_something(value: &str) -> bool {
-    !value.trim().is_empty() && !(value.trim().starts_with("${") && value.trim().ends_with('}'))
+    let value = value.trim();
+    let placeholder = value.starts_with("${") && value.ends_with('}');
+    !value.is_empty() && !placeholder
 }

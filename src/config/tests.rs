@@ -1,6 +1,5 @@
 use std::sync::LazyLock;
 
-use clap::CommandFactory;
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
@@ -52,6 +51,7 @@ impl Machine {
 
     /// Key and address (with names for the two keys), warnings and problems.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
     fn check(&self, line: &str, expect: Expect) {
         let shown = match self.load(line) {
             Ok(config) => {
@@ -229,7 +229,7 @@ fn keys() {
 
 #[test]
 fn base_urls() {
-    let url = |text: &str| parse_base_url(text).map(|url| url.to_string()).unwrap_or_else(|why| why);
+    let url = |text: &str| parse_base_url(text).map_or_else(|why| why, |url| url.to_string());
     assert_eq!(url("https://my-app.example/"), "https://my-app.example/");
     assert_eq!(url("http://localhost:12005"), "http://localhost:12005/");
     assert_eq!(url("http://[::1]:12005/prefix//"), "http://[::1]:12005/prefix");
@@ -423,7 +423,7 @@ fn help_names_every_variable() {
         panic!("the version expected")
     };
     assert_eq!(version.trim(), concat!("pluggedin-mcp-proxy ", env!("CARGO_PKG_VERSION")));
-    assert!(Cli::command().get_arguments().all(|arg| arg.get_help().is_some()));
+    assert!(command_line().get_arguments().all(|arg| arg.get_help().is_some()));
 }
 
 #[test]
