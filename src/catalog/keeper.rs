@@ -243,7 +243,9 @@ impl Keeper {
 
     /// Nothing more will be learnt of the server by waiting a little.
     fn is_known(&self, server: &ServerId) -> bool {
-        self.listings.contains_key(server) || self.refused.contains(server) || self.snapshot.records.tools.iter().any(|record| record.server == *server)
+        self.listings.contains_key(server)
+            || self.refused.contains(server)
+            || self.snapshot.records.tools.iter().any(|record| record.server == *server)
     }
 
     fn is_settled(&self) -> bool {
@@ -259,7 +261,9 @@ impl Keeper {
     fn deadline(&self) -> Instant {
         let patience = self.config.patience;
         let wait = match self.last_answer {
-            Some(took) if self.snapshot.app != AppStatus::Loading && !self.may_download() => (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience),
+            Some(took) if self.snapshot.app != AppStatus::Loading && !self.may_download() => {
+                (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience)
+            }
             Some(_) | None => patience,
         };
         self.begun + wait
@@ -269,7 +273,9 @@ impl Keeper {
     /// which downloads the server at its first start.
     fn may_download(&self) -> bool {
         self.snapshot.servers.iter().filter(|config| !self.is_done(config)).any(|config| match &config.transport {
-            TransportConfig::Stdio(stdio) => RUNNERS.contains(&Path::new(&stdio.command).file_stem().and_then(OsStr::to_str).unwrap_or_default()),
+            TransportConfig::Stdio(stdio) => {
+                RUNNERS.contains(&Path::new(&stdio.command).file_stem().and_then(OsStr::to_str).unwrap_or_default())
+            }
             TransportConfig::Http(_) => false,
         })
     }
