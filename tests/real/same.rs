@@ -45,7 +45,15 @@ async fn check(direct: &Value, proxied: &Value, requests: &[(&str, Value)]) -> R
             Vec::new()
         };
         let relayed = proxy.list(method, member).await?;
-        assert_eq!(server_names(key, relayed)?, by_key(key, said)?, "{method}");
+        let (relayed, said) = (server_names(key, relayed)?, by_key(key, said)?);
+        assert_eq!(
+            relayed.keys().collect::<Vec<_>>(),
+            said.keys().collect::<Vec<_>>(),
+            "{method}"
+        );
+        for (name, record) in &said {
+            assert_eq!(&relayed[name], record, "{method}: {name}");
+        }
     }
 
     for (method, params) in requests {
