@@ -28,10 +28,7 @@ const LAYERS: [(u8, &[&str]); 9] = [
 const STDOUT: [&str; 2] = ["src/front/stdio.rs", "src/app/"];
 
 fn layer(module: &str) -> Option<u8> {
-    LAYERS
-        .iter()
-        .find(|(_, modules)| modules.contains(&module))
-        .map(|(layer, _)| *layer)
+    LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
 }
 
 #[test]
@@ -42,24 +39,15 @@ fn a_module_uses_only_lower_layers() -> Result<()> {
             continue;
         };
         let Some(own) = layer(module) else {
-            wrong.push(format!(
-                "{}: `{module}` stands in no layer; see the table in tests/layering.rs",
-                file.path
-            ));
+            wrong.push(format!("{}: `{module}` stands in no layer; see the table in tests/layering.rs", file.path));
             continue;
         };
         for used in file.crate_paths() {
             match layer(&used) {
                 Some(_) if used == *module => {}
                 Some(layer) if layer < own => {}
-                Some(layer) => wrong.push(format!(
-                    "{}: `{module}` ({own}) uses `{used}` ({layer})",
-                    file.path
-                )),
-                None => wrong.push(format!(
-                    "{}: `crate::{used}` stands in no layer: name the module that defines it",
-                    file.path
-                )),
+                Some(layer) => wrong.push(format!("{}: `{module}` ({own}) uses `{used}` ({layer})", file.path)),
+                None => wrong.push(format!("{}: `crate::{used}` stands in no layer: name the module that defines it", file.path)),
             }
         }
     }
@@ -76,66 +64,39 @@ fn standard_output_belongs_to_the_protocol() -> Result<()> {
             continue;
         }
         for words in file.tokens.windows(3) {
-            let writes = matches!(
-                [words[0].as_str(), words[1].as_str(), words[2].as_str()],
-                ["print" | "println", "!", _] | ["::", "stdout", "("]
-            );
+            let writes =
+                matches!([words[0].as_str(), words[1].as_str(), words[2].as_str()], ["print" | "println", "!", _] | ["::", "stdout", "("]);
             if writes {
                 wrong.push(format!("{}: `{}`", file.path, words.concat()));
             }
         }
     }
-    ensure!(
-        wrong.is_empty(),
-        "standard output belongs to the protocol:\n{}",
-        wrong.join("\n")
-    );
+    ensure!(wrong.is_empty(), "standard output belongs to the protocol:\n{}", wrong.join("\n"));
     Ok(())
 }
 
 #[test]
 fn the_readme_lists_every_option_and_no_other() -> Result<()> {
     let help = [help(&[])?, help(&["tools"])?, help(&["call"])?].concat();
-    let offered = options(
-        help.lines()
-            .filter(|line| line.trim_start().starts_with('-')),
-    );
+    let offered = options(help.lines().filter(|line| line.trim_start().starts_with('-')));
     let readme = readme()?;
-    let rows = readme
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix('|')?.split('|').next());
+    let rows = readme.lines().filter_map(|line| line.trim().strip_prefix('|')?.split('|').next());
     let documented = options(rows);
 
     let itself = ["--help", "--version"].map(str::to_owned).into();
-    let missing = offered
-        .difference(&documented)
-        .filter(|option| !BTreeSet::contains(&itself, *option))
-        .collect::<Vec<_>>();
-    ensure!(
-        missing.is_empty(),
-        "no row of the README's tables is for {missing:?}"
-    );
+    let missing = offered.difference(&documented).filter(|option| !BTreeSet::contains(&itself, *option)).collect::<Vec<_>>();
+    ensure!(missing.is_empty(), "no row of the README's tables is for {missing:?}");
     let invented = documented.difference(&offered).collect::<Vec<_>>();
-    ensure!(
-        invented.is_empty(),
-        "the README has rows for options that do not exist: {invented:?}"
-    );
+    ensure!(invented.is_empty(), "the README has rows for options that do not exist: {invented:?}");
     Ok(())
 }
 
 #[test]
 fn the_readme_names_every_variable() -> Result<()> {
     let help = help(&[])?;
-    let variables = help
-        .split("[env: ")
-        .skip(1)
-        .filter_map(|rest| rest.split(['=', ']']).next())
-        .collect::<BTreeSet<_>>();
+    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next()).collect::<BTreeSet<_>>();
     let readme = readme()?;
-    let missing = variables
-        .iter()
-        .filter(|name| !readme.contains(&format!("`{name}`")))
-        .collect::<Vec<_>>();
+    let missing = variables.iter().filter(|name| !readme.contains(&format!("`{name}`"))).collect::<Vec<_>>();
     ensure!(missing.is_empty(), "the README does not name {missing:?}");
     Ok(())
 }
@@ -144,31 +105,17 @@ fn readme() -> Result<String> {
     fs::read_to_string(root().join("README.md")).context("README.md")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test runs the program that it is a test of"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test runs the program that it is a test of")]
 fn help(command: &[&str]) -> Result<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_pluggedin-mcp-proxy"))
-        .args(command)
-        .arg("--help")
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "`{command:?} --help` ended with {}",
-        output.status
-    );
+    let output = Command::new(env!("CARGO_BIN_EXE_pluggedin-mcp-proxy")).args(command).arg("--help").output()?;
+    ensure!(output.status.success(), "`{command:?} --help` ended with {}", output.status);
     Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Every `--long-option` in these texts.
 fn options<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let words =
-        texts.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')));
-    words
-        .filter(|word| word.len() > 2 && word.starts_with("--") && !word.starts_with("---"))
-        .map(str::to_owned)
-        .collect()
+    let words = texts.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')));
+    words.filter(|word| word.len() > 2 && word.starts_with("--") && !word.starts_with("---")).map(str::to_owned).collect()
 }
 
 /// A source file in words, without its comments and literals.
@@ -183,22 +130,14 @@ struct Source {
 impl Source {
     fn read(path: &Path) -> Result<Self> {
         let relative = path.strip_prefix(root())?;
-        let parts = relative
-            .with_extension("")
-            .iter()
-            .map(|part| part.to_string_lossy().into_owned())
-            .collect::<Vec<_>>();
+        let parts = relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>();
         let module = match &parts[1..] {
             [only] if matches!(only.as_str(), "lib" | "main") => Vec::new(),
             module => module.to_vec(),
         };
         let path = format!("{}.rs", parts.join("/"));
         let text = fs::read_to_string(path_of(&path)).with_context(|| path.clone())?;
-        Ok(Self {
-            path,
-            module,
-            tokens: tokens(&text),
-        })
+        Ok(Self { path, module, tokens: tokens(&text) })
     }
 
     /// The first name of every path that begins at the crate's root, spelled `crate::…`, `crate::{…}` or by enough `super::`.
@@ -247,10 +186,7 @@ fn first_names(path: &[String]) -> Vec<String> {
         [open, group @ ..] if open == "{" => {
             let mut depth = 0_usize;
             let mut names = Vec::new();
-            for (before, token) in iter::once("{")
-                .chain(group.iter().map(String::as_str))
-                .zip(group)
-            {
+            for (before, token) in iter::once("{").chain(group.iter().map(String::as_str)).zip(group) {
                 match token.as_str() {
                     "{" => depth += 1,
                     "}" if depth == 0 => break,
@@ -280,9 +216,7 @@ fn tokens(text: &str) -> Vec<String> {
         } else if let Some(literal) = literal(rest) {
             literal
         } else if first.is_alphanumeric() || first == '_' {
-            let word = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(rest.len());
+            let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
             tokens.push(rest[..word].to_owned());
             word
         } else if rest.starts_with("::") {
@@ -318,19 +252,12 @@ fn block_comment(text: &str) -> usize {
 /// The length of the string or character that this text begins with, if it begins with one; a lifetime is none.
 fn literal(text: &str) -> Option<usize> {
     let quote = text.trim_start_matches(['b', 'c']);
-    let raw = quote
-        .strip_prefix('r')
-        .unwrap_or(quote)
-        .trim_start_matches('#');
+    let raw = quote.strip_prefix('r').unwrap_or(quote).trim_start_matches('#');
     if quote.starts_with('r') && raw.starts_with('"') {
         let hashes = &quote[1..quote.len() - raw.len()];
         let end = format!("\"{hashes}");
         let begins = text.len() - raw.len() + 1;
-        return Some(
-            text[begins..]
-                .find(&end)
-                .map_or(text.len(), |at| begins + at + end.len()),
-        );
+        return Some(text[begins..].find(&end).map_or(text.len(), |at| begins + at + end.len()));
     }
     let prefix = text.len() - quote.len();
     let closing = match quote.chars().next()? {
@@ -380,45 +307,17 @@ fn path_of(relative: &str) -> PathBuf {
 #[track_caller]
 fn check(module: &[&str], text: &str, expect: &[&str]) {
     let module = module.iter().map(|&name| name.to_owned()).collect();
-    let source = Source {
-        path: String::new(),
-        module,
-        tokens: tokens(text),
-    };
-    assert_eq!(
-        source.crate_paths(),
-        expect.iter().map(|&name| name.to_owned()).collect(),
-        "{text}"
-    );
+    let source = Source { path: String::new(), module, tokens: tokens(text) };
+    assert_eq!(source.crate_paths(), expect.iter().map(|&name| name.to_owned()).collect(), "{text}");
 }
 
 #[test]
 fn paths_from_the_root_are_found() {
     check(&["a"], "use crate::router::Ctx;", &["router"]);
-    check(
-        &["a"],
-        "use crate::{front, router::{tools, Ctx}, source::{self}};",
-        &["front", "router", "source"],
-    );
-    check(
-        &["a"],
-        "fn f(x: crate::catalog::Catalog) { $crate::m!() }",
-        &["catalog", "m"],
-    );
-    check(
-        &["a"],
-        "pub(crate) use self::b; // crate::c\n/* crate::d /* */ */ \"crate::e\" 'x' r#\"crate::f\"# b'\\''",
-        &[],
-    );
+    check(&["a"], "use crate::{front, router::{tools, Ctx}, source::{self}};", &["front", "router", "source"]);
+    check(&["a"], "fn f(x: crate::catalog::Catalog) { $crate::m!() }", &["catalog", "m"]);
+    check(&["a"], "pub(crate) use self::b; // crate::c\n/* crate::d /* */ */ \"crate::e\" 'x' r#\"crate::f\"# b'\\''", &[]);
     check(&["a"], "fn f<'crate_>(x: &'a str) { crate::g() }", &["g"]);
-    check(
-        &["a"],
-        "use super::b; mod tests { use super::c; use super::super::d; } use super::e;",
-        &["b", "d", "e"],
-    );
-    check(
-        &["a", "b"],
-        "use super::c; use super::super::{d, e::f};",
-        &["d", "e"],
-    );
+    check(&["a"], "use super::b; mod tests { use super::c; use super::super::d; } use super::e;", &["b", "d", "e"]);
+    check(&["a", "b"], "use super::c; use super::super::{d, e::f};", &["d", "e"]);
 }

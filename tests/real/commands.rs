@@ -25,32 +25,21 @@ fn configuration(node: &Node) -> Result<(TempDir, PathBuf)> {
 
 async fn proxy<A: AsRef<OsStr>>(config: &Path, args: &[A]) -> Result<Output> {
     let mut command = Command::new(PROXY);
-    command
-        .args(args)
-        .arg("--config")
-        .arg(config)
-        .env_remove("PLUGGEDIN_API_KEY");
-    command
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    command.args(args).arg("--config").arg(config).env_remove("PLUGGEDIN_API_KEY");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).kill_on_drop(true);
     Ok(within("end of the command", command.output()).await??)
 }
 
 fn stdout_json(output: &Output) -> Result<Value> {
     serde_json::from_slice(&output.stdout).with_context(|| {
-        let [stdout, stderr] =
-            [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
         format!("not JSON: {stdout}\n{}: {stderr}", output.status)
     })
 }
 
 fn server<'a>(listed: &'a Value, name: &str) -> Result<&'a Value> {
     let servers = listed["servers"].as_array().context("servers")?;
-    servers
-        .iter()
-        .find(|server| server["name"] == name)
-        .with_context(|| format!("no `{name}`: {listed}"))
+    servers.iter().find(|server| server["name"] == name).with_context(|| format!("no `{name}`: {listed}"))
 }
 
 #[tokio::test]
@@ -62,35 +51,15 @@ async fn tools_tells_of_every_server() -> Result<()> {
     let listed = stdout_json(&proxy(&config, &["tools", "--json"]).await?)?;
 
     let everything = server(&listed, "everything")?;
-    assert_eq!(
-        (&everything["transport"], &everything["error"]),
-        (&json!("stdio"), &Value::Null)
-    );
-    assert!(
-        everything["connectMs"].is_number() && everything["tools"].as_u64() > Some(5),
-        "{everything}"
-    );
+    assert_eq!((&everything["transport"], &everything["error"]), (&json!("stdio"), &Value::Null));
+    assert!(everything["connectMs"].is_number() && everything["tools"].as_u64() > Some(5), "{everything}");
     let broken = server(&listed, "Broken")?;
-    assert_eq!(
-        (&broken["slug"], &broken["tools"]),
-        (&json!("broken"), &json!(0))
-    );
-    assert!(
-        broken["error"]
-            .as_str()
-            .is_some_and(|error| error.contains("no-such-program-anywhere")),
-        "{broken}"
-    );
+    assert_eq!((&broken["slug"], &broken["tools"]), (&json!("broken"), &json!(0)));
+    assert!(broken["error"].as_str().is_some_and(|error| error.contains("no-such-program-anywhere")), "{broken}");
 
     let tools = listed["tools"].as_array().context("tools")?;
-    let echo = tools
-        .iter()
-        .find(|tool| tool["name"] == "everything__echo")
-        .context("echo is listed")?;
-    assert_eq!(
-        (&echo["server"], &echo["original"]),
-        (&json!("everything"), &json!("echo"))
-    );
+    let echo = tools.iter().find(|tool| tool["name"] == "everything__echo").context("echo is listed")?;
+    assert_eq!((&echo["server"], &echo["original"]), (&json!("everything"), &json!("echo")));
     Ok(())
 }
 
@@ -104,10 +73,7 @@ async fn tools_prints_a_table() -> Result<()> {
     for word in ["everything", "everything__echo", "Broken"] {
         assert!(table.contains(word), "no {word}:\n{table}");
     }
-    assert!(
-        !table.contains('\u{1b}') && !table.contains('\r'),
-        "colours or a spinner in a pipe:\n{table:?}"
-    );
+    assert!(!table.contains('\u{1b}') && !table.contains('\r'), "colours or a spinner in a pipe:\n{table:?}");
     Ok(())
 }
 
@@ -117,25 +83,14 @@ async fn call_prints_the_result() -> Result<()> {
         return Ok(());
     };
     let (_scratch, config) = configuration(node)?;
-    let called = proxy(
-        &config,
-        &[
-            "call",
-            "everything__echo",
-            r#"{"message": "from the shell"}"#,
-        ],
-    )
-    .await?;
+    let called = proxy(&config, &["call", "everything__echo", r#"{"message": "from the shell"}"#]).await?;
     assert!(called.status.success(), "{called:?}");
     assert!(String::from_utf8(called.stdout)?.contains("Echo: from the shell"));
 
     let failed = proxy(&config, &["call", "everything__get-sum", r#"{"a": "two"}"#]).await?;
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     let unknown = proxy(&config, &["call", "everything__no-such-tool"]).await?;
-    assert!(
-        !unknown.status.success() && !unknown.stderr.is_empty(),
-        "{unknown:?}"
-    );
+    assert!(!unknown.status.success() && !unknown.stderr.is_empty(), "{unknown:?}");
     Ok(())
 }
 
@@ -146,14 +101,10 @@ async fn the_example_runs() -> Result<()> {
     if Node::installed().is_none() {
         return Ok(());
     }
-    let listed =
-        stdout_json(&proxy(&example(), &["tools", "--json", "--list-wait", "100"]).await?)?;
+    let listed = stdout_json(&proxy(&example(), &["tools", "--json", "--list-wait", "100"]).await?)?;
     for name in ["everything", "filesystem"] {
         let server = server(&listed, name)?;
-        assert!(
-            server["tools"].as_u64() > Some(5) && server["error"].is_null(),
-            "{server}"
-        );
+        assert!(server["tools"].as_u64() > Some(5) && server["error"].is_null(), "{server}");
     }
     Ok(())
 }
@@ -162,18 +113,12 @@ async fn the_example_runs() -> Result<()> {
 #[test]
 fn the_example_names_the_tested_versions() -> Result<()> {
     let example = fs::read_to_string(example())?;
-    let manifest =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/package.json"))?;
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/package.json"))?;
     let tested = serde_json::from_str::<Value>(&manifest)?;
     for name in ["everything", "filesystem"] {
         let package = format!("@modelcontextprotocol/server-{name}");
-        let version = tested["dependencies"][&package]
-            .as_str()
-            .context("a pinned version")?;
-        assert!(
-            example.contains(&format!("\"{package}@{version}\"")),
-            "{package} is tested as {version}"
-        );
+        let version = tested["dependencies"][&package].as_str().context("a pinned version")?;
+        assert!(example.contains(&format!("\"{package}@{version}\"")), "{package} is tested as {version}");
     }
     Ok(())
 }

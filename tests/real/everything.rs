@@ -4,9 +4,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use rmcp::model::{
-    CompletionContext, GetPromptRequestParams, ProgressToken, ReadResourceRequestParams,
-};
+use rmcp::model::{CompletionContext, GetPromptRequestParams, ProgressToken, ReadResourceRequestParams};
 use serde_json::{Value, json};
 
 use super::support::{
@@ -36,9 +34,7 @@ async fn tell(way: Way, scenario: impl AsyncFnOnce(&mut Session) -> Result<()>) 
         Way::Sse => Some(Listening::start(node, Listens::Sse).await?),
         Way::StreamableHttp => Some(Listening::start(node, Listens::StreamableHttp).await?),
     };
-    let entry = listening
-        .as_ref()
-        .map_or_else(|| server::everything(node), Listening::entry);
+    let entry = listening.as_ref().map_or_else(|| server::everything(node), Listening::entry);
     let mut session = match way {
         Way::Direct => Session::direct(&entry).await?,
         Way::Stdio | Way::Sse | Way::StreamableHttp => Session::proxied_everything(entry).await?,
@@ -50,35 +46,18 @@ async fn tell(way: Way, scenario: impl AsyncFnOnce(&mut Session) -> Result<()>) 
 async fn its_tools_are_listed(session: &mut Session) -> Result<()> {
     let tools = within("tools", session.peer().list_all_tools()).await??;
     for name in ["echo", "get-sum", "trigger-long-running-operation"] {
-        let tool = tools
-            .iter()
-            .find(|tool| tool.name == session.tool(name))
-            .with_context(|| format!("no {name}: {tools:?}"))?;
-        assert!(
-            tool.description.is_some() && tool.title.is_some() && tool.annotations.is_some(),
-            "{tool:?}"
-        );
+        let tool = tools.iter().find(|tool| tool.name == session.tool(name)).with_context(|| format!("no {name}: {tools:?}"))?;
+        assert!(tool.description.is_some() && tool.title.is_some() && tool.annotations.is_some(), "{tool:?}");
     }
     Ok(())
 }
 
 async fn its_tools_answer(session: &mut Session) -> Result<()> {
-    assert_eq!(
-        session.say("echo", json!({"message": "grüß dich"})).await?,
-        "Echo: grüß dich"
-    );
-    assert_eq!(
-        session.say("get-sum", json!({"a": 2, "b": 40})).await?,
-        "The sum of 2 and 40 is 42."
-    );
+    assert_eq!(session.say("echo", json!({"message": "grüß dich"})).await?, "Echo: grüß dich");
+    assert_eq!(session.say("get-sum", json!({"a": 2, "b": 40})).await?, "The sum of 2 and 40 is 42.");
 
-    let weather = session
-        .call("get-structured-content", json!({"location": "Chicago"}))
-        .await?;
-    assert_eq!(
-        weather.structured_content.context("structured content")?["temperature"],
-        36
-    );
+    let weather = session.call("get-structured-content", json!({"location": "Chicago"})).await?;
+    assert_eq!(weather.structured_content.context("structured content")?["temperature"], 36);
 
     let wrong = session.call("get-sum", json!({"a": "two"})).await?;
     assert_eq!(wrong.is_error, Some(true), "{wrong:?}");
@@ -87,38 +66,19 @@ async fn its_tools_answer(session: &mut Session) -> Result<()> {
 
 async fn its_resources_are_read(session: &mut Session) -> Result<()> {
     let resources = within("resources", session.peer().list_all_resources()).await??;
-    let features = resources
-        .iter()
-        .find(|resource| resource.uri.ends_with("/features.md"))
-        .context("features.md is listed")?;
-    assert!(
-        read(session, &features.uri).await?["text"]
-            .as_str()
-            .context("a text")?
-            .contains("Server Features")
-    );
+    let features = resources.iter().find(|resource| resource.uri.ends_with("/features.md")).context("features.md is listed")?;
+    assert!(read(session, &features.uri).await?["text"].as_str().context("a text")?.contains("Server Features"));
 
     // In no list, only in a template.
     let templates = within("templates", session.peer().list_all_resource_templates()).await??;
-    assert!(
-        templates
-            .iter()
-            .any(|template| template.uri_template == "demo://resource/dynamic/text/{resourceId}")
-    );
-    assert!(
-        read(session, "demo://resource/dynamic/text/7").await?["text"]
-            .as_str()
-            .context("a text")?
-            .starts_with("Resource 7:")
-    );
+    assert!(templates.iter().any(|template| template.uri_template == "demo://resource/dynamic/text/{resourceId}"));
+    assert!(read(session, "demo://resource/dynamic/text/7").await?["text"].as_str().context("a text")?.starts_with("Resource 7:"));
     assert!(read(session, "demo://resource/dynamic/blob/7").await?["blob"].is_string());
     Ok(())
 }
 
 async fn read(session: &Session, uri: &str) -> Result<Value> {
-    let read = session
-        .peer()
-        .read_resource(ReadResourceRequestParams::new(uri));
+    let read = session.peer().read_resource(ReadResourceRequestParams::new(uri));
     let content = serde_json::to_value(within(uri, read).await??)?["contents"][0].take();
     assert_eq!(content["uri"], uri);
     Ok(content)
@@ -126,80 +86,37 @@ async fn read(session: &Session, uri: &str) -> Result<Value> {
 
 async fn its_prompts_are_filled_in(session: &mut Session) -> Result<()> {
     let prompts = within("prompts", session.peer().list_all_prompts()).await??;
-    assert!(prompts.iter().any(|prompt| {
-        prompt.name == "args-prompt"
-            && prompt
-                .arguments
-                .as_ref()
-                .is_some_and(|args| args.len() == 2)
-    }));
+    assert!(prompts.iter().any(|prompt| { prompt.name == "args-prompt" && prompt.arguments.as_ref().is_some_and(|args| args.len() == 2) }));
 
-    let params = GetPromptRequestParams::new("args-prompt")
-        .with_arguments(arguments(json!({"city": "Pisa", "state": "Tuscany"})));
+    let params = GetPromptRequestParams::new("args-prompt").with_arguments(arguments(json!({"city": "Pisa", "state": "Tuscany"})));
     let prompt = within("prompt", session.peer().get_prompt(params)).await??;
-    assert_eq!(
-        serde_json::to_value(prompt)?["messages"][0]["content"]["text"],
-        "What's weather in Pisa, Tuscany?"
-    );
+    assert_eq!(serde_json::to_value(prompt)?["messages"][0]["content"]["text"], "What's weather in Pisa, Tuscany?");
 
-    let incomplete = session
-        .peer()
-        .get_prompt(GetPromptRequestParams::new("args-prompt"));
-    assert!(
-        within("error", incomplete).await?.is_err(),
-        "`city` is required"
-    );
+    let incomplete = session.peer().get_prompt(GetPromptRequestParams::new("args-prompt"));
+    assert!(within("error", incomplete).await?.is_err(), "`city` is required");
     Ok(())
 }
 
 async fn its_arguments_are_completed(session: &mut Session) -> Result<()> {
-    let department =
-        session
-            .peer()
-            .complete_prompt_argument("completable-prompt", "department", "E", None);
-    assert_eq!(
-        within("completion", department).await??.values,
-        ["Engineering"]
-    );
+    let department = session.peer().complete_prompt_argument("completable-prompt", "department", "E", None);
+    assert_eq!(within("completion", department).await??.values, ["Engineering"]);
 
-    let sales = CompletionContext::with_arguments(HashMap::from([(
-        "department".to_owned(),
-        "Sales".to_owned(),
-    )]));
-    let name =
-        session
-            .peer()
-            .complete_prompt_argument("completable-prompt", "name", "", Some(sales));
-    assert_eq!(
-        within("completion", name).await??.values,
-        ["David", "Eve", "Frank"]
-    );
+    let sales = CompletionContext::with_arguments(HashMap::from([("department".to_owned(), "Sales".to_owned())]));
+    let name = session.peer().complete_prompt_argument("completable-prompt", "name", "", Some(sales));
+    assert_eq!(within("completion", name).await??.values, ["David", "Eve", "Frank"]);
 
-    let resource = session.peer().complete_resource_argument(
-        "demo://resource/dynamic/text/{resourceId}",
-        "resourceId",
-        "7",
-        None,
-    );
+    let resource = session.peer().complete_resource_argument("demo://resource/dynamic/text/{resourceId}", "resourceId", "7", None);
     assert_eq!(within("completion", resource).await??.values, ["7"]);
     Ok(())
 }
 
 async fn its_progress_arrives(session: &mut Session) -> Result<()> {
-    let call = session
-        .begin(
-            "trigger-long-running-operation",
-            json!({"duration": 0.5, "steps": 5}),
-        )
-        .await?;
+    let call = session.begin("trigger-long-running-operation", json!({"duration": 0.5, "steps": 5})).await?;
     let token = call.progress_token.clone();
     let mut steps = Vec::new();
     for _ in 0..5 {
         let progress = session.next_progress().await?;
-        assert_eq!(
-            (&progress.progress_token, progress.total),
-            (&token, Some(5.0))
-        );
+        assert_eq!((&progress.progress_token, progress.total), (&token, Some(5.0)));
         steps.push(progress.progress);
     }
     // Each notification runs in a task of its own in this client, so the order is not ours to check here; `same.rs` does.
@@ -210,43 +127,23 @@ async fn its_progress_arrives(session: &mut Session) -> Result<()> {
 }
 
 async fn a_cancelled_call_is_over(session: &mut Session) -> Result<()> {
-    let call = session
-        .begin(
-            "trigger-long-running-operation",
-            json!({"duration": 600, "steps": 6000}),
-        )
-        .await?;
+    let call = session.begin("trigger-long-running-operation", json!({"duration": 600, "steps": 6000})).await?;
     let cancelled = call.progress_token.clone();
     assert_eq!(session.next_progress().await?.progress_token, cancelled);
     call.cancel(Some("changed my mind".to_owned())).await?;
-    assert_eq!(
-        session
-            .say("echo", json!({"message": "still here"}))
-            .await?,
-        "Echo: still here"
-    );
+    assert_eq!(session.say("echo", json!({"message": "still here"})).await?, "Echo: still here");
     Ok(())
 }
 
 /// The server goes on sending progress of what was cancelled; the proxy knows that nobody waits for it.
 async fn a_cancelled_call_is_silent(session: &mut Session) -> Result<()> {
-    let call = session
-        .begin(
-            "trigger-long-running-operation",
-            json!({"duration": 600, "steps": 6000}),
-        )
-        .await?;
+    let call = session.begin("trigger-long-running-operation", json!({"duration": 600, "steps": 6000})).await?;
     let cancelled = call.progress_token.clone();
     assert_eq!(session.next_progress().await?.progress_token, cancelled);
     call.cancel(None).await?;
 
     // A second call is the clock: ten notifications of the first would fall into the time between two of its steps.
-    let clock = session
-        .begin(
-            "trigger-long-running-operation",
-            json!({"duration": 3, "steps": 3}),
-        )
-        .await?;
+    let clock = session.begin("trigger-long-running-operation", json!({"duration": 3, "steps": 3})).await?;
     let count = clock.progress_token.clone();
     first_of(session, &count).await?;
     for _ in 0..2 {

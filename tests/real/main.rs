@@ -7,10 +7,7 @@
 //! The servers are installed once, below `target/` (`support/published.rs`). Where Node or Python is missing the tests say
 //! `skipped: …` and pass; where the variable `CI` is set they fail instead.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "these tests start the proxy, Node and Python themselves, and ask whether this is CI"
-)]
+#![expect(clippy::disallowed_methods, reason = "these tests start the proxy, Node and Python themselves, and ask whether this is CI")]
 
 mod commands;
 mod everything;

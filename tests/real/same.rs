@@ -17,11 +17,7 @@ use super::support::{
 const LISTS: [(&str, &str, &str); 4] = [
     ("tools/list", "tools", "name"),
     ("resources/list", "resources", "uri"),
-    (
-        "resources/templates/list",
-        "resourceTemplates",
-        "uriTemplate",
-    ),
+    ("resources/templates/list", "resourceTemplates", "uriTemplate"),
     ("prompts/list", "prompts", "name"),
 ];
 
@@ -33,24 +29,11 @@ async fn check(direct: &Value, proxied: &Value, requests: &[(&str, Value)]) -> R
 
     for (method, member, key) in LISTS {
         // A server may lack a whole feature; the proxy has them all, and then lists nothing.
-        let has = server
-            .request(method, json!({}))
-            .await?
-            .outcome
-            .get("result")
-            .is_some();
-        let said = if has {
-            server.list(method, member).await?
-        } else {
-            Vec::new()
-        };
+        let has = server.request(method, json!({})).await?.outcome.get("result").is_some();
+        let said = if has { server.list(method, member).await? } else { Vec::new() };
         let relayed = proxy.list(method, member).await?;
         let (relayed, said) = (server_names(key, relayed)?, by_key(key, said)?);
-        assert_eq!(
-            relayed.keys().collect::<Vec<_>>(),
-            said.keys().collect::<Vec<_>>(),
-            "{method}"
-        );
+        assert_eq!(relayed.keys().collect::<Vec<_>>(), said.keys().collect::<Vec<_>>(), "{method}");
         for (name, record) in &said {
             assert_eq!(&relayed[name], record, "{method}: {name}");
         }
@@ -60,10 +43,7 @@ async fn check(direct: &Value, proxied: &Value, requests: &[(&str, Value)]) -> R
         let said = server.request(method, params.clone()).await?;
         let mut params = params.clone();
         if *method == "tools/call" {
-            params["name"] = json!(format!(
-                "it__{}",
-                params["name"].as_str().context("a tool has a name")?
-            ));
+            params["name"] = json!(format!("it__{}", params["name"].as_str().context("a tool has a name")?));
         }
         let relayed = proxy.request(method, params.clone()).await?;
         assert_eq!(relayed, said, "{method} {params}");
@@ -90,16 +70,8 @@ fn server_names(key: &str, records: Vec<Value>) -> Result<BTreeMap<String, Value
 fn by_key(key: &str, records: Vec<Value>) -> Result<BTreeMap<String, Value>> {
     let count = records.len();
     let named = |record: Value| Some((record[key].as_str()?.to_owned(), record));
-    let records = records
-        .into_iter()
-        .map(named)
-        .collect::<Option<BTreeMap<_, _>>>()
-        .with_context(|| format!("a record has no {key}"))?;
-    assert_eq!(
-        records.len(),
-        count,
-        "two records of one {key}: {records:?}"
-    );
+    let records = records.into_iter().map(named).collect::<Option<BTreeMap<_, _>>>().with_context(|| format!("a record has no {key}"))?;
+    assert_eq!(records.len(), count, "two records of one {key}: {records:?}");
     Ok(records)
 }
 
@@ -111,45 +83,23 @@ fn call(name: &str, arguments: Value) -> (&'static str, Value) {
 
 /// Whatever `server-everything` answers alike each time: texts, images, links, structured content, both kinds of errors, progress.
 fn everything() -> Vec<(&'static str, Value)> {
-    let mut counted = call(
-        "trigger-long-running-operation",
-        json!({"duration": 0.2, "steps": 20}),
-    );
-    counted.1["_meta"] =
-        json!({"progressToken": "step by step", "example.com/mine": {"kept": 0.1}});
+    let mut counted = call("trigger-long-running-operation", json!({"duration": 0.2, "steps": 20}));
+    counted.1["_meta"] = json!({"progressToken": "step by step", "example.com/mine": {"kept": 0.1}});
     vec![
         call("echo", json!({"message": "\u{0}\u{2028}\"\\/ 🦀"})),
         call("get-sum", json!({"a": 0.1, "b": 9_007_199_254_740_993_u64})),
         call("get-tiny-image", json!({})),
-        call(
-            "get-annotated-message",
-            json!({"messageType": "error", "includeImage": true}),
-        ),
+        call("get-annotated-message", json!({"messageType": "error", "includeImage": true})),
         call("get-structured-content", json!({"location": "New York"})),
         call("get-resource-links", json!({"count": 10})),
         call("get-sum", json!({"a": "two"})),
-        call(
-            "get-resource-reference",
-            json!({"resourceType": "Text", "resourceId": -1}),
-        ),
+        call("get-resource-reference", json!({"resourceType": "Text", "resourceId": -1})),
         counted,
-        (
-            "resources/read",
-            json!({"uri": "demo://resource/static/document/features.md"}),
-        ),
-        (
-            "resources/read",
-            json!({"uri": "demo://resource/dynamic/text/none"}),
-        ),
+        ("resources/read", json!({"uri": "demo://resource/static/document/features.md"})),
+        ("resources/read", json!({"uri": "demo://resource/dynamic/text/none"})),
         ("prompts/get", json!({"name": "simple-prompt"})),
-        (
-            "prompts/get",
-            json!({"name": "args-prompt", "arguments": {"city": "Pisa"}}),
-        ),
-        (
-            "prompts/get",
-            json!({"name": "args-prompt", "arguments": {}}),
-        ),
+        ("prompts/get", json!({"name": "args-prompt", "arguments": {"city": "Pisa"}})),
+        ("prompts/get", json!({"name": "args-prompt", "arguments": {}})),
         (
             "completion/complete",
             json!({
@@ -199,10 +149,7 @@ async fn filesystem() -> Result<()> {
     let entry = server::filesystem(node, &root);
     let requests = [
         call("list_allowed_directories", json!({})),
-        call(
-            "read_text_file",
-            json!({"path": root.join("note.txt"), "head": 1}),
-        ),
+        call("read_text_file", json!({"path": root.join("note.txt"), "head": 1})),
         call("read_media_file", json!({"path": root.join("note.txt")})),
         call("directory_tree", json!({"path": root})),
         call("read_text_file", json!({"path": root.join("missing.txt")})),
@@ -217,19 +164,13 @@ async fn memory() -> Result<()> {
     };
     let directory = tempfile::tempdir()?;
     let graph = directory.path().join("graph.jsonl");
-    std::fs::write(
-        &graph,
-        r#"{"type":"entity","name":"Ada","entityType":"person","observations":["wrote the first program"]}"#,
-    )?;
+    std::fs::write(&graph, r#"{"type":"entity","name":"Ada","entityType":"person","observations":["wrote the first program"]}"#)?;
     let entry = server::memory(node, &graph);
     let requests = [
         call("read_graph", json!({})),
         call("search_nodes", json!({"query": "program"})),
         call("open_nodes", json!({"names": ["Ada", "Charles"]})),
-        call(
-            "add_observations",
-            json!({"observations": [{"entityName": "Charles", "contents": ["is not there"]}]}),
-        ),
+        call("add_observations", json!({"observations": [{"entityName": "Charles", "contents": ["is not there"]}]})),
     ];
     check(&entry, &entry, &requests).await
 }
@@ -241,14 +182,8 @@ async fn time() -> Result<()> {
     };
     let entry = server::time(python);
     let requests = [
-        call(
-            "convert_time",
-            json!({"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}),
-        ),
-        call(
-            "convert_time",
-            json!({"source_timezone": "UTC", "time": "25:61", "target_timezone": "Asia/Tokyo"}),
-        ),
+        call("convert_time", json!({"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"})),
+        call("convert_time", json!({"source_timezone": "UTC", "time": "25:61", "target_timezone": "Asia/Tokyo"})),
         call("get_current_time", json!({"timezone": "Nowhere/Else"})),
         call("get_current_time", json!({})),
     ];

@@ -19,16 +19,11 @@ pub(crate) const PROXY: &str = env!("CARGO_BIN_EXE_pluggedin-mcp-proxy");
 
 /// Waits for one thing, and says what it was if it does not come.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .with_context(|| format!("no {what} within {PATIENCE:?}"))
+    tokio::time::timeout(PATIENCE, future).await.with_context(|| format!("no {what} within {PATIENCE:?}"))
 }
 
 /// Asks again and again until there is an answer. For what cannot be awaited: another process's end, a server's return.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    mut ask: impl AsyncFnMut() -> Option<T>,
-) -> Result<T> {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> Result<T> {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let asking = async {
         loop {
@@ -55,8 +50,6 @@ pub(crate) fn text(result: &CallToolResult) -> Result<String> {
     if result.is_error == Some(true) {
         bail!("the tool failed: {json}");
     }
-    let text = json["content"][0]["text"]
-        .as_str()
-        .with_context(|| format!("not a text: {json}"))?;
+    let text = json["content"][0]["text"].as_str().with_context(|| format!("not a text: {json}"))?;
     Ok(text.to_owned())
 }

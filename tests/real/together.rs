@@ -28,24 +28,12 @@ impl Six {
             return Ok(None);
         };
         let directory = tempfile::tempdir()?;
-        let listening = [
-            Listening::start(node, Listens::Sse).await?,
-            Listening::start(node, Listens::StreamableHttp).await?,
-        ];
+        let listening = [Listening::start(node, Listens::Sse).await?, Listening::start(node, Listens::StreamableHttp).await?];
         let servers = Self::entries(node, python, &listening, &directory.path().canonicalize()?);
-        Ok(Some(Self {
-            session: Session::proxied(servers).await?,
-            _listening: listening,
-            _directory: directory,
-        }))
+        Ok(Some(Self { session: Session::proxied(servers).await?, _listening: listening, _directory: directory }))
     }
 
-    fn entries(
-        node: &Node,
-        python: &Python,
-        [sse, http]: &[Listening; 2],
-        directory: &Path,
-    ) -> Value {
+    fn entries(node: &Node, python: &Python, [sse, http]: &[Listening; 2], directory: &Path) -> Value {
         json!({
             "Everything": server::everything(node),
             "Everything SSE": sse.entry(),
@@ -63,17 +51,11 @@ async fn every_tool_has_a_name_of_its_own() -> Result<()> {
         return Ok(());
     };
     let tools = within("tools", six.session.peer().list_all_tools()).await??;
-    let names = tools
-        .iter()
-        .map(|tool| tool.name.as_ref())
-        .collect::<HashSet<_>>();
+    let names = tools.iter().map(|tool| tool.name.as_ref()).collect::<HashSet<_>>();
     assert_eq!(names.len(), tools.len(), "a name stands twice: {names:?}");
     for name in &names {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        assert!(
-            (1..=60).contains(&name.len()) && name.bytes().all(legal),
-            "`{name}` is a name that some clients refuse"
-        );
+        assert!((1..=60).contains(&name.len()) && name.bytes().all(legal), "`{name}` is a name that some clients refuse");
     }
     for name in [
         "everything__echo",
@@ -105,15 +87,9 @@ async fn every_server_answers_at_once() -> Result<()> {
         session.call("memory__read_graph", json!({})),
         session.say("time__convert_time", noon),
     )?;
-    assert_eq!(
-        [stdio, sse, http],
-        ["Echo: stdio", "Echo: sse", "Echo: http"]
-    );
+    assert_eq!([stdio, sse, http], ["Echo: stdio", "Echo: sse", "Echo: http"]);
     assert!(files.starts_with("Allowed directories:"), "{files}");
-    assert_eq!(
-        graph.structured_content,
-        Some(json!({"entities": [], "relations": []}))
-    );
+    assert_eq!(graph.structured_content, Some(json!({"entities": [], "relations": []})));
     assert!(time.contains("+9.0h"), "{time}");
     six.session.close().await
 }
@@ -126,37 +102,24 @@ async fn what_three_servers_list_is_reachable_three_times() -> Result<()> {
     let peer = six.session.peer();
 
     let prompts = within("prompts", peer.list_all_prompts()).await??;
-    let alike = prompts
-        .iter()
-        .filter(|prompt| prompt.title.as_deref() == Some("Arguments Prompt"));
+    let alike = prompts.iter().filter(|prompt| prompt.title.as_deref() == Some("Arguments Prompt"));
     let names = alike.map(|prompt| &prompt.name).collect::<HashSet<_>>();
     assert_eq!(names.len(), 3, "{names:?}");
     for name in names {
-        let params =
-            GetPromptRequestParams::new(name).with_arguments(arguments(json!({"city": "Pisa"})));
+        let params = GetPromptRequestParams::new(name).with_arguments(arguments(json!({"city": "Pisa"})));
         let prompt = within(name, peer.get_prompt(params)).await??;
-        assert_eq!(
-            serde_json::to_value(prompt)?["messages"][0]["content"]["text"],
-            "What's weather in Pisa?"
-        );
+        assert_eq!(serde_json::to_value(prompt)?["messages"][0]["content"]["text"], "What's weather in Pisa?");
     }
 
     let resources = within("resources", peer.list_all_resources()).await??;
-    let alike = resources
-        .iter()
-        .filter(|resource| resource.name == "features.md");
+    let alike = resources.iter().filter(|resource| resource.name == "features.md");
     let uris = alike.map(|resource| &resource.uri).collect::<HashSet<_>>();
     assert_eq!(uris.len(), 3, "{uris:?}");
     for uri in uris {
         let read = within(uri, peer.read_resource(ReadResourceRequestParams::new(uri))).await??;
         let content = serde_json::to_value(read)?["contents"][0].take();
         assert_eq!(content["uri"], *uri);
-        assert!(
-            content["text"]
-                .as_str()
-                .context("a text")?
-                .contains("Server Features")
-        );
+        assert!(content["text"].as_str().context("a text")?.contains("Server Features"));
     }
     six.session.close().await
 }
@@ -176,55 +139,24 @@ mod processes {
         };
         let session = &six.session;
         let ada = json!({"name": "Ada", "entityType": "person", "observations": []});
-        session
-            .call("memory__create_entities", json!({"entities": [ada]}))
-            .await?;
+        session.call("memory__create_entities", json!({"entities": [ada]})).await?;
 
-        let memory = child(session.process(), "server-memory")
-            .context("the proxy has started server-memory")?;
-        assert!(
-            Command::new("kill")
-                .args(["-KILL", &memory.to_string()])
-                .status()?
-                .success()
-        );
+        let memory = child(session.process(), "server-memory").context("the proxy has started server-memory")?;
+        assert!(Command::new("kill").args(["-KILL", &memory.to_string()]).status()?.success());
 
-        assert_eq!(
-            session
-                .say("everything__echo", json!({"message": "hello"}))
-                .await?,
-            "Echo: hello"
-        );
-        assert_eq!(
-            session
-                .say("everything-sse__echo", json!({"message": "hello"}))
-                .await?,
-            "Echo: hello"
-        );
-        assert_eq!(
-            session
-                .say("everything-http__echo", json!({"message": "hello"}))
-                .await?,
-            "Echo: hello"
-        );
-        session
-            .say("files__list_allowed_directories", json!({}))
-            .await?;
-        session
-            .say("time__get_current_time", json!({"timezone": "UTC"}))
-            .await?;
+        assert_eq!(session.say("everything__echo", json!({"message": "hello"})).await?, "Echo: hello");
+        assert_eq!(session.say("everything-sse__echo", json!({"message": "hello"})).await?, "Echo: hello");
+        assert_eq!(session.say("everything-http__echo", json!({"message": "hello"})).await?, "Echo: hello");
+        session.say("files__list_allowed_directories", json!({})).await?;
+        session.say("time__get_current_time", json!({"timezone": "UTC"})).await?;
 
         // A call may fail while the server is away, in one sentence; it does not hang, and the session goes on.
         let graph = Box::pin(eventually("server-memory", async || {
             let result = session.call("memory__read_graph", json!({})).await.ok()?;
             text(&result).is_ok().then_some(result)
         }));
-        assert_eq!(
-            graph.await?.structured_content,
-            Some(json!({"entities": [ada], "relations": []}))
-        );
-        let again =
-            child(session.process(), "server-memory").context("server-memory runs again")?;
+        assert_eq!(graph.await?.structured_content, Some(json!({"entities": [ada], "relations": []})));
+        let again = child(session.process(), "server-memory").context("server-memory runs again")?;
         assert_ne!(again, memory);
         six.session.close().await
     }
@@ -236,18 +168,9 @@ mod processes {
         };
         within("tools", six.session.peer().list_all_tools()).await??;
         let started = descendants(six.session.process());
-        assert!(
-            started.len() >= 4,
-            "four servers are the proxy's own: {started:?}"
-        );
+        assert!(started.len() >= 4, "four servers are the proxy's own: {started:?}");
         six.session.close().await?;
-        eventually("end of every server", async || {
-            started
-                .iter()
-                .all(|&process| is_gone(process))
-                .then_some(())
-        })
-        .await
+        eventually("end of every server", async || started.iter().all(|&process| is_gone(process)).then_some(())).await
     }
 
     fn child(of: u32, word: &str) -> Option<u32> {
@@ -259,25 +182,14 @@ mod processes {
 
     /// Children, their children, and so on.
     fn descendants(of: u32) -> Vec<u32> {
-        let threads = fs::read_dir(format!("/proc/{of}/task"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let lists =
-            threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-        let children = lists.flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|id| id.parse().ok())
-                .collect::<Vec<u32>>()
-        });
-        children
-            .flat_map(|child| [vec![child], descendants(child)].concat())
-            .collect()
+        let threads = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+        let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        let children = lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>());
+        children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
     }
 
     /// A zombie is gone too: it only waits for somebody to ask how it ended.
     fn is_gone(process: u32) -> bool {
-        fs::read_to_string(format!("/proc/{process}/stat"))
-            .map_or(true, |stat| stat.contains(") Z "))
+        fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z "))
     }
 }

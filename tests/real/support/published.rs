@@ -30,47 +30,26 @@ impl Node {
     /// The installed packages, or `None` with a line on stderr where this machine cannot have them.
     pub(crate) fn installed() -> Option<&'static Self> {
         static NODE: OnceLock<Option<Node>> = OnceLock::new();
-        NODE.get_or_init(|| or_skip("the servers from npm", Self::install()))
-            .as_ref()
+        NODE.get_or_init(|| or_skip("the servers from npm", Self::install())).as_ref()
     }
 
     fn install() -> Result<Self> {
         let version = run("node", ["--version"])?;
-        let major = version
-            .trim()
-            .trim_start_matches('v')
-            .split('.')
-            .next()
-            .and_then(|major| major.parse::<u32>().ok());
-        ensure!(
-            major.is_some_and(|major| major >= NODE_MAJOR),
-            "Node {NODE_MAJOR} or newer is needed: `{}`",
-            version.trim()
-        );
+        let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+        ensure!(major.is_some_and(|major| major >= NODE_MAJOR), "Node {NODE_MAJOR} or newer is needed: `{}`", version.trim());
 
         let prefix = once("npm", &["package.json", "package-lock.json"], |prefix| {
             let mut npm = Command::new(NPM);
             // No package here needs its install scripts, and a script is what an attacker would change.
-            npm.args([
-                "ci",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--loglevel=error",
-            ])
-            .current_dir(prefix);
+            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(prefix);
             finish(&mut npm).map(drop)
         })?;
-        Ok(Self {
-            modules: prefix.join("node_modules"),
-        })
+        Ok(Self { modules: prefix.join("node_modules") })
     }
 
     /// The program of `@modelcontextprotocol/server-{name}`, for `node`.
     pub(crate) fn server(&self, name: &str) -> String {
-        self.file(&format!(
-            "@modelcontextprotocol/server-{name}/dist/index.js"
-        ))
+        self.file(&format!("@modelcontextprotocol/server-{name}/dist/index.js"))
     }
 
     /// The MCP Inspector's command line, for `node`.
@@ -93,53 +72,25 @@ impl Python {
     /// The installed packages, or `None` with a line on stderr where this machine cannot have them.
     pub(crate) fn installed() -> Option<&'static Self> {
         static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
-        PYTHON
-            .get_or_init(|| or_skip("the server from PyPI", Self::install()))
-            .as_ref()
+        PYTHON.get_or_init(|| or_skip("the server from PyPI", Self::install())).as_ref()
     }
 
     fn install() -> Result<Self> {
-        let minor = run(
-            PYTHON,
-            [
-                "-c",
-                "import sys; print(sys.version_info.minor if sys.version_info.major == 3 else 0)",
-            ],
-        )?;
+        let minor = run(PYTHON, ["-c", "import sys; print(sys.version_info.minor if sys.version_info.major == 3 else 0)"])?;
         ensure!(
-            minor
-                .trim()
-                .parse::<u32>()
-                .is_ok_and(|minor| minor >= PYTHON_MINOR),
+            minor.trim().parse::<u32>().is_ok_and(|minor| minor >= PYTHON_MINOR),
             "Python 3.{PYTHON_MINOR} or newer is needed: 3.{}",
             minor.trim()
         );
 
         let bin = if cfg!(windows) { "Scripts" } else { "bin" };
         let prefix = once("python", &["requirements.txt"], |prefix| {
-            run(
-                PYTHON,
-                [
-                    OsStr::new("-m"),
-                    OsStr::new("venv"),
-                    prefix.join("venv").as_os_str(),
-                ],
-            )?;
+            run(PYTHON, [OsStr::new("-m"), OsStr::new("venv"), prefix.join("venv").as_os_str()])?;
             let mut pip = Command::new(prefix.join("venv").join(bin).join("python"));
-            pip.args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "-r",
-                "requirements.txt",
-            ]);
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]);
             finish(pip.current_dir(prefix)).map(drop)
         })?;
-        Ok(Self {
-            bin: prefix.join("venv").join(bin),
-        })
+        Ok(Self { bin: prefix.join("venv").join(bin) })
     }
 
     /// The program of `mcp-server-time`.
@@ -155,8 +106,7 @@ fn or_skip<T>(what: &str, installed: Result<T>) -> Option<T> {
         Err(error) if in_ci() => panic!("{what} cannot be had, and this is CI: {error:#}"),
         Err(error) => {
             // Past the capture of the test runner, which shows nothing of a test that passes.
-            writeln!(io::stderr(), "skipped: {what} cannot be had: {error:#}")
-                .expect("stderr is open");
+            writeln!(io::stderr(), "skipped: {what} cannot be had: {error:#}").expect("stderr is open");
             None
         }
     }
@@ -168,21 +118,14 @@ fn in_ci() -> bool {
 
 /// Fills `target/tmp/real/{name}` from the manifests beside these tests, unless exactly these were installed there before. The file
 /// lock keeps two test runs, or a runner with a process for each test, from installing into each other.
-fn once(
-    name: &str,
-    manifests: &[&str],
-    install: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
+fn once(name: &str, manifests: &[&str], install: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
     fs::create_dir_all(&root)?;
     let lock = File::create(root.join(format!("{name}.lock")))?;
     lock.lock()?;
 
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
-    let wanted = manifests
-        .iter()
-        .map(|file| fs::read_to_string(source.join(file)))
-        .collect::<io::Result<String>>()?;
+    let wanted = manifests.iter().map(|file| fs::read_to_string(source.join(file))).collect::<io::Result<String>>()?;
     let prefix = root.join(name);
     let marker = prefix.join("installed");
     if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
@@ -190,8 +133,7 @@ fn once(
     }
 
     if prefix.exists() {
-        fs::remove_dir_all(&prefix)
-            .with_context(|| format!("cannot clear {}", prefix.display()))?;
+        fs::remove_dir_all(&prefix).with_context(|| format!("cannot clear {}", prefix.display()))?;
     }
     fs::create_dir_all(&prefix)?;
     for file in manifests {
@@ -209,16 +151,9 @@ fn run<I: IntoIterator<Item: AsRef<OsStr>>>(program: &str, args: I) -> Result<St
 
 fn finish(command: &mut Command) -> Result<Output> {
     let program = command.get_program().display().to_string();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{program}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{program}`"))?;
     if !output.status.success() {
-        bail!(
-            "`{program}` ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("`{program}` ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(output)
 }

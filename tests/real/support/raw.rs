@@ -32,55 +32,33 @@ pub(crate) struct Answer {
 
 impl Raw {
     pub(crate) async fn open(mut command: Command) -> Result<Self> {
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdin = process.stdin.take().context("stdin is piped")?;
         let stdout = BufReader::new(process.stdout.take().context("stdout is piped")?).lines();
-        let mut raw = Self {
-            stdin,
-            stdout,
-            requests: 0,
-            _process: process,
-        };
+        let mut raw = Self { stdin, stdout, requests: 0, _process: process };
         let client = json!({"name": "raw", "version": "1"});
-        raw.request(
-            "initialize",
-            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}),
-        )
-        .await?;
-        raw.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
-            .await?;
+        raw.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client})).await?;
+        raw.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await?;
         Ok(raw)
     }
 
     pub(crate) async fn request(&mut self, method: &str, params: Value) -> Result<Answer> {
         self.requests += 1;
         let id = json!(self.requests);
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
-            .await?;
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await?;
 
         let mut notifications = Vec::new();
         loop {
             let mut message = self.receive(method).await?;
             if message.get("method").is_none() {
-                assert_eq!(
-                    message["id"], id,
-                    "an answer to nothing that was asked: {message}"
-                );
+                assert_eq!(message["id"], id, "an answer to nothing that was asked: {message}");
                 let object = message.as_object_mut().context("messages are objects")?;
                 object.retain(|member, _| !matches!(member.as_str(), "jsonrpc" | "id"));
-                return Ok(Answer {
-                    notifications,
-                    outcome: message,
-                });
+                return Ok(Answer { notifications, outcome: message });
             }
             if let Some(id) = message.get("id") {
                 let error = json!({"code": -32601, "message": "this client answers nothing"});
-                self.send(&json!({"jsonrpc": "2.0", "id": id, "error": error}))
-                    .await?;
+                self.send(&json!({"jsonrpc": "2.0", "id": id, "error": error})).await?;
             } else {
                 notifications.push(message);
             }
@@ -93,9 +71,7 @@ impl Raw {
         let mut params = json!({});
         loop {
             let mut outcome = self.request(method, params).await?.outcome;
-            let page = outcome["result"][member]
-                .as_array_mut()
-                .with_context(|| format!("{method} has no {member}"))?;
+            let page = outcome["result"][member].as_array_mut().with_context(|| format!("{method} has no {member}"))?;
             records.append(page);
             let Some(cursor) = outcome["result"].get("nextCursor") else {
                 return Ok(records);
@@ -112,9 +88,7 @@ impl Raw {
     }
 
     async fn receive(&mut self, method: &str) -> Result<Value> {
-        let line = within(method, self.stdout.next_line())
-            .await??
-            .context("the process closed its stdout")?;
+        let line = within(method, self.stdout.next_line()).await??.context("the process closed its stdout")?;
         serde_json::from_str(&line).with_context(|| format!("not JSON on stdout: {line}"))
     }
 }

@@ -61,9 +61,7 @@ impl Listening {
         };
         // The server cannot be told to choose its own port, so another process may take the one that was free a moment ago.
         for _ in 0..5 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-                .local_addr()?
-                .port();
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
             let mut process = Command::new("node")
                 .args([&node.server("everything"), mode])
                 .env("PORT", port.to_string())
@@ -76,17 +74,10 @@ impl Listening {
                 if process.try_wait().is_ok_and(|status| status.is_some()) {
                     return Some(false);
                 }
-                TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-                    .await
-                    .is_ok()
-                    .then_some(true)
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok().then_some(true)
             });
             if up.await? {
-                return Ok(Self {
-                    transport,
-                    port,
-                    _process: process,
-                });
+                return Ok(Self { transport, port, _process: process });
             }
         }
         bail!("server-everything ends as soon as it has started")

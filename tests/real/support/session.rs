@@ -10,10 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use rmcp::{
     ClientHandler, Peer, RoleClient, ServiceExt,
-    model::{
-        CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest,
-        ProgressNotificationParam,
-    },
+    model::{CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest, ProgressNotificationParam},
     service::{NotificationContext, PeerRequestOptions, RequestHandle, RunningService},
     transport::TokioChildProcess,
 };
@@ -54,30 +51,15 @@ impl Session {
         Self::connect(TempDir::new()?, direct(entry), "").await
     }
 
-    async fn connect(
-        scratch: TempDir,
-        command: Command,
-        tool_prefix: &'static str,
-    ) -> Result<Self> {
+    async fn connect(scratch: TempDir, command: Command, tool_prefix: &'static str) -> Result<Self> {
         let path = scratch.path().join("stderr");
         let stderr = fs::File::create(&path)?;
         let log = Log(Some(path));
         let (transport, _) = TokioChildProcess::builder(command).stderr(stderr).spawn()?;
         let process = transport.id().context("the process has just started")?;
         let (sender, progress) = mpsc::unbounded_channel();
-        let service = within(
-            "answer to initialize",
-            Listener { progress: sender }.serve(transport),
-        )
-        .await??;
-        Ok(Self {
-            service,
-            progress,
-            process,
-            tool_prefix,
-            log,
-            _scratch: scratch,
-        })
+        let service = within("answer to initialize", Listener { progress: sender }.serve(transport)).await??;
+        Ok(Self { service, progress, process, tool_prefix, log, _scratch: scratch })
     }
 
     /// The process that the client talks to.
@@ -110,17 +92,12 @@ impl Session {
     pub(crate) async fn begin(&self, tool: &str, args: Value) -> Result<RequestHandle<RoleClient>> {
         let params = CallToolRequestParams::new(self.tool(tool)).with_arguments(arguments(args));
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        Ok(self
-            .peer()
-            .send_cancellable_request(request, PeerRequestOptions::no_options())
-            .await?)
+        Ok(self.peer().send_cancellable_request(request, PeerRequestOptions::no_options()).await?)
     }
 
     /// The next progress notification, of whichever call.
     pub(crate) async fn next_progress(&mut self) -> Result<ProgressNotificationParam> {
-        within("progress", self.progress.recv())
-            .await?
-            .context("the session is open")
+        within("progress", self.progress.recv()).await?.context("the session is open")
     }
 
     /// Ends the session as a client does, by closing the process's standard input.
@@ -133,46 +110,24 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("process", &self.process)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("process", &self.process).finish_non_exhaustive()
     }
 }
 
 /// The proxy with these servers in its configuration file, and nothing of the person who runs the tests: no home directory, no key.
 pub(crate) fn proxy(scratch: &Path, servers: &Value) -> Result<Command> {
     let config = scratch.join("mcp.json");
-    fs::write(
-        &config,
-        serde_json::to_string_pretty(&json!({"mcpServers": servers}))?,
-    )?;
+    fs::write(&config, serde_json::to_string_pretty(&json!({"mcpServers": servers}))?)?;
     let mut command = bare(PROXY);
-    command.args([
-        OsStr::new("--config"),
-        config.as_os_str(),
-        OsStr::new("--list-wait"),
-        OsStr::new("60"),
-    ]);
+    command.args([OsStr::new("--config"), config.as_os_str(), OsStr::new("--list-wait"), OsStr::new("60")]);
     command.env("HOME", scratch).current_dir(scratch);
     Ok(command)
 }
 
 /// The server of a configuration entry, started as the proxy would.
 pub(crate) fn direct(entry: &Value) -> Command {
-    let words = |value: &Value| {
-        value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let mut command = bare(
-        entry["command"]
-            .as_str()
-            .expect("an entry that can be started has a command"),
-    );
+    let words = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let mut command = bare(entry["command"].as_str().expect("an entry that can be started has a command"));
     command.args(words(&entry["args"]));
     for (name, value) in entry["env"].as_object().into_iter().flatten() {
         command.env(name, value.as_str().expect("variables are strings"));
@@ -199,11 +154,7 @@ struct Listener {
 }
 
 impl ClientHandler for Listener {
-    async fn on_progress(
-        &self,
-        params: ProgressNotificationParam,
-        _context: NotificationContext<RoleClient>,
-    ) {
+    async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
         // Nobody listens any more once the scenario has ended.
         self.progress.send(params).ok();
     }
@@ -213,10 +164,7 @@ impl ClientHandler for Listener {
 struct Log(Option<PathBuf>);
 
 impl Drop for Log {
-    #[expect(
-        clippy::print_stderr,
-        reason = "the test runner shows it with the failure"
-    )]
+    #[expect(clippy::print_stderr, reason = "the test runner shows it with the failure")]
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
             let text = fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
