@@ -142,7 +142,7 @@ fn records_of_old_and_careless_apps_are_understood() {
             record["env"] = json!({"A_NUMBER": 7, "A_SWITCH": true});
         }),
         ("an odd description", |record| {
-            record["description"] = json!("\u{0}\u{1f600}\n")
+            record["description"] = json!("\u{0}\u{1f600}\n");
         }),
     ];
     for (what, change) in changes {

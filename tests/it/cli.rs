@@ -419,8 +419,10 @@ fn lines_may_end_and_be_cut_as_they_like() {
     client.bytes(b"{\"jsonrpc\":\"2.0\",\"id\":\"dos\",\"method\":\"ping\"}\r\n");
     client.bytes(b"  \t{\"method\":\"ping\", \"id\" : \"blanks\",");
     client.bytes(b"\"jsonrpc\":\"2.0\"}  \n");
-    let two = b"{\"jsonrpc\":\"2.0\",\"id\":\"one\",\"method\":\"ping\"}\n{\"jsonrpc\":\"2.0\",\"id\":\"two\",\"method\":\"ping\"}\n";
-    client.bytes(two);
+    client.bytes(
+        b"{\"jsonrpc\":\"2.0\",\"id\":\"one\",\"method\":\"ping\"}\n\
+          {\"jsonrpc\":\"2.0\",\"id\":\"two\",\"method\":\"ping\"}\n",
+    );
     for id in ["dos", "blanks", "one", "two"] {
         assert_eq!(
             client.answer(&Pending(json!(id))).result(),

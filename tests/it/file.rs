@@ -60,7 +60,8 @@ fn files_of_other_clients_are_understood() {
         ),
         // A byte order mark, as some editors write it.
         format!(
-            "\u{feff}{{\"mcpServers\": {{\"alpha\": {a}, \"beta\": {{\"type\": \"streamableHttp\", \"url\": \"{b}\"}}, \"gamma\": {{\"url\": \"{c}\"}}}}}}"
+            "\u{feff}{{\"mcpServers\": {{\"alpha\": {a}, \
+             \"beta\": {{\"type\": \"streamableHttp\", \"url\": \"{b}\"}}, \"gamma\": {{\"url\": \"{c}\"}}}}}}"
         ),
     ];
     for text in texts {

@@ -5,9 +5,15 @@
 
 #![allow(
     dead_code,
-    unreachable_pub,
     unused_imports,
     reason = "compiled twice, as a program and into the tests, and neither uses all of it"
+)]
+#![allow(
+    clippy::exit,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it is a program that is rude on purpose"
 )]
 
 mod features;
@@ -16,8 +22,8 @@ mod session;
 mod sse;
 mod stdio;
 
-pub use features::ODD_RESULT;
-pub use http::Running;
+pub(crate) use features::ODD_RESULT;
+pub(crate) use http::Running;
 
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
@@ -28,92 +34,96 @@ use tokio::sync::watch;
 /// What the server is and does. Every field is a flag, so that a scenario is the same text for a child process and for
 /// a server inside the test process.
 #[derive(Debug, Clone, Parser)]
-pub struct Script {
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "a flag each, and none excludes another"
+)]
+pub(crate) struct Script {
     /// Name in `serverInfo`.
     #[arg(long, default_value = "scripted")]
-    pub name: String,
+    pub(crate) name: String,
     #[arg(long, value_enum, default_value_t = Wire::Stdio)]
-    pub wire: Wire,
+    pub(crate) wire: Wire,
     /// Port of the HTTP kinds; 0 picks one.
     #[arg(long, default_value_t = 0)]
-    pub port: u16,
+    pub(crate) port: u16,
 
     /// Number of generated tools, `tool-0000` and so on.
     #[arg(long, default_value_t = 0)]
-    pub tools: usize,
+    pub(crate) tools: usize,
     /// One more tool, of any name.
     #[arg(long = "tool")]
-    pub more_tools: Vec<String>,
+    pub(crate) more_tools: Vec<String>,
     /// One more prompt, of any name.
     #[arg(long = "prompt")]
-    pub more_prompts: Vec<String>,
+    pub(crate) more_prompts: Vec<String>,
     /// One more resource, of any URI.
     #[arg(long = "resource")]
-    pub more_resources: Vec<String>,
+    pub(crate) more_resources: Vec<String>,
     /// A resource that can be read but stands in no list.
     #[arg(long)]
-    pub unlisted: Vec<String>,
+    pub(crate) unlisted: Vec<String>,
     /// Leaves out a capability and answers its methods with -32601: `tools`, `prompts`, `resources`, `completions`.
     #[arg(long)]
-    pub without: Vec<String>,
+    pub(crate) without: Vec<String>,
     /// Entries in one page of a list; all of them when absent.
     #[arg(long)]
-    pub page_size: Option<usize>,
+    pub(crate) page_size: Option<usize>,
     /// Every page of a list is the first one and points to the same next.
     #[arg(long)]
-    pub looping_cursor: bool,
+    pub(crate) looping_cursor: bool,
     /// Every page of a list is the first one and points to a next that was never named before.
     #[arg(long)]
-    pub endless_cursor: bool,
+    pub(crate) endless_cursor: bool,
     /// `protocolVersion` of the answer to `initialize`; the client's own when absent.
     #[arg(long)]
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
 
     /// A method that is never answered.
     #[arg(long)]
-    pub hang: Vec<String>,
+    pub(crate) hang: Vec<String>,
     /// Milliseconds before `initialize` is answered.
     #[arg(long, default_value_t = 0)]
-    pub slow_start: u64,
+    pub(crate) slow_start: u64,
     /// Ends with a message on stderr before it reads anything.
     #[arg(long)]
-    pub exit_at_start: bool,
+    pub(crate) exit_at_start: bool,
     /// Prints lines on stdout that are no messages.
     #[arg(long)]
-    pub garbage: bool,
+    pub(crate) garbage: bool,
     /// Bytes of chatter on stderr before the first message.
     #[arg(long, default_value_t = 0)]
-    pub chatter: usize,
+    pub(crate) chatter: usize,
     /// Starts a process of its own, as `npx` does.
     #[arg(long)]
-    pub grandchild: bool,
+    pub(crate) grandchild: bool,
     /// Stays when its stdin ends and when it is asked to terminate.
     #[arg(long)]
-    pub stubborn: bool,
+    pub(crate) stubborn: bool,
 
     /// Streamable HTTP: answers are JSON bodies rather than event streams.
     #[arg(long)]
-    pub json_answers: bool,
+    pub(crate) json_answers: bool,
     /// Streamable HTTP: GET answers 405.
     #[arg(long)]
-    pub no_get: bool,
+    pub(crate) no_get: bool,
     /// Streamable HTTP: no session ids.
     #[arg(long)]
-    pub sessionless: bool,
+    pub(crate) sessionless: bool,
     /// Streamable HTTP: the stream of an answer ends at once and has to be resumed with `Last-Event-ID`.
     #[arg(long)]
-    pub resumable: bool,
+    pub(crate) resumable: bool,
     /// HTTP kinds: every request without this header, written `name: value`, is answered with 401.
     #[arg(long)]
-    pub require_header: Option<String>,
+    pub(crate) require_header: Option<String>,
 
     /// Anything more, to be seen with the `process` tool.
     #[arg(last = true)]
-    pub rest: Vec<String>,
+    pub(crate) rest: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Wire {
+pub(crate) enum Wire {
     Stdio,
     /// Streamable HTTP.
     Http,
@@ -123,8 +133,8 @@ pub enum Wire {
 
 /// The state that all clients of one server share.
 #[derive(Debug)]
-pub struct Server {
-    pub script: Script,
+pub(crate) struct Server {
+    pub(crate) script: Script,
     added: Mutex<Added>,
     journal: Mutex<Journal>,
     released: watch::Sender<HashSet<String>>,
@@ -142,14 +152,14 @@ struct Added {
 
 /// The labels of `slow` calls, in the order in which things happened to them.
 #[derive(Debug, Default, Clone)]
-pub struct Journal {
-    pub started: Vec<String>,
-    pub cancelled: Vec<String>,
-    pub finished: Vec<String>,
+pub(crate) struct Journal {
+    pub(crate) started: Vec<String>,
+    pub(crate) cancelled: Vec<String>,
+    pub(crate) finished: Vec<String>,
 }
 
 impl Server {
-    pub fn new(script: Script) -> Arc<Self> {
+    pub(crate) fn new(script: Script) -> Arc<Self> {
         let grandchild = script.grandchild.then(stdio::start_grandchild);
         Arc::new(Self {
             added: Mutex::new(Added {
@@ -165,12 +175,12 @@ impl Server {
         })
     }
 
-    pub fn journal(&self) -> Journal {
+    pub(crate) fn journal(&self) -> Journal {
         lock(&self.journal).clone()
     }
 
     /// Tells every client something that belongs to no call.
-    pub fn broadcast(&self, notification: &Value) {
+    pub(crate) fn broadcast(&self, notification: &Value) {
         for session in lock(&self.sessions)
             .iter()
             .filter_map(session::Weak::upgrade)
@@ -181,13 +191,13 @@ impl Server {
 }
 
 /// Runs the program until its input ends (STDIO) or forever (HTTP kinds, which print their URL first).
-pub fn run(script: Script) -> std::io::Result<()> {
+pub(crate) fn run(script: Script) -> std::io::Result<()> {
     if script.exit_at_start {
         eprintln!("scripted server: no licence found, giving up");
         std::process::exit(3);
     }
     match script.wire {
-        Wire::Stdio => stdio::run(Server::new(script)),
+        Wire::Stdio => stdio::run(&Server::new(script)),
         Wire::Http | Wire::Sse => {
             let running = Running::start(script);
             println!("{}", running.url());

@@ -1,30 +1,35 @@
 //! What scenarios are built from: servers to talk to, a stand-in for the App, the proxy itself and its client.
 
 #![allow(
+    clippy::needless_pass_by_value,
+    reason = "`call(tool, json!({..}))` reads better than with a borrow in front of every value"
+)]
+#![allow(
     clippy::disallowed_methods,
     clippy::print_stderr,
     reason = "tests start processes, read their environment, and explain failures"
 )]
 
-pub mod app;
-pub mod client;
-pub mod patience;
-pub mod proxy;
-pub mod server;
+pub(crate) mod app;
+pub(crate) mod client;
+pub(crate) mod patience;
+pub(crate) mod proxy;
+pub(crate) mod server;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use app::{Answer, App, Workspace};
-pub use client::{Client, List};
-pub use patience::eventually;
-pub use proxy::{Home, Proxy};
-pub use server::{Kind, Server, file_of};
+pub(crate) use app::{Answer, App, Workspace};
+pub(crate) use client::{Client, List};
+pub(crate) use patience::eventually;
+pub(crate) use proxy::{Home, Proxy};
+pub(crate) use server::{Kind, Server, file_of};
 
 /// The key that the App accepts. It must never be seen in anything that the proxy prints.
-pub const KEY: &str = "pg_in_7Kq2Xw9LmB4vTz6RnY8cJd1HsF3gPa5EuQ0oWiNtCxZbVkMjUyGrDeSfAhLpOlIq";
+pub(crate) const KEY: &str =
+    "pg_in_7Kq2Xw9LmB4vTz6RnY8cJd1HsF3gPa5EuQ0oWiNtCxZbVkMjUyGrDeSfAhLpOlIq";
 
 /// A lock that a panic elsewhere does not spoil.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A result with everything that a proxy may be tempted to tidy up: an unknown content type, members of vendors, nulls,
 /// members out of order, and numbers that change when they go through a double or through the other kind of number.
-pub const ODD_RESULT: &str = concat!(
+pub(crate) const ODD_RESULT: &str = concat!(
     r#"{"zeta":null,"content":[{"type":"hologram","frames":[1.0,1,-0.0,9007199254740993,18446744073709551615],"#,
     r#""x-depth":{"b":1,"a":2}},{"text":"\u00e9\u2028 \ud83d\ude00 </script>","type":"text","#,
     r#""annotations":{"priority":1.0,"audience":["user"],"x-seen":false}}],"structuredContent":{"empty":{},"#,
@@ -17,7 +17,7 @@ pub const ODD_RESULT: &str = concat!(
 );
 
 impl Call {
-    pub async fn handle(&self) -> Reply {
+    pub(crate) async fn handle(&self) -> Reply {
         let script = &self.session.server.script;
         let params = parse(&self.params);
         let area = match self.method.split('/').next() {
@@ -165,7 +165,7 @@ impl Call {
             }
             "calls" => {
                 let journal = server.journal();
-                structured(json!({
+                structured(&json!({
                     "started": journal.started,
                     "cancelled": journal.cancelled,
                     "finished": journal.finished,
@@ -176,7 +176,7 @@ impl Call {
                 self.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
                 text("added")
             }
-            "process" => structured(json!({
+            "process" => structured(&json!({
                 "pid": std::process::id(),
                 "grandchild": server.grandchild,
                 "arguments": server.script.rest,
@@ -200,7 +200,7 @@ impl Call {
             }
             "ask" => {
                 let method = text_of(&arguments["method"]);
-                structured(self.ask(&method, arguments["params"].clone()).await)
+                structured(&self.ask(&method, arguments["params"].clone()).await)
             }
             name => self.echo(name),
         }
@@ -394,7 +394,7 @@ fn text(text: &str) -> Reply {
     result(&json!({"content": [{"type": "text", "text": text}]}))
 }
 
-fn structured(value: Value) -> Reply {
+fn structured(value: &Value) -> Reply {
     let text = value.to_string();
     result(&json!({"content": [{"type": "text", "text": text}], "structuredContent": value}))
 }

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A server of one of the HTTP kinds. Dropping it closes its port and every connection.
 #[derive(Debug)]
-pub struct Running {
-    pub server: Arc<Server>,
+pub(crate) struct Running {
+    pub(crate) server: Arc<Server>,
     host: Arc<Host>,
     address: SocketAddr,
     runtime: Option<Runtime>,
@@ -29,18 +29,18 @@ pub struct Running {
 
 /// One HTTP request as it came.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub http: Method,
-    pub headers: BTreeMap<String, String>,
+pub(crate) struct Seen {
+    pub(crate) http: Method,
+    pub(crate) headers: BTreeMap<String, String>,
     /// The JSON-RPC method, if the body has one.
-    pub method: Option<String>,
+    pub(crate) method: Option<String>,
 }
 
 /// What the HTTP kinds have beside the server.
 #[derive(Debug)]
-pub struct Host {
-    pub server: Arc<Server>,
-    pub sessions: Mutex<HashMap<String, Entry>>,
+pub(crate) struct Host {
+    pub(crate) server: Arc<Server>,
+    pub(crate) sessions: Mutex<HashMap<String, Entry>>,
     seen: Mutex<Vec<Seen>>,
     next: Mutex<u64>,
     /// Streams that ended early, by the id of their only event.
@@ -48,8 +48,8 @@ pub struct Host {
 }
 
 #[derive(Debug)]
-pub struct Entry {
-    pub session: Arc<Session>,
+pub(crate) struct Entry {
+    pub(crate) session: Arc<Session>,
     /// What waits for the client's stream; one stream at a time reads from it.
     inbox: SharedInbox,
     /// Ends the client's GET together with the session.
@@ -58,16 +58,16 @@ pub struct Entry {
 
 /// What a stream begins with, and what is kept as long as the stream lasts.
 #[derive(Debug, Default)]
-pub struct Opening {
-    pub event: Option<String>,
-    pub guard: Option<SessionGuard>,
+pub(crate) struct Opening {
+    pub(crate) event: Option<String>,
+    pub(crate) guard: Option<SessionGuard>,
 }
 
 /// Ends the session when it is dropped.
 #[derive(Debug)]
-pub struct SessionGuard {
-    pub host: Arc<Host>,
-    pub id: String,
+pub(crate) struct SessionGuard {
+    pub(crate) host: Arc<Host>,
+    pub(crate) id: String,
 }
 
 impl Drop for SessionGuard {
@@ -86,7 +86,7 @@ impl Drop for Entry {
 }
 
 impl Running {
-    pub fn start(script: Script) -> Self {
+    pub(crate) fn start(script: Script) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], script.port));
         Self::start_at(script, address)
     }
@@ -111,6 +111,7 @@ impl Running {
             Wire::Http | Wire::Stdio => routes(),
         };
         let app = routes
+            .layer(axum::extract::DefaultBodyLimit::disable())
             .layer(axum::middleware::from_fn_with_state(host.clone(), watch))
             .with_state(host.clone());
         let listener = runtime
@@ -126,7 +127,7 @@ impl Running {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let path = match self.server.script.wire {
             Wire::Sse => "sse",
             Wire::Http | Wire::Stdio => "mcp",
@@ -134,28 +135,28 @@ impl Running {
         format!("http://{}/{path}", self.address)
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         lock(&self.host.seen).clone()
     }
 
-    pub fn sessions(&self) -> usize {
+    pub(crate) fn sessions(&self) -> usize {
         lock(&self.host.sessions).len()
     }
 
     /// Forgets every session, as a restart does, while the port stays open.
-    pub fn forget_sessions(&self) {
+    pub(crate) fn forget_sessions(&self) {
         lock(&self.host.sessions).clear();
     }
 
     /// Closes the port and every connection.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
 
     /// Starts anew on the same port, with nothing left of the time before.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         *self = Self::start_at(self.server.script.clone(), self.address);
     }
@@ -168,7 +169,7 @@ impl Drop for Running {
 }
 
 impl Host {
-    pub fn open_session(&self) -> (String, Arc<Session>) {
+    pub(crate) fn open_session(&self) -> (String, Arc<Session>) {
         let id = {
             let mut next = lock(&self.next);
             *next += 1;
@@ -184,14 +185,14 @@ impl Host {
         (id, session)
     }
 
-    pub fn session(&self, id: &str) -> Option<Arc<Session>> {
+    pub(crate) fn session(&self, id: &str) -> Option<Arc<Session>> {
         lock(&self.sessions)
             .get(id)
             .map(|entry| entry.session.clone())
     }
 
     /// The messages of a session that belong to no call, as a stream of events until the session ends.
-    pub fn stream(&self, id: &str, opening: Opening) -> Option<Response> {
+    pub(crate) fn stream(&self, id: &str, opening: Opening) -> Option<Response> {
         let sessions = lock(&self.sessions);
         let entry = sessions.get(id)?;
         Some(events(opening, entry.inbox.clone(), entry.closed.clone()))
@@ -355,7 +356,7 @@ fn broken() -> Response {
     Body::from_stream(stream::iter([Err::<String, _>(error)])).into_response()
 }
 
-pub fn text_of(headers: &HeaderMap, name: &str) -> String {
+pub(crate) fn text_of(headers: &HeaderMap, name: &str) -> String {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default().to_owned()
 }

@@ -13,17 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 /// What goes to the client: a message, or the end of the connection in the middle of a word.
 #[derive(Debug)]
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     Message(String),
     Break,
 }
 
-pub type Outbox = mpsc::UnboundedSender<Outgoing>;
-pub type Inbox = mpsc::UnboundedReceiver<Outgoing>;
+pub(crate) type Outbox = mpsc::UnboundedSender<Outgoing>;
+pub(crate) type Inbox = mpsc::UnboundedReceiver<Outgoing>;
 
 #[derive(Debug)]
-pub struct Session {
-    pub server: Arc<Server>,
+pub(crate) struct Session {
+    pub(crate) server: Arc<Server>,
     /// For messages that belong to no call.
     outbox: Outbox,
     running: Mutex<HashMap<String, CancellationToken>>,
@@ -34,29 +34,29 @@ pub struct Session {
 
 /// A session that may have ended.
 #[derive(Debug)]
-pub struct Weak(std::sync::Weak<Session>);
+pub(crate) struct Weak(std::sync::Weak<Session>);
 
 impl Weak {
-    pub fn upgrade(&self) -> Option<Arc<Session>> {
+    pub(crate) fn upgrade(&self) -> Option<Arc<Session>> {
         self.0.upgrade()
     }
 }
 
 /// One request being worked on.
 #[derive(Debug)]
-pub struct Call {
-    pub session: Arc<Session>,
-    pub method: String,
+pub(crate) struct Call {
+    pub(crate) session: Arc<Session>,
+    pub(crate) method: String,
     /// As they came, to the letter.
-    pub params: Box<RawValue>,
-    pub cancelled: CancellationToken,
+    pub(crate) params: Box<RawValue>,
+    pub(crate) cancelled: CancellationToken,
     /// For messages that belong to this call.
     beside: Outbox,
 }
 
 /// How a request ends.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The text of a JSON value, sent to the letter.
     Result(String),
     Error(Value),
@@ -77,7 +77,7 @@ struct Incoming {
 
 impl Session {
     /// A session and the messages for its client that belong to no call.
-    pub fn open(server: &Arc<Server>) -> (Arc<Self>, Inbox) {
+    pub(crate) fn open(server: &Arc<Server>) -> (Arc<Self>, Inbox) {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let session = Arc::new(Self {
             server: server.clone(),
@@ -90,16 +90,16 @@ impl Session {
         (session, inbox)
     }
 
-    pub fn outbox(&self) -> Outbox {
+    pub(crate) fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }
 
-    pub fn tell(&self, message: &Value) {
+    pub(crate) fn tell(&self, message: &Value) {
         let _ = self.outbox.send(Outgoing::Message(message.to_string()));
     }
 
     /// Takes one message. What it causes goes to `beside`, its answer to `answer`; both end when it is done.
-    pub fn receive(self: &Arc<Self>, text: &str, beside: Outbox, answer: Outbox) {
+    pub(crate) fn receive(self: &Arc<Self>, text: &str, beside: Outbox, answer: Outbox) {
         let incoming: Incoming = match serde_json::from_str(text) {
             Ok(incoming) => incoming,
             Err(error) => {
@@ -166,12 +166,12 @@ impl Call {
         let _ = answer.send(message);
     }
 
-    pub fn tell(&self, message: &Value) {
+    pub(crate) fn tell(&self, message: &Value) {
         let _ = self.beside.send(Outgoing::Message(message.to_string()));
     }
 
     /// Asks the client something and returns the members of its answer but the id.
-    pub async fn ask(&self, method: &str, params: Value) -> Value {
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
         let number = self.session.next_ask.fetch_add(1, Ordering::Relaxed);
         let id = json!(format!("scripted-{number}"));
         let (answer, answered) = oneshot::channel();
@@ -181,10 +181,10 @@ impl Call {
     }
 }
 
-pub fn raw(text: &str) -> Box<RawValue> {
+pub(crate) fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("a literal")
 }
 
-pub fn parse(raw: &RawValue) -> Value {
+pub(crate) fn parse(raw: &RawValue) -> Value {
     serde_json::from_str(raw.get()).expect("a raw value is valid JSON")
 }

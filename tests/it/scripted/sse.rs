@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub fn routes() -> Router<Arc<Host>> {
+pub(crate) fn routes() -> Router<Arc<Host>> {
     // A POST to the first of these is answered with 405, which tells newer clients what this server is.
     Router::new()
         .route("/sse", get(open))

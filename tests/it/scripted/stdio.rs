@@ -8,12 +8,12 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Serves until the input ends.
-pub fn run(server: Arc<Server>) -> std::io::Result<()> {
+pub(crate) fn run(server: &Arc<Server>) -> std::io::Result<()> {
     chatter(server.script.chatter)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(&server))
+    runtime.block_on(serve(server))
 }
 
 async fn serve(server: &Arc<Server>) -> std::io::Result<()> {
@@ -65,7 +65,7 @@ fn chatter(bytes: usize) -> std::io::Result<()> {
 }
 
 /// Starts a process that ends on its own after a minute, so that a failing test leaves nothing behind for long.
-pub fn start_grandchild() -> u32 {
+pub(crate) fn start_grandchild() -> u32 {
     Command::new("sleep")
         .arg("60")
         .stdin(Stdio::null())

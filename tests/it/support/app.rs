@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 #[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     shared: Arc<Shared>,
     address: SocketAddr,
     /// Absent while the App is away.
@@ -23,28 +23,28 @@ pub struct App {
 
 /// What one key selects.
 #[derive(Debug, Default, Clone)]
-pub struct Workspace {
-    pub servers: Vec<Value>,
-    pub tools: Vec<StoredTool>,
-    pub resources: Vec<Value>,
-    pub templates: Vec<Value>,
-    pub prompts: Vec<Value>,
-    pub instructions: Vec<Value>,
+pub(crate) struct Workspace {
+    pub(crate) servers: Vec<Value>,
+    pub(crate) tools: Vec<StoredTool>,
+    pub(crate) resources: Vec<Value>,
+    pub(crate) templates: Vec<Value>,
+    pub(crate) prompts: Vec<Value>,
+    pub(crate) instructions: Vec<Value>,
     /// Owners of URIs and of prompt names that only the App knows.
-    pub owners: HashMap<String, String>,
+    pub(crate) owners: HashMap<String, String>,
 }
 
 /// A tool as the App has discovered it.
 #[derive(Debug, Clone)]
-pub struct StoredTool {
-    pub server: String,
-    pub name: String,
-    pub active: bool,
+pub(crate) struct StoredTool {
+    pub(crate) server: String,
+    pub(crate) name: String,
+    pub(crate) active: bool,
 }
 
 /// How the App answers.
 #[derive(Debug, Clone, Default)]
-pub enum Answer {
+pub(crate) enum Answer {
     #[default]
     Normally,
     Status(u16),
@@ -66,14 +66,14 @@ struct Shared {
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub line: String,
-    pub authorization: String,
+pub(crate) struct Request {
+    pub(crate) line: String,
+    pub(crate) authorization: String,
 }
 
 impl Workspace {
     /// These servers, of which the App has discovered nothing yet.
-    pub fn of(servers: &[&Server]) -> Self {
+    pub(crate) fn of(servers: &[&Server]) -> Self {
         Self {
             servers: servers.iter().map(|server| server.record()).collect(),
             ..Self::default()
@@ -81,7 +81,7 @@ impl Workspace {
     }
 
     /// Adds tools of a server as the App has discovered them.
-    pub fn with_tools(mut self, server: &Server, names: &[&str]) -> Self {
+    pub(crate) fn with_tools(mut self, server: &Server, names: &[&str]) -> Self {
         self.tools.extend(names.iter().map(|name| StoredTool {
             server: server.uuid(),
             name: (*name).to_owned(),
@@ -91,7 +91,7 @@ impl Workspace {
     }
 
     /// Adds a tool that somebody switched off in the App.
-    pub fn with_switched_off(mut self, server: &Server, name: &str) -> Self {
+    pub(crate) fn with_switched_off(mut self, server: &Server, name: &str) -> Self {
         self.tools.push(StoredTool {
             server: server.uuid(),
             name: name.to_owned(),
@@ -101,7 +101,12 @@ impl Workspace {
     }
 
     /// Gives a server instructions for the model, in both of the places where the App shows them.
-    pub fn with_instructions(mut self, server: &Server, name: &str, messages: &Value) -> Self {
+    pub(crate) fn with_instructions(
+        mut self,
+        server: &Server,
+        name: &str,
+        messages: &Value,
+    ) -> Self {
         let uuid = server.uuid();
         for record in self
             .servers
@@ -157,7 +162,7 @@ impl Workspace {
 }
 
 impl App {
-    pub fn start(workspace: Workspace) -> Self {
+    pub(crate) fn start(workspace: Workspace) -> Self {
         let shared = Arc::new(Shared::default());
         *lock(&shared.workspace) = workspace;
         let (address, runtime) = serve(&shared, SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -168,44 +173,44 @@ impl App {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Switches the workspace, as its owner does in the App.
-    pub fn switch_to(&self, workspace: Workspace) {
+    pub(crate) fn switch_to(&self, workspace: Workspace) {
         *lock(&self.shared.workspace) = workspace;
     }
 
     /// From now on, everything is answered like this.
-    pub fn answer(&self, answer: Answer) {
+    pub(crate) fn answer(&self, answer: Answer) {
         self.answer_at("", answer);
     }
 
     /// From now on, one path is answered like this.
-    pub fn answer_at(&self, path: &str, answer: Answer) {
+    pub(crate) fn answer_at(&self, path: &str, answer: Answer) {
         lock(&self.shared.answers).insert(path.to_owned(), answer);
     }
 
     /// Closes the port and every connection.
-    pub fn go_away(&mut self) {
+    pub(crate) fn go_away(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
 
-    pub fn come_back(&mut self) {
+    pub(crate) fn come_back(&mut self) {
         self.go_away();
         let (_, runtime) = serve(&self.shared, self.address);
         self.runtime = Some(runtime);
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         lock(&self.shared.requests).clone()
     }
 
     /// How many requests began with this method and path.
-    pub fn count(&self, line: &str) -> usize {
+    pub(crate) fn count(&self, line: &str) -> usize {
         self.requests()
             .iter()
             .filter(|request| request.line.starts_with(line))

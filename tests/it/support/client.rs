@@ -12,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 #[derive(Debug)]
-pub struct Client {
-    pub home: Home,
+pub(crate) struct Client {
+    pub(crate) home: Home,
     child: Child,
     /// Absent once the input has been ended.
     stdin: Option<ChildStdin>,
@@ -24,7 +24,7 @@ pub struct Client {
 
 /// Something that a proxy lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub(crate) enum List {
     Tools,
     Prompts,
     Resources,
@@ -33,26 +33,26 @@ pub enum List {
 
 /// A line that the proxy wrote.
 #[derive(Debug, Clone)]
-pub struct Message {
-    pub text: String,
-    pub value: Value,
+pub(crate) struct Message {
+    pub(crate) text: String,
+    pub(crate) value: Value,
 }
 
 /// A request under way, by its id as JSON.
 #[derive(Debug, Clone)]
-pub struct Pending(pub Value);
+pub(crate) struct Pending(pub Value);
 
 /// An answer to a request.
 #[derive(Debug, Clone)]
-pub struct Answer(Message);
+pub(crate) struct Answer(Message);
 
 /// A moment in what the proxy wrote, to ask what came after it.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark(usize);
+pub(crate) struct Mark(usize);
 
 impl Mark {
     /// Before the first word.
-    pub const START: Self = Self(0);
+    pub(crate) const START: Self = Self(0);
 }
 
 #[derive(Debug, Default)]
@@ -70,9 +70,10 @@ struct Transcript {
 }
 
 impl List {
-    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
 
-    pub fn method(self) -> &'static str {
+    pub(crate) fn method(self) -> &'static str {
         match self {
             Self::Tools => "tools/list",
             Self::Prompts => "prompts/list",
@@ -81,7 +82,7 @@ impl List {
         }
     }
 
-    pub fn member(self) -> &'static str {
+    pub(crate) fn member(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
@@ -91,7 +92,7 @@ impl List {
     }
 
     /// The member that tells entries apart.
-    pub fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "name",
             Self::Resources => "uri",
@@ -99,7 +100,7 @@ impl List {
         }
     }
 
-    pub fn changed(self) -> String {
+    pub(crate) fn changed(self) -> String {
         let area = match self {
             Self::Templates => "resources",
             list => list.member(),
@@ -109,7 +110,7 @@ impl List {
 }
 
 impl Client {
-    pub fn new(mut child: Child, home: Home) -> Self {
+    pub(crate) fn new(mut child: Child, home: Home) -> Self {
         let heard = Arc::new(Heard::default());
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let listener = heard.clone();
@@ -142,7 +143,7 @@ impl Client {
 
     /// Shakes hands as a client of the newest revision with a handshake, and returns the proxy's side of it.
     #[track_caller]
-    pub fn initialize(&mut self) -> Value {
+    pub(crate) fn initialize(&mut self) -> Value {
         let answer = self.initialize_with("2025-11-25").result();
         self.notify("notifications/initialized", json!({}));
         answer
@@ -150,7 +151,7 @@ impl Client {
 
     /// Only the request.
     #[track_caller]
-    pub fn initialize_with(&mut self, revision: &str) -> Answer {
+    pub(crate) fn initialize_with(&mut self, revision: &str) -> Answer {
         self.request(
             "initialize",
             json!({
@@ -163,13 +164,13 @@ impl Client {
 
     /// Writes a line as it is.
     #[track_caller]
-    pub fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         self.bytes(format!("{text}\n").as_bytes());
     }
 
     /// Writes bytes as they are.
     #[track_caller]
-    pub fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("the input has not been ended");
         let written = stdin.write_all(bytes).and_then(|()| stdin.flush());
         if let Err(error) = written {
@@ -178,59 +179,59 @@ impl Client {
     }
 
     #[track_caller]
-    pub fn notify(&mut self, method: &str, params: Value) {
+    pub(crate) fn notify(&mut self, method: &str, params: Value) {
         let message = json!({"jsonrpc": "2.0", "method": method, "params": params});
         self.line(&message.to_string());
     }
 
     /// Sends a request under a fresh id.
     #[track_caller]
-    pub fn send(&mut self, method: &str, params: Value) -> Pending {
+    pub(crate) fn send(&mut self, method: &str, params: Value) -> Pending {
         let id = json!(self.next_id);
         self.next_id += 1;
         self.send_as(id, method, params)
     }
 
     #[track_caller]
-    pub fn send_as(&mut self, id: Value, method: &str, params: Value) -> Pending {
+    pub(crate) fn send_as(&mut self, id: Value, method: &str, params: Value) -> Pending {
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         self.line(&message.to_string());
         Pending(id)
     }
 
     #[track_caller]
-    pub fn request(&mut self, method: &str, params: Value) -> Answer {
+    pub(crate) fn request(&mut self, method: &str, params: Value) -> Answer {
         let pending = self.send(method, params);
         self.answer(&pending)
     }
 
     #[track_caller]
-    pub fn cancel(&mut self, pending: &Pending) {
+    pub(crate) fn cancel(&mut self, pending: &Pending) {
         let params = json!({"requestId": pending.0, "reason": "changed my mind"});
         self.notify("notifications/cancelled", params);
     }
 
     #[track_caller]
-    pub fn send_call(&mut self, tool: &str, arguments: Value) -> Pending {
+    pub(crate) fn send_call(&mut self, tool: &str, arguments: Value) -> Pending {
         let params = json!({"name": tool, "arguments": arguments});
         self.send("tools/call", params)
     }
 
     /// Calls a tool and returns the result.
     #[track_caller]
-    pub fn call(&mut self, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&mut self, tool: &str, arguments: Value) -> Value {
         let pending = self.send_call(tool, arguments);
         self.answer(&pending).result()
     }
 
     /// Every entry of a list, through all its pages.
     #[track_caller]
-    pub fn list(&mut self, list: List) -> Vec<Value> {
+    pub(crate) fn list(&mut self, list: List) -> Vec<Value> {
         self.pages(list).concat()
     }
 
     #[track_caller]
-    pub fn pages(&mut self, list: List) -> Vec<Vec<Value>> {
+    pub(crate) fn pages(&mut self, list: List) -> Vec<Vec<Value>> {
         let mut pages = Vec::new();
         let mut params = json!({});
         loop {
@@ -249,7 +250,7 @@ impl Client {
 
     /// What tells the entries of a list apart: names or URIs.
     #[track_caller]
-    pub fn names(&mut self, list: List) -> Vec<String> {
+    pub(crate) fn names(&mut self, list: List) -> Vec<String> {
         let entries = self.list(list);
         let keys = entries.iter().map(|entry| &entry[list.key()]);
         keys.map(|key| key.as_str().expect("keys are text").to_owned())
@@ -258,7 +259,7 @@ impl Client {
 
     /// Lists until an entry is there, and returns it.
     #[track_caller]
-    pub fn find(&mut self, list: List, key: &str) -> Value {
+    pub(crate) fn find(&mut self, list: List, key: &str) -> Value {
         eventually(&format!("{key} is listed"), || {
             let mut entries = self.list(list).into_iter();
             entries.find(|entry| entry[list.key()] == key)
@@ -267,7 +268,7 @@ impl Client {
 
     /// Lists until an entry is gone.
     #[track_caller]
-    pub fn miss(&mut self, list: List, key: &str) {
+    pub(crate) fn miss(&mut self, list: List, key: &str) {
         eventually(&format!("{key} is listed no more"), || {
             let names = self.names(list);
             (!names.iter().any(|name| name == key)).then_some(())
@@ -276,7 +277,7 @@ impl Client {
 
     /// Calls until the result is as wanted, and returns it.
     #[track_caller]
-    pub fn call_until(
+    pub(crate) fn call_until(
         &mut self,
         what: &str,
         tool: &str,
@@ -293,7 +294,7 @@ impl Client {
 
     /// Waits for an answer.
     #[track_caller]
-    pub fn answer(&self, pending: &Pending) -> Answer {
+    pub(crate) fn answer(&self, pending: &Pending) -> Answer {
         self.wait(&format!("an answer to request {}", pending.0), |messages| {
             let answer = messages.iter().find(|message| message.answers(&pending.0));
             answer.cloned().map(Answer)
@@ -301,7 +302,7 @@ impl Client {
     }
 
     /// Whether an answer has come so far.
-    pub fn has_answered(&self, pending: &Pending) -> bool {
+    pub(crate) fn has_answered(&self, pending: &Pending) -> bool {
         let state = lock(&self.heard.state);
         state
             .messages
@@ -310,17 +311,17 @@ impl Client {
     }
 
     /// Forgets what was heard, so that an id can be used again.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         lock(&self.heard.state).messages.clear();
     }
 
-    pub fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         Mark(lock(&self.heard.state).messages.len())
     }
 
     /// Waits for a notification after a moment.
     #[track_caller]
-    pub fn notified(&self, since: Mark, method: &str) -> Value {
+    pub(crate) fn notified(&self, since: Mark, method: &str) -> Value {
         self.wait(method, |messages| {
             let mut after = messages[since.0..].iter().map(|message| &message.value);
             after.find(|value| value["method"] == method).cloned()
@@ -329,7 +330,7 @@ impl Client {
 
     /// Waits for a message that meets a condition.
     #[track_caller]
-    pub fn hear(&self, since: Mark, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn hear(&self, since: Mark, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.wait(what, |messages| {
             let mut after = messages[since.0..].iter().map(|message| &message.value);
             after.find(|value| wanted(value)).cloned()
@@ -337,19 +338,19 @@ impl Client {
     }
 
     /// Everything that came after a moment, in order.
-    pub fn since(&self, mark: Mark) -> Vec<Value> {
+    pub(crate) fn since(&self, mark: Mark) -> Vec<Value> {
         let state = lock(&self.heard.state);
         let after = state.messages[mark.0..].iter();
         after.map(|message| message.value.clone()).collect()
     }
 
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         lock(&self.stderr).clone()
     }
 
     /// Waits for words on stderr.
     #[track_caller]
-    pub fn complains(&self, words: &str) {
+    pub(crate) fn complains(&self, words: &str) {
         let found = patiently(|| self.stderr().contains(words).then_some(()));
         if found.is_none() {
             self.fail(&format!("stderr never said: {words}"));
@@ -386,13 +387,13 @@ impl Client {
     // Ending.
 
     /// Ends the input, as a client does that has had enough.
-    pub fn end_input(&mut self) {
+    pub(crate) fn end_input(&mut self) {
         self.stdin = None;
     }
 
     /// Ends the input and waits for the end of the proxy.
     #[track_caller]
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let status = self.end();
         Finished {
             code: status.code(),
@@ -402,7 +403,7 @@ impl Client {
     }
 
     /// The process itself.
-    pub fn process(&mut self) -> &mut Child {
+    pub(crate) fn process(&mut self) -> &mut Child {
         &mut self.child
     }
 
@@ -491,7 +492,7 @@ impl Message {
 
 impl Answer {
     #[track_caller]
-    pub fn result(self) -> Value {
+    pub(crate) fn result(self) -> Value {
         let mut value = self.0.value;
         assert!(value["error"].is_null(), "an error: {}", value["error"]);
         value["result"].take()
@@ -499,7 +500,7 @@ impl Answer {
 
     /// The result to the letter.
     #[track_caller]
-    pub fn result_text(&self) -> String {
+    pub(crate) fn result_text(&self) -> String {
         #[derive(Deserialize)]
         struct Response<'a> {
             #[serde(borrow)]
@@ -511,14 +512,14 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn error(self) -> Value {
+    pub(crate) fn error(self) -> Value {
         let mut value = self.0.value;
         assert!(!value["error"].is_null(), "no error: {value}");
         value["error"].take()
     }
 
     #[track_caller]
-    pub fn code(self) -> i64 {
+    pub(crate) fn code(self) -> i64 {
         let error = self.error();
         assert!(error["message"].is_string(), "without a message: {error}");
         error["code"].as_i64().expect("codes are integers")

@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine. Nothing waits this long unless it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Looks until there is something, for conditions that nothing announces.
 #[track_caller]
-pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     patiently(look).unwrap_or_else(|| panic!("waited in vain: {what}"))
 }
 
 /// Looks until there is something, or until patience ends.
-pub fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let found = look();
@@ -24,7 +24,7 @@ pub fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 /// Whether a process has ended, be it that nobody has collected it yet.
-pub fn has_ended(pid: u64) -> bool {
+pub(crate) fn has_ended(pid: u64) -> bool {
     if cfg!(target_os = "linux") {
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The state is the first word after the name, which stands in brackets.

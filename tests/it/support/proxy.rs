@@ -11,19 +11,19 @@ use tempfile::TempDir;
 
 /// A home directory of its own, where the proxy finds nothing but what a test puts there.
 #[derive(Debug, Clone)]
-pub struct Home(Arc<TempDir>);
+pub(crate) struct Home(Arc<TempDir>);
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(TempDir::new().expect("a directory can be made")))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Writes a file below the home directory and returns its path.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         let folder = path.parent().expect("it is below the home directory");
         std::fs::create_dir_all(folder).expect("a folder can be made");
@@ -32,7 +32,7 @@ impl Home {
     }
 
     /// Replaces a file in one step, as careful editors do.
-    pub fn replace(&self, name: &str, text: &str) {
+    pub(crate) fn replace(&self, name: &str, text: &str) {
         let draft = self.write(&format!("{name}.draft"), text);
         std::fs::rename(draft, self.path().join(name)).expect("a file can be renamed");
     }
@@ -40,7 +40,7 @@ impl Home {
 
 /// One way to start the proxy.
 #[derive(Debug, Clone)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     home: Home,
     /// Where it is started, below the home directory.
     folder: PathBuf,
@@ -50,22 +50,22 @@ pub struct Proxy {
 
 /// How the program ended.
 #[derive(Debug)]
-pub struct Finished {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// The name of the configuration file in the home directory.
-pub const FILE: &str = "mcp.json";
+pub(crate) const FILE: &str = "mcp.json";
 
 impl Proxy {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::at(&Home::new())
     }
 
     /// In a home directory that has been lived in.
-    pub fn at(home: &Home) -> Self {
+    pub(crate) fn at(home: &Home) -> Self {
         Self {
             home: home.clone(),
             folder: PathBuf::new(),
@@ -75,44 +75,44 @@ impl Proxy {
     }
 
     /// With a file of these servers and nothing else, initialised.
-    pub fn before(servers: &[&Server]) -> Client {
+    pub(crate) fn before(servers: &[&Server]) -> Client {
         Self::new().file(&file_of(servers)).start()
     }
 
-    pub fn file(self, file: &Value) -> Self {
+    pub(crate) fn file(self, file: &Value) -> Self {
         self.file_text(&file.to_string())
     }
 
-    pub fn file_text(self, text: &str) -> Self {
+    pub(crate) fn file_text(self, text: &str) -> Self {
         let path = self.home.write(FILE, text);
         self.arg("--config").arg(&path.display().to_string())
     }
 
-    pub fn app(self, app: &App) -> Self {
+    pub(crate) fn app(self, app: &App) -> Self {
         let url = app.url();
         self.env("PLUGGEDIN_API_KEY", KEY)
             .env("PLUGGEDIN_API_BASE_URL", &url)
     }
 
-    pub fn arg(mut self, argument: &str) -> Self {
+    pub(crate) fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// In a folder of the home directory.
-    pub fn in_folder(mut self, folder: &str) -> Self {
+    pub(crate) fn in_folder(mut self, folder: &str) -> Self {
         self.folder = folder.into();
         self
     }
 
     /// Starts it and shakes hands.
     #[track_caller]
-    pub fn start(self) -> Client {
+    pub(crate) fn start(self) -> Client {
         let mut client = self.launch();
         client.initialize();
         client
@@ -120,7 +120,7 @@ impl Proxy {
 
     /// Starts it and says nothing yet.
     #[track_caller]
-    pub fn launch(self) -> Client {
+    pub(crate) fn launch(self) -> Client {
         let child = self
             .command(&[])
             .stdin(Stdio::piped())
@@ -131,7 +131,7 @@ impl Proxy {
 
     /// Runs it to its end with nothing on stdin: one of the commands for people, or a start that fails.
     #[track_caller]
-    pub fn run(&self, command: &[&str]) -> Finished {
+    pub(crate) fn run(&self, command: &[&str]) -> Finished {
         let mut child = self
             .command(command)
             .stdin(Stdio::null())

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 /// A way to reach a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Stdio,
     Http,
     HttpJson,
@@ -16,9 +16,9 @@ pub enum Kind {
 }
 
 #[derive(Debug)]
-pub struct Server {
-    pub name: String,
-    pub kind: Kind,
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
     flags: Vec<String>,
     /// Absent where the proxy starts the server.
     running: Option<Running>,
@@ -26,7 +26,7 @@ pub struct Server {
 
 impl Server {
     /// A server with the flags of [`Script`]. One of the HTTP kinds runs from now on.
-    pub fn new(kind: Kind, name: &str, flags: &[&str]) -> Self {
+    pub(crate) fn new(kind: Kind, name: &str, flags: &[&str]) -> Self {
         let wire: &[&str] = match kind {
             Kind::Stdio => &[],
             Kind::Http => &["--wire=http"],
@@ -52,31 +52,31 @@ impl Server {
         }
     }
 
-    pub fn stdio(name: &str, flags: &[&str]) -> Self {
+    pub(crate) fn stdio(name: &str, flags: &[&str]) -> Self {
         Self::new(Kind::Stdio, name, flags)
     }
 
-    pub fn http(name: &str, flags: &[&str]) -> Self {
+    pub(crate) fn http(name: &str, flags: &[&str]) -> Self {
         Self::new(Kind::Http, name, flags)
     }
 
-    pub fn sse(name: &str, flags: &[&str]) -> Self {
+    pub(crate) fn sse(name: &str, flags: &[&str]) -> Self {
         Self::new(Kind::Sse, name, flags)
     }
 
     /// The server of an HTTP kind, to look at or to disturb.
     #[track_caller]
-    pub fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().expect("it is of an HTTP kind")
     }
 
     #[track_caller]
-    pub fn running_mut(&mut self) -> &mut Running {
+    pub(crate) fn running_mut(&mut self) -> &mut Running {
         self.running.as_mut().expect("it is of an HTTP kind")
     }
 
     /// Its entry in an `mcpServers` file.
-    pub fn entry(&self) -> Value {
+    pub(crate) fn entry(&self) -> Value {
         match self.kind {
             Kind::Stdio => json!({"command": program(), "args": self.flags}),
             Kind::Http | Kind::HttpJson => json!({"type": "http", "url": self.running().url()}),
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// Its UUID in the App, always the same for the same name.
-    pub fn uuid(&self) -> String {
+    pub(crate) fn uuid(&self) -> String {
         let hash = self
             .name
             .bytes()
@@ -96,7 +96,7 @@ impl Server {
     }
 
     /// Its record in the App.
-    pub fn record(&self) -> Value {
+    pub(crate) fn record(&self) -> Value {
         let mut record = json!({
             "uuid": self.uuid(),
             "name": self.name,
@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// The slug that the App gives to the name.
-    pub fn slug(&self) -> String {
+    pub(crate) fn slug(&self) -> String {
         let kept = self.name.to_lowercase().replace(
             |letter: char| !matches!(letter, 'a'..='z' | '0'..='9' | ' ' | '-'),
             "",
@@ -147,13 +147,13 @@ impl Server {
     }
 
     /// The name under which the proxy shows one of its tools.
-    pub fn tool(&self, tool: &str) -> String {
+    pub(crate) fn tool(&self, tool: &str) -> String {
         format!("{}__{tool}", self.slug())
     }
 }
 
 /// A configuration file with these servers under their names.
-pub fn file_of(servers: &[&Server]) -> Value {
+pub(crate) fn file_of(servers: &[&Server]) -> Value {
     let entries: Map<String, Value> = servers
         .iter()
         .map(|server| (server.name.clone(), server.entry()))
@@ -162,7 +162,7 @@ pub fn file_of(servers: &[&Server]) -> Value {
 }
 
 /// The scripted server as a program, which Cargo puts beside the tests.
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().expect("this program has a path");
     let profile = tests
         .ancestors()
@@ -172,17 +172,25 @@ pub fn program() -> PathBuf {
         .join("examples")
         .join("scripted-server")
         .with_extension(std::env::consts::EXE_EXTENSION);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/scripted/features.rs");
     assert!(
-        modified(&program) >= modified(&source),
-        "{} is missing or old: `cargo test` builds it, `cargo test --test it` does so with `--example scripted-server`",
+        modified(&program) >= last_change(),
+        "{} is missing or old; `cargo test` builds it, and so does `cargo build --example scripted-server`",
         program.display(),
     );
     program
 }
 
+/// When the program's source was changed last.
+fn last_change() -> Option<SystemTime> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let parts = std::fs::read_dir(tests.join("scripted"))
+        .into_iter()
+        .flatten();
+    let parts = parts.filter_map(|entry| modified(&entry.ok()?.path()));
+    parts.chain(modified(&tests.join("scripted.rs"))).max()
+}
+
 fn modified(file: &Path) -> Option<SystemTime> {
-    file.metadata()
-        .and_then(|metadata| metadata.modified())
-        .ok()
+    let metadata = file.metadata().ok()?;
+    metadata.modified().ok()
 }
