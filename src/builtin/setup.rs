@@ -1,0 +1,122 @@
+//! `pluggedin_setup`: how to set the proxy up, and how it is set up now.
+
+use serde::Deserialize;
+
+use super::{Builtin, Definition, Outcome, Which};
+use crate::source::{AppStatus, FileStatus, Snapshot};
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "pluggedin_setup",
+    title: "Set up plugged.in",
+    description: "Explains how to connect this proxy to plugged.in or to a local file of MCP servers, and shows what is wrong with the present set-up. Works without an API key.",
+    input_schema: r#"{"type":"object","properties":{"topic":{"type":"string","enum":["getting_started","api_key","configuration","troubleshooting"],"description":"What to explain","default":"getting_started"}}}"#,
+    read_only: true,
+    idempotent: true,
+    which: Which::Setup,
+};
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Arguments {
+    #[serde(default)]
+    topic: Topic,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Topic {
+    #[default]
+    GettingStarted,
+    ApiKey,
+    Configuration,
+    Troubleshooting,
+}
+
+impl Builtin {
+    pub(super) fn setup(&self, arguments: &Arguments) -> Outcome {
+        let guide = match arguments.topic {
+            Topic::GettingStarted => GETTING_STARTED,
+            Topic::ApiKey => API_KEY,
+            Topic::Configuration => CONFIGURATION,
+            Topic::Troubleshooting => TROUBLESHOOTING,
+        };
+        let snapshot = self.source.snapshot();
+        let key = "https://plugged.in/api-keys";
+        let address = self.source.app().map_or_else(|| key.to_owned(), |app| app.base_url().join("api-keys").map_or(key.to_owned(), |url| url.to_string()));
+        Outcome::ok(format!("{}\n\n## The present state\n\n{}", guide.replace("{api_keys}", &address), state(&snapshot)))
+    }
+}
+
+/// What the sources say of themselves, a line each.
+pub(super) fn state(snapshot: &Snapshot) -> String {
+    let app = match &snapshot.app {
+        AppStatus::Unset => "no API key is set".to_owned(),
+        AppStatus::Loading => "the plugged.in App has not answered yet".to_owned(),
+        AppStatus::Current => "connected to the plugged.in App".to_owned(),
+        AppStatus::Refused { message } => format!("**problem:** {message}"),
+        AppStatus::Away { message } => format!("**problem:** {message}. What it said last is used meanwhile."),
+    };
+    let mut lines = vec![format!("- App: {app}")];
+    match &snapshot.file {
+        FileStatus::Unset => lines.push("- Local file: none".to_owned()),
+        FileStatus::Current { problems } => {
+            lines.push("- Local file: in use".to_owned());
+            lines.extend(problems.iter().map(|problem| format!("  - **problem:** {problem}")));
+        }
+        FileStatus::Broken { message } => lines.push(format!("- Local file: **problem:** {message}. Its last good state is used meanwhile.")),
+    }
+    lines.push(format!("- Servers: {}", snapshot.servers.len()));
+    lines.join("\n")
+}
+
+const GETTING_STARTED: &str = "# Getting started
+
+This proxy brings many MCP servers together behind one. It takes the list of servers from plugged.in, from a local file, or from both.
+
+**With plugged.in**
+1. Create an account at https://plugged.in and add MCP servers to your workspace.
+2. Make an API key at {api_keys}.
+3. Give the key to the proxy: `--pluggedin-api-key KEY`, or `PLUGGEDIN_API_KEY` in its environment.
+4. Restart the MCP client.
+
+**With a local file**
+1. Write the servers into a JSON file in the form that Claude Desktop and Cursor use: `{\"mcpServers\": {\"NAME\": {\"command\": \"npx\", \"args\": [\"-y\", \"PACKAGE\"]}}}`.
+2. Start the proxy with `--config FILE`. Edits take effect without a restart.
+
+Then call `pluggedin_discover_tools` to see what is there.";
+
+const API_KEY: &str = "# The API key
+
+1. Sign in to plugged.in and open {api_keys}.
+2. Make a key. It begins with `pg_in_` and is shown once.
+3. Give it to the proxy, strongest first:
+   - `--pluggedin-api-key KEY`
+   - `PLUGGEDIN_API_KEY` in the environment (the `env` of the client's configuration)
+   - a file `~/.config/pluggedin/credentials.json`: `{\"api_key\": \"KEY\"}`
+4. Restart the MCP client.
+
+For an App of your own, also set `--pluggedin-api-base-url URL` or `PLUGGEDIN_API_BASE_URL`.";
+
+const CONFIGURATION: &str = "# Configuration
+
+In the MCP client's configuration:
+
+```json
+{
+  \"mcpServers\": {
+    \"pluggedin\": {
+      \"command\": \"pluggedin-mcp-proxy\",
+      \"env\": { \"PLUGGEDIN_API_KEY\": \"YOUR_KEY\" }
+    }
+  }
+}
+```
+
+Useful options: `--config FILE` (local servers), `--tool-prefix slug|uuid|none`, `--max-tool-name N`, `--connect eager|lazy`, `--refresh-interval SECONDS`, `--log-level debug`. `pluggedin-mcp-proxy --help` lists all.";
+
+const TROUBLESHOOTING: &str = "# Troubleshooting
+
+- **No tools of a server:** call `pluggedin_discover_tools`; it shows the state of each server and why one does not connect. On the command line `pluggedin-mcp-proxy tools` shows the same.
+- **The key is refused:** make a new one at {api_keys}, and check that the base URL is the App that made the key.
+- **A command is not found:** programs started from a desktop often have a shorter PATH. Give the full path, or set PATH in the `env` of the client's configuration.
+- **The App cannot be reached:** check the base URL. Tools of the last answer stay usable.
+- **More detail:** start with `--log-level debug`; messages go to standard error, which most clients write into a log file.";

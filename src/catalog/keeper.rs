@@ -1,0 +1,316 @@
+//! The task that keeps the catalog: it applies what the source says to the pool,
+//! lists servers when they connect or say that a list changed, and publishes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Catalog, CatalogHandle, ListKind,
+    build::{self, Inputs, Listing, Naming},
+};
+use crate::{
+    downstream::{Event, Item, Link, LinkError, Pool, State},
+    protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
+    source::{AppStatus, Snapshot},
+};
+
+/// A server that adds ten tools says ten times that its list changed.
+const CHANGES_TOGETHER: Duration = Duration::from_millis(20);
+
+/// Stragglers get this long at least, even if all others were quick.
+const STRAGGLER: Duration = Duration::from_secs(2);
+/// Stragglers get so many times what the slowest of the others took.
+const STRAGGLER_FACTOR: u32 = 3;
+/// Commands that download what they run. They take seconds without being stuck.
+const RUNNERS: [&str; 14] = ["npx", "uvx", "uv", "uvenv", "bunx", "bun", "pnpm", "pnpx", "yarn", "dnx", "pipx", "deno", "docker", "podman"];
+
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    pub naming: Naming,
+    /// How long the first lists wait at most for servers that nobody knows yet.
+    pub patience: Duration,
+}
+
+/// What the keeper works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub source: watch::Receiver<Arc<Snapshot>>,
+    pub pool: Pool,
+    pub events: mpsc::Receiver<Event>,
+    /// The proxy's own tools: name and record.
+    pub builtin: Vec<(String, Bytes)>,
+}
+
+/// Starts the keeper. The first catalog is there at once.
+pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: CancellationToken) -> CatalogHandle {
+    let Parts { source, pool, events, builtin } = parts;
+    // Each server has one listing under way at most, and the keeper waits for nothing else.
+    let (listed, listed_receiver) = mpsc::channel(64);
+    let (publish, catalog) = watch::channel(Arc::default());
+    let mut keeper = Keeper {
+        config,
+        source,
+        pool,
+        builtin,
+        tracker: tracker.clone(),
+        snapshot: Arc::default(),
+        fingerprints: HashMap::new(),
+        listings: HashMap::new(),
+        asking: HashMap::new(),
+        refused: HashSet::new(),
+        begun: Instant::now(),
+        last_answer: None,
+        settled: false,
+        published_settled: false,
+        changed: true,
+        listed,
+        publish,
+    };
+    keeper.apply_source();
+    keeper.publish();
+    tracker.spawn(async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = keeper.run(events, listed_receiver) => {}
+        }
+    });
+    CatalogHandle { catalog, patience: config.patience }
+}
+
+struct Keeper {
+    config: Config,
+    source: watch::Receiver<Arc<Snapshot>>,
+    pool: Pool,
+    builtin: Vec<(String, Bytes)>,
+    tracker: TaskTracker,
+    snapshot: Arc<Snapshot>,
+    fingerprints: HashMap<ServerId, Fingerprint>,
+    listings: HashMap<ServerId, Arc<Listing>>,
+    asking: HashMap<ServerId, Asking>,
+    /// Connected, but its lists could not be read.
+    refused: HashSet<ServerId>,
+    begun: Instant,
+    /// When the latest of the servers had said what it offers.
+    last_answer: Option<Duration>,
+    settled: bool,
+    published_settled: bool,
+    /// Something that the catalog is made of.
+    changed: bool,
+    listed: mpsc::Sender<Listed>,
+    publish: watch::Sender<Arc<Catalog>>,
+}
+
+/// A listing under way, and what changed meanwhile.
+struct Asking {
+    link: Arc<Link>,
+    again: Vec<ListKind>,
+}
+
+/// What a server answered.
+struct Listed {
+    server: ServerId,
+    link: Arc<Link>,
+    lists: Vec<(ListKind, Result<Vec<Item>, LinkError>)>,
+}
+
+impl Keeper {
+    async fn run(mut self, mut events: mpsc::Receiver<Event>, mut listed: mpsc::Receiver<Listed>) {
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                changed = self.source.changed() => match changed {
+                    Ok(()) => self.apply_source(),
+                    Err(_) => return,
+                },
+                Some(event) = events.recv() => self.take(event),
+                Some(answer) = listed.recv() => self.store(answer),
+                () = tokio::time::sleep_until(deadline), if !self.settled => self.settled = true,
+            }
+            // What has come together is published together.
+            while let Ok(event) = events.try_recv() {
+                self.take(event);
+            }
+            while let Ok(answer) = listed.try_recv() {
+                self.store(answer);
+            }
+            self.publish();
+        }
+    }
+
+    fn apply_source(&mut self) {
+        self.snapshot = Arc::clone(&self.source.borrow_and_update());
+        self.changed = true;
+        let servers = &self.snapshot.servers;
+        let fingerprints: HashMap<_, _> = servers.iter().map(|config| (config.id.clone(), config.fingerprint())).collect();
+        let unchanged = |id: &ServerId| fingerprints.contains_key(id) && fingerprints.get(id) == self.fingerprints.get(id);
+        self.listings.retain(|id, _| unchanged(id));
+        self.asking.retain(|id, _| unchanged(id));
+        self.refused.retain(&unchanged);
+        self.fingerprints = fingerprints;
+        self.pool.apply(servers);
+        for config in servers {
+            if !self.is_known(&config.id) {
+                // Where servers wait for their first call, this one must be asked what it offers.
+                self.pool.demand(&config.id);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Ready(server, link) => self.ask(server, link, ListKind::ALL.to_vec()),
+            Event::ListChanged(server, kind) => {
+                let kinds = match kind {
+                    ListKind::Resources => vec![ListKind::Resources, ListKind::Templates],
+                    kind => vec![kind],
+                };
+                if let Some(asking) = self.asking.get_mut(&server) {
+                    asking.again.extend(kinds);
+                } else if let Some(link) = self.pool.status(&server).and_then(|status| status.link().cloned()) {
+                    self.ask(server, link, kinds);
+                }
+            }
+            Event::Changed(_) => {}
+        }
+    }
+
+    fn ask(&mut self, server: ServerId, link: Arc<Link>, kinds: Vec<ListKind>) {
+        if !self.fingerprints.contains_key(&server) {
+            return;
+        }
+        let asking = Asking { link: Arc::clone(&link), again: Vec::new() };
+        let anew = self.asking.insert(server.clone(), asking).is_none() && self.listings.contains_key(&server);
+        let listed = self.listed.clone();
+        self.tracker.spawn(async move {
+            if anew {
+                tokio::time::sleep(CHANGES_TOGETHER).await;
+            }
+            let lists = futures_util::future::join_all(offered(&link, &kinds).map(|kind| {
+                let link = Arc::clone(&link);
+                async move { (kind, link.list(kind).await) }
+            }));
+            let answer = Listed { server, lists: lists.await, link };
+            // An error means that the proxy is ending.
+            let _ = listed.send(answer).await;
+        });
+    }
+
+    fn store(&mut self, answer: Listed) {
+        let Listed { server, link, lists } = answer;
+        // Only the newest connection's answer counts.
+        match self.asking.get(&server) {
+            Some(asking) if Arc::ptr_eq(&asking.link, &link) => {}
+            _ => return,
+        }
+        let again = self.asking.remove(&server).map(|asking| asking.again).unwrap_or_default();
+        let mut listing = self.listings.get(&server).map(|listing| Listing::clone(listing)).unwrap_or_default();
+        listing.completions = link.peer().capabilities.completions;
+        listing.offers_resources = link.peer().capabilities.resources;
+        let mut failed = false;
+        for (kind, list) in lists {
+            match list {
+                Ok(items) => *listing.list(kind) = items,
+                Err(error) => {
+                    tracing::warn!(%server, list = kind.method(), %error, "the list could not be read");
+                    failed = true;
+                }
+            }
+        }
+        if failed && !self.listings.contains_key(&server) {
+            self.refused.insert(server.clone());
+        } else {
+            self.refused.remove(&server);
+            self.listings.insert(server.clone(), Arc::new(listing));
+        }
+        self.changed = true;
+        self.last_answer = Some(self.begun.elapsed());
+        if !again.is_empty() {
+            self.ask(server, link, again);
+        }
+    }
+
+    /// Nothing more will be learnt of the server by waiting a little.
+    fn is_known(&self, server: &ServerId) -> bool {
+        self.listings.contains_key(server) || self.refused.contains(server) || self.snapshot.records.tools.iter().any(|record| record.server == *server)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.snapshot.app != AppStatus::Loading && self.snapshot.servers.iter().all(|config| self.is_done(config))
+    }
+
+    fn is_done(&self, config: &ServerConfig) -> bool {
+        self.is_known(&config.id)
+            || self.pool.status(&config.id).is_some_and(|status| matches!(status.state, State::Backoff { .. } | State::Disabled { .. }))
+    }
+
+    /// Until when the first lists wait for the rest.
+    fn deadline(&self) -> Instant {
+        let patience = self.config.patience;
+        let wait = match self.last_answer {
+            Some(took) if self.snapshot.app != AppStatus::Loading && !self.may_download() => (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience),
+            Some(_) | None => patience,
+        };
+        self.begun + wait
+    }
+
+    /// Whether one of those that are waited for runs through a package runner,
+    /// which downloads the server at its first start.
+    fn may_download(&self) -> bool {
+        self.snapshot.servers.iter().filter(|config| !self.is_done(config)).any(|config| match &config.transport {
+            TransportConfig::Stdio(stdio) => RUNNERS.contains(&Path::new(&stdio.command).file_stem().and_then(OsStr::to_str).unwrap_or_default()),
+            TransportConfig::Http(_) => false,
+        })
+    }
+
+    /// Publishes if anything has changed since the last time.
+    fn publish(&mut self) {
+        let settled = self.settled || self.is_settled();
+        if !self.changed && settled == self.published_settled {
+            return;
+        }
+        self.settled = settled;
+        self.published_settled = settled;
+        self.changed = false;
+        let catalog = build::build(Inputs {
+            snapshot: &self.snapshot,
+            listings: &self.listings,
+            builtin: &self.builtin,
+            naming: self.config.naming,
+            settled: self.settled,
+        });
+        self.publish.send_replace(Arc::new(catalog));
+    }
+}
+
+impl Listing {
+    fn list(&mut self, kind: ListKind) -> &mut Vec<Item> {
+        match kind {
+            ListKind::Tools => &mut self.tools,
+            ListKind::Prompts => &mut self.prompts,
+            ListKind::Resources => &mut self.resources,
+            ListKind::Templates => &mut self.templates,
+        }
+    }
+}
+
+/// The lists that the server declares to have.
+fn offered(link: &Link, kinds: &[ListKind]) -> impl Iterator<Item = ListKind> {
+    let capabilities = link.peer().capabilities;
+    kinds.iter().copied().filter(move |kind| match kind {
+        ListKind::Tools => capabilities.tools,
+        ListKind::Prompts => capabilities.prompts,
+        ListKind::Resources | ListKind::Templates => capabilities.resources,
+    })
+}

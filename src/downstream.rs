@@ -1,0 +1,190 @@
+//! The servers: one supervised connection each, all through one [`Pool`].
+//!
+//! Nothing here knows where configurations come from or what clients call things.
+
+use std::{
+    ffi::OsString,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use indexmap::IndexMap;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::protocol::server::{Fingerprint, ServerConfig, ServerId};
+
+pub mod connection;
+pub mod error;
+pub mod handler;
+pub mod inflight;
+mod supervisor;
+pub mod transport;
+
+pub use connection::{Item, Link};
+pub use error::{ConnectError, LinkError};
+pub use inflight::{InFlight, Step};
+pub use supervisor::{State, Status, Unavailable};
+
+/// Servers that are started at once. More would fight for the machine while the
+/// first client waits.
+const CONNECTING_AT_ONCE: usize = 4;
+
+/// Events that may wait for the keeper, which never works while it holds one.
+const EVENTS: usize = 1024;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub connect: Connect,
+    /// A child that is unused for this long is stopped; `None` means never.
+    pub idle_timeout: Option<Duration>,
+    /// Names and values of the proxy's own environment that every child gets.
+    pub base_env: Arc<Vec<(OsString, OsString)>>,
+    /// Where commands are looked up.
+    pub path: Option<OsString>,
+}
+
+/// When a server is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Connect {
+    /// In the background, from the start.
+    #[default]
+    Eager,
+    /// At its first call, or to learn what it offers.
+    Lazy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl ListKind {
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Prompts => "prompts/list",
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+        }
+    }
+}
+
+/// What the servers say outside of calls.
+#[derive(Debug)]
+pub enum Event {
+    /// Connected, for the first time or again.
+    Ready(ServerId, Arc<Link>),
+    /// Some other change of state.
+    Changed(ServerId),
+    ListChanged(ServerId, ListKind),
+}
+
+/// All servers of one workspace.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    servers: Arc<ArcSwap<IndexMap<ServerId, Server>>>,
+    /// Held while the set of servers changes.
+    changing: Arc<Mutex<()>>,
+}
+
+/// What all supervisors share.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    events: mpsc::Sender<Event>,
+    tracker: TaskTracker,
+    token: CancellationToken,
+    connecting: Semaphore,
+}
+
+/// The handle of one supervisor.
+#[derive(Debug, Clone)]
+struct Server {
+    config: Arc<ServerConfig>,
+    fingerprint: Fingerprint,
+    status: watch::Receiver<Status>,
+    /// Somebody needs the server now.
+    demand: mpsc::Sender<()>,
+    used: Arc<supervisor::LastUse>,
+    stop: CancellationToken,
+}
+
+impl Pool {
+    /// Cancelling `token` ends every connection; `tracker` waits for that.
+    pub fn new(config: Config, tracker: TaskTracker, token: CancellationToken) -> (Self, mpsc::Receiver<Event>) {
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let shared = Arc::new(Shared { config, events, tracker, token, connecting: Semaphore::new(CONNECTING_AT_ONCE) });
+        (Self { shared, servers: Arc::default(), changing: Arc::default() }, receiver)
+    }
+
+    /// Makes the set of servers this one. Connections whose configuration did not
+    /// change in what matters to them go on undisturbed.
+    pub fn apply(&self, configs: &[Arc<ServerConfig>]) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.servers.load_full();
+        let servers: IndexMap<_, _> = configs.iter().map(|config| (config.id.clone(), self.keep_or_start(&old, config))).collect();
+        for (id, server) in &*old {
+            if servers.get(id).is_none_or(|kept| kept.fingerprint != server.fingerprint) {
+                server.stop.cancel();
+            }
+        }
+        self.servers.store(Arc::new(servers));
+    }
+
+    fn keep_or_start(&self, old: &IndexMap<ServerId, Server>, config: &Arc<ServerConfig>) -> Server {
+        let fingerprint = config.fingerprint();
+        match old.get(&config.id) {
+            Some(server) if server.fingerprint == fingerprint => Server { config: Arc::clone(config), ..server.clone() },
+            _ => supervisor::start(&self.shared, Arc::clone(config), fingerprint),
+        }
+    }
+
+    /// A connection to the server: at once where there is one, else as soon as it
+    /// can be made.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the attempt failed. The caller sets the deadline.
+    pub async fn link(&self, id: &ServerId) -> Result<Arc<Link>, Unavailable> {
+        let (server, demand) = {
+            let servers = self.servers.load();
+            let Some(server) = servers.get(id) else { return Err(Unavailable::Gone) };
+            if self.shared.config.idle_timeout.is_some() {
+                server.used.touch();
+            }
+            if let Some(link) = server.status.borrow().link() {
+                return Ok(Arc::clone(link));
+            }
+            (server.status.clone(), server.demand.clone())
+        };
+        supervisor::wait_for_link(server, demand).await
+    }
+
+    /// Connects to a server that waits for its first call.
+    pub fn demand(&self, id: &ServerId) {
+        if let Some(server) = self.servers.load().get(id) {
+            // A full queue holds a demand already.
+            let _ = server.demand.try_send(());
+        }
+    }
+
+    pub fn status(&self, id: &ServerId) -> Option<Status> {
+        Some(self.servers.load().get(id)?.status.borrow().clone())
+    }
+
+    pub fn config(&self, id: &ServerId) -> Option<Arc<ServerConfig>> {
+        Some(Arc::clone(&self.servers.load().get(id)?.config))
+    }
+
+    /// Every server with its state, in the source's order.
+    pub fn servers(&self) -> Vec<(Arc<ServerConfig>, Status)> {
+        self.servers.load().values().map(|server| (Arc::clone(&server.config), server.status.borrow().clone())).collect()
+    }
+}

@@ -1,0 +1,301 @@
+//! A live connection: the handshake, calls, and complete listings.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    ListKind,
+    error::{ConnectError, LinkError},
+    handler::Handler,
+    inflight::InFlight,
+    transport::Outbox,
+};
+use crate::protocol::{
+    message::{Frame, Id, Kind, Message, present, span_in},
+    revision::Revision,
+};
+
+/// Pages of one listing: a server that never ends its list is cut here.
+const MAX_PAGES: usize = 1_000;
+/// Items of one listing.
+const MAX_ITEMS: usize = 100_000;
+/// The time for one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A server that has answered `initialize`.
+#[derive(Debug)]
+pub struct Link {
+    handler: Arc<Handler>,
+    outbox: Outbox,
+    /// Cancelled when the connection ends, by either side.
+    closed: CancellationToken,
+    peer: std::sync::OnceLock<Peer>,
+}
+
+/// What the server said of itself.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub revision: Revision,
+    pub capabilities: Capabilities,
+    /// `serverInfo`, `name version`.
+    pub version: String,
+    pub instructions: Option<String>,
+}
+
+/// Only what decides whether something is asked at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    pub tools: bool,
+    pub prompts: bool,
+    pub resources: bool,
+    pub completions: bool,
+}
+
+/// One entry of a listing, as the server wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// A tool's or prompt's `name`, a resource's `uri`, a template's `uriTemplate`.
+    pub key: String,
+    /// The whole record.
+    pub json: Bytes,
+}
+
+impl Link {
+    pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, closed: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { handler, outbox, closed, peer: std::sync::OnceLock::new() })
+    }
+
+    pub(super) fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(super) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    pub fn peer(&self) -> &Peer {
+        self.peer.get().expect("a link is handed out after its handshake")
+    }
+
+    /// Starts a request. `frame` makes it for the id that it gets; the same number
+    /// is the progress token, if `wants_progress`.
+    ///
+    /// # Errors
+    /// [`LinkError`] where the server cannot have seen it.
+    pub async fn start(self: &Arc<Self>, wants_progress: bool, frame: impl FnOnce(u64) -> Frame) -> Result<InFlight, LinkError> {
+        InFlight::start(Arc::clone(self), wants_progress, frame).await
+    }
+
+    /// A request of the proxy's own, without a deadline.
+    async fn request(self: &Arc<Self>, method: &str, params: &str) -> Result<Message, LinkError> {
+        self.start(false, |id| Frame::request(&Id::number(id), method, Some(params))).await?.reply().await
+    }
+
+    /// `initialize` and `notifications/initialized` (lifecycle, 2025-11-25).
+    pub(super) async fn handshake(self: &Arc<Self>) -> Result<(), ConnectError> {
+        let params = format!(
+            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"pluggedin-mcp-proxy","version":"{}"}}}}"#,
+            Revision::NEWEST,
+            env!("CARGO_PKG_VERSION"),
+        );
+        let reply = self.request("initialize", &params).await?;
+        let body = reply.body().unwrap_or_default();
+        if reply.kind() == Kind::Error {
+            return Err(ConnectError::Refused { message: error_message(body) });
+        }
+        let peer = read_peer(body).map_err(|what| LinkError::Protocol { what })?;
+        self.outbox.agreed(peer.revision);
+        self.peer.get_or_init(|| peer);
+        self.outbox.notify(Message::notification("notifications/initialized", None).into()).await?;
+        self.outbox.listen();
+        Ok(())
+    }
+
+    /// Every page of one list.
+    ///
+    /// # Errors
+    /// [`LinkError`] where the list could not be read to its end.
+    pub async fn list(self: &Arc<Self>, kind: ListKind) -> Result<Vec<Item>, LinkError> {
+        let mut items = Vec::new();
+        let mut cursors = HashSet::new();
+        let mut params = "{}".to_owned();
+        for _ in 0..MAX_PAGES {
+            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params))
+                .await
+                .map_err(|_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) })??;
+            let cursor = read_page(kind, &reply, &mut items)?;
+            let Some(cursor) = cursor else { return Ok(items) };
+            if !cursors.insert(cursor.clone()) || items.len() > MAX_ITEMS {
+                tracing::warn!(server = self.handler.server(), list = kind.method(), items = items.len(), "the list never ends; it was cut");
+                return Ok(items);
+            }
+            params = serde_json::json!({ "cursor": cursor }).to_string();
+        }
+        tracing::warn!(server = self.handler.server(), list = kind.method(), items = items.len(), "the list has too many pages; it was cut");
+        Ok(items)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+}
+
+/// What a transport needs to run.
+#[derive(Debug)]
+pub struct Wiring<'a> {
+    pub handler: Arc<Handler>,
+    pub closed: CancellationToken,
+    pub tracker: &'a TaskTracker,
+}
+
+fn read_peer(result: &str) -> Result<Peer, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Initialized<'a> {
+        protocol_version: String,
+        #[serde(borrow, default)]
+        capabilities: Offered<'a>,
+        #[serde(default)]
+        server_info: serde_json::Value,
+        #[serde(default)]
+        instructions: Option<String>,
+    }
+    #[derive(Deserialize, Default)]
+    struct Offered<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        tools: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        prompts: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        resources: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        completions: Option<&'a RawValue>,
+    }
+    let Initialized { protocol_version, capabilities, server_info, instructions } =
+        serde_json::from_str(result).map_err(|error| format!("its answer to `initialize` is malformed: {error}"))?;
+    let revision = Revision::parse(&protocol_version).ok_or_else(|| format!("it speaks revision `{}`, which we do not", protocol_version.escape_debug()))?;
+    let text = |member: &str| server_info[member].as_str().unwrap_or("?").to_owned();
+    Ok(Peer {
+        revision,
+        capabilities: Capabilities {
+            tools: capabilities.tools.is_some(),
+            prompts: capabilities.prompts.is_some(),
+            resources: capabilities.resources.is_some(),
+            // Declared since 2025-03-26; before, servers simply answered.
+            completions: capabilities.completions.is_some() || revision == Revision::V2024_11_05,
+        },
+        version: format!("{} {}", text("name"), text("version")),
+        instructions,
+    })
+}
+
+/// Adds the page's items; gives the cursor of the next page.
+fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<Option<String>, LinkError> {
+    let body = reply.body().unwrap_or_default();
+    if reply.kind() == Kind::Error {
+        // Capabilities and methods do not always agree; what is not there is empty.
+        tracing::debug!(list = kind.method(), error = %error_message(body), "the list was refused");
+        return Ok(None);
+    }
+    let malformed = |error: serde_json::Error| LinkError::Protocol { what: format!("its answer to `{}` is malformed: {error}", kind.method()) };
+    let page: Page<'_> = serde_json::from_str(body).map_err(malformed)?;
+    let list = match kind {
+        ListKind::Tools => page.tools,
+        ListKind::Prompts => page.prompts,
+        ListKind::Resources => page.resources,
+        ListKind::Templates => page.resource_templates,
+    };
+    let bytes = reply.body_bytes().unwrap_or_default();
+    for record in list.unwrap_or_default() {
+        match serde_json::from_str::<Key>(record.get()).ok().and_then(|key| key.of(kind)) {
+            Some(key) => items.push(Item { key, json: bytes.slice(span_in(&bytes, record.get())) }),
+            None => tracing::warn!(list = kind.method(), "an entry without its name was left out"),
+        }
+    }
+    Ok(page.next_cursor.filter(|cursor| !cursor.is_empty()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow, default)]
+    tools: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    prompts: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    resources: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    resource_templates: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Key {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    uri: Option<String>,
+    #[serde(default)]
+    uri_template: Option<String>,
+}
+
+impl Key {
+    fn of(self, kind: ListKind) -> Option<String> {
+        match kind {
+            ListKind::Tools | ListKind::Prompts => self.name,
+            ListKind::Resources => self.uri,
+            ListKind::Templates => self.uri_template,
+        }
+    }
+}
+
+/// The `message` of an error object, kept to a length that fits a log line.
+pub(super) fn error_message(error: &str) -> String {
+    #[derive(Deserialize)]
+    struct ErrorText {
+        message: String,
+    }
+    let message = serde_json::from_str::<ErrorText>(error).map_or_else(|_| "an error without a message".to_owned(), |error| error.message);
+    message.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(kind: ListKind, result: &str) -> (Vec<String>, Option<String>) {
+        let reply = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).expect("valid");
+        let mut items = Vec::new();
+        let cursor = read_page(kind, &reply, &mut items).expect("readable");
+        (items.into_iter().map(|item| format!("{} {}", item.key, String::from_utf8_lossy(&item.json))).collect(), cursor)
+    }
+
+    #[test]
+    fn records_keep_their_text() {
+        let (items, cursor) = page(ListKind::Tools, r#"{"tools":[{"x":1.0,"name":"a"},{"noname":1},{ "name" : "b" }],"nextCursor":"c"}"#);
+        assert_eq!(items, [r#"a {"x":1.0,"name":"a"}"#, r#"b { "name" : "b" }"#]);
+        assert_eq!(cursor.as_deref(), Some("c"));
+        assert_eq!(page(ListKind::Templates, r#"{"resourceTemplates":[{"uriTemplate":"t://{x}"}]}"#).0, [r#"t://{x} {"uriTemplate":"t://{x}"}"#]);
+        assert_eq!(page(ListKind::Resources, "{}"), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_server_that_speaks_no_known_revision_is_refused() {
+        assert!(read_peer(r#"{"protocolVersion":"1999-01-01"}"#).is_err());
+        assert!(read_peer("[]").is_err());
+        let peer = read_peer(r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"vendor":1},"serverInfo":{"name":"n","version":"1"}}"#);
+        let peer = peer.expect("well formed");
+        assert!(peer.capabilities.tools && !peer.capabilities.prompts);
+        assert_eq!(peer.version, "n 1");
+    }
+}

@@ -1,0 +1,67 @@
+//! What can go wrong between the proxy and one server, in our own words: texts
+//! of libraries hold addresses and paths that a client must not see.
+
+use std::time::Duration;
+
+use crate::security::{command, egress, headers};
+
+/// Why a call, or the whole connection, failed.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum LinkError {
+    /// The connection had ended before the message went out.
+    #[error("the connection was closed")]
+    Closed,
+    /// The connection ended while an answer was awaited.
+    #[error("the connection was lost: {reason}")]
+    Lost { reason: String },
+    #[error("the server cannot be reached: {reason}")]
+    Unreachable { reason: String },
+    #[error("the server does not know our session any more")]
+    SessionGone,
+    #[error("the server demands authorization (HTTP {status})")]
+    Unauthorized { status: u16 },
+    #[error("the server answered HTTP {status}")]
+    Status { status: u16 },
+    #[error("the server broke the protocol: {what}")]
+    Protocol { what: String },
+}
+
+impl LinkError {
+    /// The server certainly did not act on the message, so it may be sent again.
+    pub fn not_sent(&self) -> bool {
+        match self {
+            Self::Closed | Self::Unreachable { .. } | Self::SessionGone | Self::Unauthorized { .. } => true,
+            Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } => false,
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    #[error(transparent)]
+    Command(#[from] command::Refused),
+    #[error(transparent)]
+    Url(#[from] egress::Refused),
+    #[error(transparent)]
+    Header(#[from] headers::Refused),
+    #[error("the program could not be started: {reason}")]
+    Spawn { reason: String },
+    #[error("no answer to `initialize` within {} s", .after.as_secs())]
+    Timeout { after: Duration },
+    #[error("`initialize` was refused: {message}")]
+    Refused { message: String },
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+impl ConnectError {
+    /// Trying again cannot help before the configuration changes.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Command(refused) => !matches!(refused, command::Refused::NotFound { .. }),
+            Self::Url(_) | Self::Header(_) => true,
+            Self::Spawn { .. } | Self::Timeout { .. } | Self::Refused { .. } | Self::Link(_) => false,
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! One task a server: connects, watches, reconnects with growing pauses, and stops
+//! what nobody uses.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::header::HeaderValue;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{
+    Connect, Event, Server, Shared,
+    connection::{Link, Wiring},
+    error::{ConnectError, LinkError},
+    handler::Handler,
+    transport::{http, sse, stdio},
+};
+use crate::{
+    protocol::server::{Fingerprint, HttpConfig, HttpKind, ServerConfig, StdioConfig, TransportConfig},
+    security::{command, egress, headers},
+};
+
+/// The first start of `npx some-package` downloads the package.
+const STDIO_HANDSHAKE: Duration = Duration::from_secs(60);
+const HTTP_HANDSHAKE: Duration = Duration::from_secs(30);
+/// After this long a server that still connects lets the next one try.
+const PERMIT: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A connection that lasted this long was a good one: pauses start anew.
+const STABLE: Duration = Duration::from_secs(30);
+/// A caller that needs the server shortens a pause to this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The state of one connection.
+#[derive(Debug, Clone)]
+pub enum State {
+    Connecting,
+    Ready {
+        link: Arc<Link>,
+        /// From the start of the attempt to the end of the handshake.
+        took: Duration,
+    },
+    /// The last attempt failed; the next one follows by itself.
+    Backoff {
+        error: ConnectError,
+    },
+    /// Waits to be needed.
+    Idle,
+    /// The configuration cannot work, or is not allowed.
+    Disabled {
+        error: ConnectError,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub state: State,
+    /// Attempts that have ended, so that a waiting caller can tell a new failure
+    /// from an old one.
+    attempts: u64,
+}
+
+impl Status {
+    pub fn link(&self) -> Option<&Arc<Link>> {
+        match &self.state {
+            State::Ready { link, .. } if !link.is_closed() => Some(link),
+            State::Ready { .. } | State::Connecting | State::Backoff { .. } | State::Idle | State::Disabled { .. } => None,
+        }
+    }
+
+    pub fn error(&self) -> Option<&ConnectError> {
+        match &self.state {
+            State::Backoff { error } | State::Disabled { error } => Some(error),
+            State::Connecting | State::Ready { .. } | State::Idle => None,
+        }
+    }
+
+    /// One word for tables and JSON.
+    pub fn label(&self) -> &'static str {
+        match &self.state {
+            State::Connecting => "connecting",
+            State::Ready { .. } => "ready",
+            State::Backoff { .. } => "backoff",
+            State::Idle => "idle",
+            State::Disabled { .. } => "disabled",
+        }
+    }
+}
+
+/// Why no connection could be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the server is not part of this workspace any more")]
+    Gone,
+    #[error(transparent)]
+    Failed(ConnectError),
+}
+
+/// When a server was last asked for, in milliseconds of the process's life.
+#[derive(Debug)]
+pub(super) struct LastUse {
+    epoch: Instant,
+    millis: AtomicU64,
+}
+
+impl LastUse {
+    fn new() -> Self {
+        Self { epoch: Instant::now(), millis: AtomicU64::new(0) }
+    }
+
+    pub(super) fn touch(&self) {
+        let millis = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.epoch.elapsed().saturating_sub(Duration::from_millis(self.millis.load(Ordering::Relaxed)))
+    }
+}
+
+pub(super) async fn wait_for_link(mut status: watch::Receiver<Status>, demand: mpsc::Sender<()>) -> Result<Arc<Link>, Unavailable> {
+    let attempts = status.borrow().attempts;
+    // A full queue holds a demand already.
+    let _ = demand.try_send(());
+    let settled = status
+        .wait_for(|status| match &status.state {
+            State::Ready { link, .. } => !link.is_closed(),
+            State::Backoff { .. } => status.attempts > attempts,
+            State::Disabled { .. } => true,
+            State::Connecting | State::Idle => false,
+        })
+        .await
+        .map_err(|_| Unavailable::Gone)?;
+    match &settled.state {
+        State::Ready { link, .. } => Ok(Arc::clone(link)),
+        State::Backoff { error } | State::Disabled { error } => Err(Unavailable::Failed(error.clone())),
+        State::Connecting | State::Idle => unreachable!("waited for another state"),
+    }
+}
+
+pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint: Fingerprint) -> Server {
+    let (status_sender, status) = watch::channel(Status { state: State::Idle, attempts: 0 });
+    // One demand waits at most: it stands for all.
+    let (demand, demands) = mpsc::channel(1);
+    let stop = shared.token.child_token();
+    let used = Arc::new(LastUse::new());
+    let span = tracing::info_span!("server", name = %config.name);
+    let supervisor = Supervisor {
+        shared: Arc::clone(shared),
+        config: Arc::clone(&config),
+        status: status_sender,
+        demands,
+        used: Arc::clone(&used),
+        stop: stop.clone(),
+    };
+    shared.tracker.spawn(supervisor.run().instrument(span));
+    Server { config, fingerprint, status, demand, used, stop }
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    config: Arc<ServerConfig>,
+    status: watch::Sender<Status>,
+    /// Ends with the last handle of the server.
+    demands: mpsc::Receiver<()>,
+    used: Arc<LastUse>,
+    stop: CancellationToken,
+}
+
+/// How a connection ended.
+enum End {
+    Stopped,
+    Unused,
+    Lost(LinkError),
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            // A connection that is being made is dropped, and with it all it started.
+            biased;
+            () = stop.cancelled() => {}
+            () = self.supervise() => {}
+        }
+        if let State::Ready { link, .. } = &self.status.borrow().state {
+            link.closed().cancel();
+        }
+    }
+
+    async fn supervise(&mut self) {
+        let mut failures = 0;
+        let mut demanded = match self.shared.config.connect {
+            Connect::Eager => false,
+            Connect::Lazy => self.demand().await,
+        };
+        loop {
+            self.set(State::Connecting);
+            let begun = Instant::now();
+            let error = match self.attempt(demanded).await {
+                Ok(link) => {
+                    tracing::info!(took = ?begun.elapsed(), peer = %link.peer().version, revision = %link.peer().revision, "connected");
+                    self.ready(&link, begun.elapsed()).await;
+                    let connected = Instant::now();
+                    match self.attend(&link).await {
+                        End::Stopped => return,
+                        End::Unused => {
+                            link.closed().cancel();
+                            self.set(State::Idle);
+                            demanded = self.demand().await;
+                            continue;
+                        }
+                        End::Lost(error) => {
+                            if connected.elapsed() >= STABLE {
+                                failures = 0;
+                            }
+                            error.into()
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            if error.is_final() {
+                tracing::error!(%error, "disabled until its configuration changes");
+                self.set_ended(State::Disabled { error });
+                return std::future::pending().await;
+            }
+            let pause = pause(failures);
+            failures += 1;
+            tracing::warn!(%error, retry_in = ?pause, "not connected");
+            self.set_ended(State::Backoff { error });
+            demanded = self.rest(pause).await;
+        }
+    }
+
+    /// Connects, a few servers at a time. Who is asked for does not queue.
+    async fn attempt(&self, demanded: bool) -> Result<Arc<Link>, ConnectError> {
+        let connecting = self.connect();
+        if demanded {
+            return connecting.await;
+        }
+        let mut connecting = std::pin::pin!(connecting);
+        let permit = self.shared.connecting.acquire().await.expect("the semaphore is never closed");
+        match tokio::time::timeout(PERMIT, &mut connecting).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                drop(permit);
+                connecting.await
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Arc<Link>, ConnectError> {
+        match &self.config.transport {
+            TransportConfig::Stdio(stdio) => self.connect_stdio(stdio).await,
+            TransportConfig::Http(http) => match http.kind {
+                HttpKind::Streamable => self.connect_http(http).await,
+                HttpKind::Sse => self.connect_sse(http).await,
+                HttpKind::Auto => match self.connect_http(http).await {
+                    // MCP transports, "backwards compatibility": an old server refuses the POST.
+                    Err(ConnectError::Link(LinkError::Status { status: 400..500 })) => self.connect_sse(http).await,
+                    outcome => outcome,
+                },
+            },
+        }
+    }
+
+    async fn connect_stdio(&self, config: &StdioConfig) -> Result<Arc<Link>, ConnectError> {
+        let StdioConfig { command, args, env, cwd } = config;
+        let program = stdio::Program {
+            command: command::allow(command, args, self.shared.config.path.as_deref())?,
+            base_env: Arc::clone(&self.shared.config.base_env),
+            env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            cwd: cwd.clone(),
+        };
+        let (handler, closed) = self.wiring();
+        let guard = closed.clone().drop_guard();
+        let outbox = stdio::open(program, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker })?;
+        let link = Link::new(handler, outbox, closed);
+        handshake(&link, STDIO_HANDSHAKE).await?;
+        guard.disarm();
+        Ok(link)
+    }
+
+    async fn connect_http(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
+        let endpoint = endpoint(config)?;
+        let session = config.session_id.as_deref().and_then(|id| HeaderValue::try_from(id).ok());
+        let (handler, closed) = self.wiring();
+        let guard = closed.clone().drop_guard();
+        let outbox = http::open(endpoint, session, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker });
+        let link = Link::new(handler, outbox, closed);
+        handshake(&link, HTTP_HANDSHAKE).await?;
+        guard.disarm();
+        Ok(link)
+    }
+
+    async fn connect_sse(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
+        let endpoint = endpoint(config)?;
+        let (handler, closed) = self.wiring();
+        let guard = closed.clone().drop_guard();
+        let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
+        let opening = tokio::time::timeout(HTTP_HANDSHAKE, sse::open(endpoint, wiring));
+        let outbox = opening.await.map_err(|_| ConnectError::Timeout { after: HTTP_HANDSHAKE })??;
+        let link = Link::new(handler, outbox, closed);
+        handshake(&link, HTTP_HANDSHAKE).await?;
+        guard.disarm();
+        Ok(link)
+    }
+
+    fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
+        let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.events.clone());
+        (Arc::new(handler), CancellationToken::new())
+    }
+
+    /// Until the connection is lost, stopped or unused for too long.
+    async fn attend(&mut self, link: &Arc<Link>) -> End {
+        let unused = async {
+            let idle_timeout = match (&self.config.transport, self.shared.config.idle_timeout) {
+                (TransportConfig::Stdio(_), Some(timeout)) => timeout,
+                _ => return std::future::pending().await,
+            };
+            self.used.touch();
+            loop {
+                tokio::time::sleep(idle_timeout.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10))).await;
+                if self.used.elapsed() >= idle_timeout && !link.handler().is_busy() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = link.closed().cancelled() => match self.stop.is_cancelled() {
+                true => End::Stopped,
+                false => End::Lost(link.handler().ended().unwrap_or(LinkError::Closed)),
+            },
+            () = unused => End::Unused,
+        }
+    }
+
+    async fn ready(&self, link: &Arc<Link>, took: Duration) {
+        self.set_ended(State::Ready { link: Arc::clone(link), took });
+        // The keeper reads on its own; an error means that the proxy is ending.
+        let _ = self.shared.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;
+    }
+
+    /// Waits until somebody needs the server. False if nobody can any more.
+    async fn demand(&mut self) -> bool {
+        match self.demands.recv().await {
+            Some(()) => true,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits before the next attempt; true if a caller cut the wait short.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        let earliest = Instant::now() + SHORTEST_PAUSE;
+        // What was asked for during the attempt has had its answer.
+        while self.demands.try_recv().is_ok() {}
+        let demanded = tokio::time::timeout(pause, self.demand()).await.unwrap_or(false);
+        tokio::time::sleep_until(earliest).await;
+        demanded
+    }
+
+    fn set(&self, state: State) {
+        self.publish(state, 0);
+    }
+
+    fn set_ended(&self, state: State) {
+        self.publish(state, 1);
+    }
+
+    fn publish(&self, state: State, ended: u64) {
+        self.status.send_modify(|status| {
+            status.state = state;
+            status.attempts += ended;
+        });
+        // A lost event is made good by the next one.
+        let _ = self.shared.events.try_send(Event::Changed(self.config.id.clone()));
+    }
+}
+
+async fn handshake(link: &Arc<Link>, time: Duration) -> Result<(), ConnectError> {
+    match tokio::time::timeout(time, link.handshake()).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ConnectError::Timeout { after: time }),
+    }
+}
+
+fn endpoint(config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
+    Ok(http::Endpoint::new(egress::allow(&config.url)?, headers::allow(&config.headers)?))
+}
+
+/// Doubles with each failure in a row, and differs by up to a fifth, so that
+/// servers that fell together do not come back together.
+fn pause(failures: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+    let jitter = u32::try_from(uuid::Uuid::new_v4().as_u128() % 200).unwrap_or(0);
+    pause - pause.mul_f64(f64::from(jitter) / 1000.0)
+}

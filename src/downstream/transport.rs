@@ -1,0 +1,90 @@
+//! The ways to a server. Each takes whole messages, delivers what comes back to
+//! a [`Handler`] in order, and ends when its token is cancelled.
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{error::LinkError, handler::Handler};
+use crate::protocol::{
+    message::{Frame, Message},
+    revision::Revision,
+};
+
+pub mod http;
+pub mod lines;
+pub mod sse;
+pub mod stdio;
+
+/// Where messages for the server go in.
+#[derive(Debug)]
+pub enum Outbox {
+    Stdio(mpsc::Sender<Frame>),
+    Http(http::Client),
+    Sse(sse::Client),
+}
+
+impl Outbox {
+    /// Sends the request `id`. Over HTTP it runs on its own; the handle ends it.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the message cannot have reached the server.
+    pub async fn request(&self, id: u64, frame: Frame) -> Result<Option<AbortHandle>, LinkError> {
+        match self {
+            Self::Stdio(queue) => queue.send(frame).await.map(|()| None).map_err(|_| LinkError::Closed),
+            Self::Http(client) => Ok(Some(client.request(id, frame))),
+            Self::Sse(client) => Ok(Some(client.request(id, frame))),
+        }
+    }
+
+    /// Sends a notification or a response and waits until the server has it.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the server did not take it.
+    pub async fn notify(&self, frame: Frame) -> Result<(), LinkError> {
+        match self {
+            Self::Stdio(queue) => queue.send(frame).await.map_err(|_| LinkError::Closed),
+            Self::Http(client) => client.notify(frame).await,
+            Self::Sse(client) => client.notify(frame).await,
+        }
+    }
+
+    /// As [`Self::notify`], from where nothing can be awaited (`Drop`, a read
+    /// loop). Lost where a child does not read its input, which is then stuck anyway.
+    pub fn notify_soon(&self, frame: Frame) {
+        match self {
+            Self::Stdio(queue) => drop(queue.try_send(frame)),
+            Self::Http(client) => client.notify_soon(frame),
+            Self::Sse(client) => client.notify_soon(frame),
+        }
+    }
+
+    /// HTTP names the revision in every request from now on.
+    pub fn agreed(&self, revision: Revision) {
+        match self {
+            Self::Stdio(_) | Self::Sse(_) => {}
+            Self::Http(client) => client.agreed(revision),
+        }
+    }
+
+    /// Opens the stream for what the server says unasked, where that is one of its own.
+    pub fn listen(&self) {
+        match self {
+            Self::Stdio(_) | Self::Sse(_) => {}
+            Self::Http(client) => client.listen(),
+        }
+    }
+}
+
+/// Hands one text from the server to the handler; what it returns is to be sent
+/// back. A text that is no message is logged (never its content) and skipped: the
+/// messages around it are still good.
+fn deliver(handler: &Handler, text: Bytes) -> Option<Frame> {
+    let bytes = text.len();
+    match Message::parse(text) {
+        Ok(message) => handler.receive(message),
+        Err(invalid) => {
+            tracing::warn!(server = handler.server(), bytes, problem = %invalid.error.message, "the server sent something that is not a JSON-RPC message");
+            None
+        }
+    }
+}

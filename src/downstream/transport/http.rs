@@ -1,0 +1,342 @@
+//! A server over Streamable HTTP (MCP transports, 2025-03-26 and later): a POST
+//! for each message, answered with JSON or an event stream, and a GET stream for
+//! what the server says unasked.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use reqwest::{
+    Method, Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use sse_stream::{Sse, SseStream};
+use tokio::task::AbortHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Outbox, deliver};
+use crate::{
+    downstream::{connection::Wiring, error::LinkError, handler::Handler},
+    protocol::{message::Frame, revision::Revision},
+    security::{
+        egress::{self, AllowedUrl},
+        headers::AllowedHeaders,
+    },
+};
+
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// The largest answer that is read into memory.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+/// How long the farewell to a session may take.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Waited before a stream is resumed, unless the server names a time.
+const RESUME_AFTER: Duration = Duration::from_secs(1);
+/// The longest wait before a stream is resumed.
+const RESUME_AT_MOST: Duration = Duration::from_secs(30);
+/// Attempts to resume the stream of one call.
+const RESUME_ATTEMPTS: u32 = 5;
+
+/// One server's endpoint and our session there.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Endpoint,
+    handler: Arc<Handler>,
+    tracker: TaskTracker,
+    closed: CancellationToken,
+    session: ArcSwapOption<HeaderValue>,
+    revision: OnceLock<Revision>,
+}
+
+/// A URL with its client and the headers configured for it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    http: reqwest::Client,
+    pub url: AllowedUrl,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    pub fn new(url: AllowedUrl, headers: AllowedHeaders) -> Self {
+        Self { http: egress::client_for(&url), url, headers: headers.0 }
+    }
+
+    /// The same server at another URL.
+    #[must_use]
+    pub fn at(&self, url: AllowedUrl) -> Self {
+        Self { url, ..self.clone() }
+    }
+
+    pub async fn post(&self, body: Bytes, extra: HeaderMap) -> Result<Response, LinkError> {
+        let request = self.http.post(self.url.as_url().clone()).headers(self.headers.clone()).headers(extra);
+        let request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, "application/json, text/event-stream").body(body);
+        request.send().await.map_err(|error| sending(&error))
+    }
+
+    pub async fn get_stream(&self, extra: HeaderMap) -> Result<Response, LinkError> {
+        let request = self.http.get(self.url.as_url().clone()).headers(self.headers.clone()).headers(extra);
+        request.header(ACCEPT, EVENT_STREAM).send().await.map_err(|error| sending(&error))
+    }
+}
+
+/// Makes the client; nothing is sent before `initialize`.
+pub fn open(endpoint: Endpoint, session: Option<HeaderValue>, wiring: Wiring<'_>) -> Outbox {
+    let Wiring { handler, closed, tracker } = wiring;
+    let session = ArcSwapOption::from_pointee(session);
+    let client = Client(Arc::new(Inner { endpoint, handler, tracker: tracker.clone(), closed, session, revision: OnceLock::new() }));
+    tracker.spawn(client.clone().part());
+    Outbox::Http(client)
+}
+
+impl Client {
+    /// The answer arrives at the handler; aborting the task drops the exchange.
+    pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
+        let client = self.clone();
+        let exchange = async move {
+            let outcome = tokio::select! {
+                () = client.0.closed.cancelled() => Err(LinkError::Closed),
+                outcome = client.exchange(Some(id), frame) => outcome,
+            };
+            if let Err(error) = outcome {
+                client.failed(id, error);
+            }
+        };
+        self.0.tracker.spawn(exchange).abort_handle()
+    }
+
+    pub async fn notify(&self, frame: Frame) -> Result<(), LinkError> {
+        self.exchange(None, frame).await
+    }
+
+    pub fn notify_soon(&self, frame: Frame) {
+        let client = self.clone();
+        self.0.tracker.spawn(async move {
+            let sent = tokio::time::timeout(DELETE_TIMEOUT, client.notify(frame)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                tracing::debug!(server = client.0.handler.server(), "a notification did not reach the server");
+            }
+        });
+    }
+
+    pub fn agreed(&self, revision: Revision) {
+        self.0.revision.get_or_init(|| revision);
+    }
+
+    /// Opens the stream for what the server says unasked, again whenever it ends.
+    pub fn listen(&self) {
+        let client = self.clone();
+        self.0.tracker.spawn(async move {
+            tokio::select! {
+                () = client.0.closed.cancelled() => {}
+                () = client.listening() => {}
+            }
+        });
+    }
+
+    fn failed(&self, id: u64, error: LinkError) {
+        if error == LinkError::SessionGone {
+            self.0.handler.fail(id, error.clone());
+            self.0.handler.end(&error);
+            self.0.closed.cancel();
+        } else {
+            self.0.handler.fail(id, error);
+        }
+    }
+
+    /// Sends one message and delivers what comes back for it.
+    async fn exchange(&self, id: Option<u64>, frame: Frame) -> Result<(), LinkError> {
+        let response = self.0.endpoint.post(frame.into_bytes(), self.headers()).await?;
+        if let Some(session) = response.headers().get(SESSION_ID) {
+            self.0.session.store(Some(Arc::new(session.clone())));
+        }
+        let status = response.status();
+        match media_type(&response) {
+            _ if status == StatusCode::NOT_FOUND && self.0.session.load().is_some() => Err(LinkError::SessionGone),
+            MediaType::EventStream if status.is_success() => self.stream(id, response).await,
+            MediaType::Json if id.is_some() => {
+                let body = read_body(response).await?;
+                self.deliver(body);
+                self.unanswered(id, if status.is_success() { None } else { Some(status) })
+            }
+            _ if !status.is_success() => Err(refusal(status)),
+            _ => self.unanswered(id, None),
+        }
+    }
+
+    /// Reads the stream of one request. Where it breaks off before the answer, it
+    /// is resumed from its last event, if the server numbers them.
+    async fn stream(&self, id: Option<u64>, mut response: Response) -> Result<(), LinkError> {
+        let mut position = Position::default();
+        for _ in 0..RESUME_ATTEMPTS {
+            self.pump(response, &mut position).await;
+            let Some(last_event) = position.id.clone().filter(|_| id.is_some_and(|id| self.0.handler.is_waiting(id))) else {
+                return self.unanswered(id, None);
+            };
+            tokio::time::sleep(position.retry.unwrap_or(RESUME_AFTER)).await;
+            let mut headers = self.headers();
+            headers.insert(LAST_EVENT_ID, last_event);
+            response = self.0.endpoint.get_stream(headers).await?;
+            if !response.status().is_success() {
+                break;
+            }
+        }
+        self.unanswered(id, None)
+    }
+
+    async fn pump(&self, response: Response, position: &mut Position) {
+        let mut events = SseStream::from_bytes_stream(response.bytes_stream());
+        while let Some(Ok(Sse { event, data, id, retry })) = events.next().await {
+            if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {
+                position.id = Some(id);
+            }
+            position.retry = retry.map(|millis| Duration::from_millis(millis).min(RESUME_AT_MOST)).or(position.retry);
+            if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
+                self.deliver(data.into());
+            }
+        }
+    }
+
+    async fn listening(&self) {
+        let mut position = Position::default();
+        let mut pause = RESUME_AFTER;
+        loop {
+            let mut headers = self.headers();
+            if let Some(last_event) = position.id.clone() {
+                headers.insert(LAST_EVENT_ID, last_event);
+            }
+            match self.0.endpoint.get_stream(headers).await {
+                Ok(response) if response.status().is_success() && media_type(&response) == MediaType::EventStream => {
+                    pause = RESUME_AFTER;
+                    self.pump(response, &mut position).await;
+                }
+                // Most servers have no such stream and say 405.
+                Ok(response) if response.status().is_client_error() || response.status().is_success() => return,
+                Ok(_) | Err(_) => pause = (pause * 2).min(RESUME_AT_MOST),
+            }
+            tokio::time::sleep(position.retry.unwrap_or(pause).max(pause)).await;
+        }
+    }
+
+    fn deliver(&self, text: Bytes) {
+        if let Some(answer) = deliver(&self.0.handler, text) {
+            self.notify_soon(answer);
+        }
+    }
+
+    /// The exchange is over; if the request is still open, it never will be answered.
+    fn unanswered(&self, id: Option<u64>, status: Option<StatusCode>) -> Result<(), LinkError> {
+        match id {
+            Some(id) if self.0.handler.is_waiting(id) => Err(status.map_or_else(
+                || LinkError::Lost { reason: "the server ended its answer before the result".to_owned() },
+                refusal,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(3);
+        if let Some(session) = &*self.0.session.load() {
+            headers.insert(SESSION_ID, HeaderValue::clone(session));
+        }
+        if let Some(revision) = self.0.revision.get().filter(|revision| revision.has_version_header()) {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+        }
+        headers
+    }
+
+    /// Waits for the end of the connection and says farewell to the session.
+    async fn part(self) {
+        self.0.closed.cancelled().await;
+        self.0.handler.end(&LinkError::Closed);
+        if self.0.session.load().is_some() {
+            let Endpoint { http, url, headers } = &self.0.endpoint;
+            let request = http.request(Method::DELETE, url.as_url().clone()).headers(headers.clone()).headers(self.headers());
+            // The server forgets the session by itself one day.
+            let _ = tokio::time::timeout(DELETE_TIMEOUT, request.send()).await;
+        }
+    }
+}
+
+/// Where in an event stream we are.
+#[derive(Debug, Default)]
+struct Position {
+    id: Option<HeaderValue>,
+    retry: Option<Duration>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum MediaType {
+    Json,
+    EventStream,
+    Other,
+}
+
+fn media_type(response: &Response) -> MediaType {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        MediaType::Json
+    } else if essence.eq_ignore_ascii_case(EVENT_STREAM) {
+        MediaType::EventStream
+    } else {
+        MediaType::Other
+    }
+}
+
+pub(super) fn refusal(status: StatusCode) -> LinkError {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => LinkError::Unauthorized { status: status.as_u16() },
+        _ => LinkError::Status { status: status.as_u16() },
+    }
+}
+
+async fn read_body(mut response: Response) -> Result<Bytes, LinkError> {
+    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut body = BytesMut::with_capacity(expected.min(MAX_BODY));
+    while let Some(chunk) = response.chunk().await.map_err(|_| LinkError::Lost { reason: "the server broke off its answer".to_owned() })? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(LinkError::Protocol { what: format!("its answer is larger than {} MiB", MAX_BODY / 1024 / 1024) });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// In our own words: the library's hold the URL, and with it what may be secret.
+pub(super) fn sending(error: &reqwest::Error) -> LinkError {
+    if error.is_connect() {
+        let reason = if error.is_timeout() { "connecting took too long" } else { io_reason(error).unwrap_or("no connection") };
+        LinkError::Unreachable { reason: reason.to_owned() }
+    } else {
+        LinkError::Lost { reason: "the connection broke before the answer".to_owned() }
+    }
+}
+
+fn io_reason(error: &reqwest::Error) -> Option<&'static str> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return Some(match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => "connection refused",
+                std::io::ErrorKind::ConnectionReset => "connection reset",
+                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => "no route to the host",
+                _ if io.to_string().contains("lookup") => "the host name is unknown",
+                _ => "no connection",
+            });
+        }
+        source = error.source();
+    }
+    None
+}

@@ -1,0 +1,124 @@
+//! A server over HTTP+SSE (MCP transports, 2024-11-05): one event stream brings
+//! everything; its first event names the address that messages are posted to.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use reqwest::{Response, header::HeaderMap};
+use sse_stream::SseStream;
+use tokio::{sync::oneshot, task::AbortHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Outbox, deliver,
+    http::{Endpoint, refusal},
+};
+use crate::{
+    downstream::{
+        connection::Wiring,
+        error::{ConnectError, LinkError},
+        handler::Handler,
+    },
+    protocol::message::Frame,
+    security::egress,
+};
+
+/// For a notification that nobody waits for.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Where messages go.
+    post: Endpoint,
+    handler: Arc<Handler>,
+    tracker: TaskTracker,
+    closed: CancellationToken,
+}
+
+/// Opens the stream and waits for its `endpoint` event.
+///
+/// # Errors
+/// [`ConnectError`] where there is no stream, or the endpoint is on another origin.
+pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, ConnectError> {
+    let Wiring { handler, closed, tracker } = wiring;
+    let response = endpoint.get_stream(HeaderMap::new()).await?;
+    if !response.status().is_success() {
+        return Err(refusal(response.status()).into());
+    }
+    let (found, address) = oneshot::channel();
+    let (ready, client) = oneshot::channel();
+    tracker.spawn({
+        let (handler, closed) = (Arc::clone(&handler), closed.clone());
+        async move {
+            tokio::select! {
+                () = closed.cancelled() => handler.end(&LinkError::Closed),
+                () = read(response, found, client, &handler) => {
+                    handler.end(&LinkError::Lost { reason: "the server ended its event stream".to_owned() });
+                    closed.cancel();
+                }
+            }
+        }
+    });
+    let address = address.await.map_err(|_| LinkError::Protocol { what: "its event stream names no endpoint".to_owned() })?;
+    // SECURITY: the server names the address; it may only name one of its own.
+    let post = endpoint.at(egress::same_origin(&endpoint.url, &address)?);
+    let client = Client(Arc::new(Inner { post, handler, tracker: tracker.clone(), closed }));
+    // The reader holds its end as long as the stream lives; if not, requests fail on their own.
+    let _ = ready.send(client.clone());
+    Ok(Outbox::Sse(client))
+}
+
+async fn read(response: Response, found: oneshot::Sender<String>, client: oneshot::Receiver<Client>, handler: &Handler) {
+    let mut events = SseStream::from_bytes_stream(response.bytes_stream());
+    let address = loop {
+        let Some(Ok(event)) = events.next().await else { return };
+        if event.event.as_deref() == Some("endpoint") {
+            break event.data.unwrap_or_default();
+        }
+    };
+    if found.send(address).is_err() {
+        return;
+    }
+    let Ok(client) = client.await else { return };
+    while let Some(Ok(event)) = events.next().await {
+        let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
+        if event.event.as_deref().is_none_or(|event| event == "message")
+            && let Some(answer) = deliver(handler, data.into())
+        {
+            client.notify_soon(answer);
+        }
+    }
+}
+
+impl Client {
+    pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
+        let client = self.clone();
+        let send = async move {
+            if let Err(error) = client.notify(frame).await {
+                client.0.handler.fail(id, error);
+            }
+        };
+        self.0.tracker.spawn(send).abort_handle()
+    }
+
+    pub async fn notify(&self, frame: Frame) -> Result<(), LinkError> {
+        let response = tokio::select! {
+            () = self.0.closed.cancelled() => return Err(LinkError::Closed),
+            response = self.0.post.post(frame.into_bytes(), HeaderMap::new()) => response?,
+        };
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response.status())) }
+    }
+
+    pub fn notify_soon(&self, frame: Frame) {
+        let client = self.clone();
+        self.0.tracker.spawn(async move {
+            let sent = tokio::time::timeout(NOTIFY_TIMEOUT, client.notify(frame)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                tracing::debug!(server = client.0.handler.server(), "a notification did not reach the server");
+            }
+        });
+    }
+}

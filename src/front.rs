@@ -1,0 +1,5 @@
+//! The faces to clients. Which server answers is none of their business.
+
+mod rescue;
+pub mod session;
+pub mod stdio;

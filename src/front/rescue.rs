@@ -1,0 +1,40 @@
+//! From [`CallError`] to what the client sees; the only such place.
+//!
+//! A tool that fails gives a result with `isError`, so that the model can react
+//! (specification, server/tools, "error handling"); everything else is a JSON-RPC error.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::{
+    protocol::{
+        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
+        message::{Frame, Id},
+    },
+    router::{Blame, CallError},
+};
+
+pub(super) fn answer(method: &str, id: &Id, error: &CallError) -> Frame {
+    tracing::debug!(method, %error, "call failed");
+    if method == "tools/call" && error.blame() == Blame::Server {
+        let result = json!({ "content": [{ "type": "text", "text": error.to_string() }], "isError": true });
+        return Frame::result(id, Bytes::from(result.to_string()));
+    }
+    Frame::error(Some(id), &object(error))
+}
+
+fn object(error: &CallError) -> ErrorObject {
+    let code = match error {
+        CallError::UnknownMethod(_) => METHOD_NOT_FOUND,
+        CallError::UnknownResource { uri } => {
+            return ErrorObject::new(RESOURCE_NOT_FOUND, error.to_string()).with_data(json!({ "uri": uri }));
+        }
+        CallError::InvalidParams(_)
+        | CallError::UnknownTool { .. }
+        | CallError::AmbiguousTool { .. }
+        | CallError::UnknownPrompt { .. }
+        | CallError::BadCursor(_) => INVALID_PARAMS,
+        CallError::Unavailable { .. } | CallError::Timeout { .. } | CallError::ConnectTimeout { .. } | CallError::Link { .. } => INTERNAL_ERROR,
+    };
+    ErrorObject::new(code, error.to_string())
+}

@@ -1,0 +1,195 @@
+//! One client's stay: which message goes where, and the calls in flight.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::{sync::mpsc, task::AbortHandle};
+use tokio_util::task::TaskTracker;
+
+use super::rescue;
+use crate::{
+    builtin,
+    catalog::ListKind,
+    protocol::{
+        error::{ErrorObject, INVALID_REQUEST},
+        json::Object,
+        message::{Frame, Id, Kind, Message},
+        revision::Revision,
+    },
+    router::{Answer, CallError, ClientPeer, Ctx, Router, events},
+};
+
+/// Calls of one client at once. A client that starts more gets an error for them.
+const MAX_CALLS: usize = 4096;
+
+/// Shared by the tasks of one client.
+#[derive(Debug, Clone)]
+pub struct Session(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    router: Router,
+    /// To the client. The front's writer is at the other end.
+    outgoing: mpsc::Sender<Frame>,
+    tracker: TaskTracker,
+    calls: Mutex<HashMap<Id, AbortHandle>>,
+    read: events::Read,
+}
+
+impl Session {
+    pub fn new(router: Router, outgoing: mpsc::Sender<Frame>, tracker: TaskTracker) -> Self {
+        Self(Arc::new(Inner { router, outgoing, tracker, calls: Mutex::default(), read: events::Read::default() }))
+    }
+
+    /// Takes the client's next message. Waits only while the client does not read
+    /// what it was sent.
+    pub async fn receive(&self, message: Message) {
+        match message.kind() {
+            Kind::Request if message.method() == "initialize" => self.initialize(&message).await,
+            Kind::Request if message.method() == "ping" => self.send(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))).await,
+            Kind::Request => self.start(message).await,
+            Kind::Notification => self.notification(&message),
+            Kind::Result | Kind::Error => tracing::debug!("the client answered a request that was not sent; ignored"),
+        }
+    }
+
+    pub async fn send(&self, frame: Frame) {
+        // An error means that the client is gone, which ends the session anyway.
+        let _ = self.0.outgoing.send(frame).await;
+    }
+
+    /// Tells the client when a list that it has read changes. Ends with the catalog.
+    pub async fn watch_lists(&self) {
+        events::watch(self.0.router.catalog().subscribe(), &self.0.read, async |frame| self.send(frame).await).await;
+    }
+
+    /// Calls that are not answered yet.
+    pub fn in_flight(&self) -> usize {
+        self.calls().len()
+    }
+
+    /// Answered locally and at once, whatever the App or any server does.
+    async fn initialize(&self, request: &Message) {
+        let params = request.body().and_then(|params| Object::parse(params).ok());
+        let requested = params.as_ref().and_then(|params| params.string("protocolVersion"));
+        let revision = Revision::negotiate(requested.as_deref());
+        let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
+        tracing::info!(client = client.as_deref().unwrap_or("?"), %revision, "client connected");
+        let catalog = self.0.router.catalog().current();
+        let result = json!({
+            "protocolVersion": revision.as_str(),
+            "capabilities": {
+                "tools": { "listChanged": true },
+                "prompts": { "listChanged": true },
+                "resources": { "listChanged": true },
+                "completions": {},
+            },
+            "serverInfo": { "name": "PluggedinMCP", "title": "plugged.in", "version": env!("CARGO_PKG_VERSION") },
+            "instructions": builtin::instructions(&catalog),
+        });
+        self.send(Frame::result(&id_of(request), result.to_string().into())).await;
+    }
+
+    async fn start(&self, request: Message) {
+        let id = id_of(&request);
+        let problem = {
+            let calls = self.calls();
+            if calls.contains_key(&id) {
+                Some("this request id is in use by a call in flight")
+            } else if calls.len() >= MAX_CALLS {
+                Some("too many calls in flight; wait for some to finish")
+            } else {
+                None
+            }
+        };
+        if let Some(problem) = problem {
+            return self.send(Frame::error(Some(&id), &ErrorObject::new(INVALID_REQUEST, problem))).await;
+        }
+        let mut calls = self.calls();
+        let task = self.0.tracker.spawn(self.clone().call(request, id.clone()));
+        calls.insert(id, task.abort_handle());
+    }
+
+    /// One call from start to answer. Aborting it cancels it at its server.
+    async fn call(self, request: Message, id: Id) {
+        let done = Done { session: &self, id: &id };
+        let frame = match self.dispatch(&request).await {
+            Ok(answer) => answer.into_frame(&id),
+            Err(error) => rescue::answer(request.method(), &id, &error),
+        };
+        self.send(frame).await;
+        drop(done);
+    }
+
+    /// The table of methods.
+    async fn dispatch(&self, request: &Message) -> Result<Answer, CallError> {
+        let router = &self.0.router;
+        let ctx = Ctx { client: Arc::new(self.clone()) };
+        match request.method() {
+            "tools/call" => router.call_tool(&ctx, request).await,
+            "resources/read" => router.read_resource(&ctx, request).await,
+            "prompts/get" => router.get_prompt(&ctx, request).await,
+            "completion/complete" => router.complete(&ctx, request).await,
+            "tools/list" => self.list(ListKind::Tools, request).await,
+            "prompts/list" => self.list(ListKind::Prompts, request).await,
+            "resources/list" => self.list(ListKind::Resources, request).await,
+            "resources/templates/list" => self.list(ListKind::Templates, request).await,
+            method => Err(CallError::UnknownMethod(method.to_owned())),
+        }
+    }
+
+    async fn list(&self, kind: ListKind, request: &Message) -> Result<Answer, CallError> {
+        let (answer, generation) = self.0.router.list(kind, request).await?;
+        self.0.read.note(kind, generation);
+        Ok(answer)
+    }
+
+    fn notification(&self, message: &Message) {
+        match message.method() {
+            "notifications/cancelled" => self.cancel(message),
+            "notifications/initialized" => {}
+            method => tracing::debug!(method, "notification ignored"),
+        }
+    }
+
+    /// A cancelled request gets no answer (specification, utilities/cancellation).
+    fn cancel(&self, message: &Message) {
+        let params = message.body().and_then(|params| Object::parse(params).ok());
+        let Some(id) = params.as_ref().and_then(|params| params.get("requestId")).and_then(Id::parse) else { return };
+        if let Some(task) = self.calls().remove(&id) {
+            task.abort();
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, HashMap<Id, AbortHandle>> {
+        // Whole entries go in and out, so a panic leaves nothing half done.
+        self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientPeer for Session {
+    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
+        Box::pin(self.send(frame))
+    }
+}
+
+/// Takes a call off the table when it ends, however it ends.
+struct Done<'a> {
+    session: &'a Session,
+    id: &'a Id,
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.session.calls().remove(self.id);
+    }
+}
+
+fn id_of(request: &Message) -> Id {
+    request.id().expect("a request has an id")
+}

@@ -1,0 +1,104 @@
+//! The client at the other end of our standard streams. The end of its input is
+//! the end of the session; nothing else is.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::session::Session;
+use crate::{
+    downstream::transport::lines::{self, Line, Lines},
+    protocol::{
+        error::{ErrorObject, INVALID_REQUEST},
+        message::{Frame, Message},
+    },
+    router::Router,
+};
+
+/// A client that pipes requests in and closes its end still gets its answers, if
+/// they come within this time.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A byte stream in either direction.
+pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
+pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Our standard streams without a thread between: pipes as most clients make them,
+/// sockets as Node makes them. Anything else (a terminal, a file) goes through tokio's
+/// blocking handles, which cost 19 us a message more.
+pub fn streams() -> (Reader, Writer) {
+    #[cfg(unix)]
+    if let Some((reader, writer)) = sockets() {
+        return (Box::new(reader), Box::new(writer));
+    }
+    let (reader, writer) = rmcp::transport::stdio_pipes();
+    (Box::new(reader), Box::new(writer))
+}
+
+#[cfg(unix)]
+fn sockets() -> Option<(tokio::net::UnixStream, tokio::net::UnixStream)> {
+    use std::os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    };
+    // Non-blocking is a property of the socket's end, which is ours alone.
+    let open = |fd: BorrowedFd<'_>| {
+        let socket = UnixStream::from(fd.try_clone_to_owned().ok()?);
+        socket.local_addr().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        tokio::net::UnixStream::from_std(socket).ok()
+    };
+    Some((open(std::io::stdin().as_fd())?, open(std::io::stdout().as_fd())?))
+}
+
+/// Serves one client until its input ends or `shutdown` is cancelled.
+pub async fn serve<R, W>(reader: R, writer: W, router: Router, tracker: &TaskTracker, shutdown: &CancellationToken)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (outgoing, frames) = mpsc::channel(lines::QUEUE);
+    let writing = tracker.spawn(lines::write(writer, frames));
+    let session = Session::new(router, outgoing, tracker.clone());
+    let gone = writing.abort_handle();
+    tokio::select! {
+        // Input that is there is read before a signal is obeyed; order does not matter otherwise.
+        () = read(reader, &session) => drain(&session, &gone).await,
+        () = session.watch_lists() => {}
+        () = shutdown.cancelled() => {}
+    }
+    // The writer ends when the last sender does: calls still running are aborted with the process.
+    drop(session);
+    let _ = tokio::time::timeout(Duration::from_millis(200), writing).await;
+}
+
+async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
+    let mut lines = Lines::new(reader, lines::MAX_LINE);
+    loop {
+        match lines.next().await {
+            Ok(Some(Line::Text(text))) => match Message::parse(text) {
+                Ok(message) => session.receive(message).await,
+                Err(invalid) => session.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
+            },
+            Ok(Some(Line::TooLong { bytes })) => {
+                let error = ErrorObject::new(INVALID_REQUEST, format!("the message of {bytes} bytes is longer than the limit of {}", lines::MAX_LINE));
+                session.send(Frame::error(None, &error)).await;
+            }
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "standard input cannot be read"),
+        }
+    }
+}
+
+/// Waits for calls in flight, unless nobody reads the answers any more.
+async fn drain(session: &Session, writing: &tokio::task::AbortHandle) {
+    let deadline = Instant::now() + DRAIN;
+    while session.in_flight() > 0 && !writing.is_finished() && Instant::now() < deadline {
+        sleep_until(Instant::now() + Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,9 @@
+//! MCP facts without I/O: raw messages, revisions, error codes, server
+//! descriptions and names. Nothing here knows how a message travels.
+
+pub mod error;
+pub mod json;
+pub mod message;
+pub mod name;
+pub mod revision;
+pub mod server;

@@ -1,0 +1,139 @@
+//! A look into a JSON object without taking it apart: its members as the text
+//! they stand in, so that one can be read or replaced and the rest stays as it came.
+
+use std::{borrow::Cow, fmt, ops::Range};
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::message::{span_in, splice};
+
+/// The members of one object in their order. A member that stands twice is an
+/// error: readers disagree about which one counts.
+#[derive(Debug, Clone)]
+pub struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    /// # Errors
+    /// What is wrong with the text, for people.
+    pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The text of a member.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value.get())
+    }
+
+    /// A member that is a string, without its quotes and escapes.
+    pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
+        string(self.get(name)?)
+    }
+
+    /// Where the member's value stands in `text`, which this object was read from.
+    pub fn span(&self, text: &[u8], name: &str) -> Option<Range<usize>> {
+        self.get(name).map(|value| span_in(text, value))
+    }
+}
+
+/// A JSON string's content; `None` if the text is something else.
+pub fn string(json: &str) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Key<'_>>(json).ok().map(|key| key.0)
+}
+
+/// A JSON string of this content.
+pub fn quoted(text: &str) -> Bytes {
+    serde_json::to_vec(text).expect("a string is always JSON").into()
+}
+
+/// `object` with `"name":value` as a member more. It must not have that member.
+pub fn with_member(object: &Bytes, name: &str, value: &str) -> Bytes {
+    let open = object.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+    let empty = object[open..].trim_ascii_start().starts_with(b"}");
+    let comma = if empty { "" } else { "," };
+    let member = format!("{}:{value}{comma}", serde_json::Value::from(name));
+    splice(object, &[(open..open, member.into())])
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(8);
+                while let Some((Key(name), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    if members.iter().any(|(other, _)| *other == name) {
+                        return Err(A::Error::custom(format_args!("the member `{}` stands twice", name.escape_debug())));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A string that is borrowed where it has no escapes; `Cow` by itself never is.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_where_they_stand() {
+        let text = r#"{ "a" : 1.0, "n\u0061me":"x\ny" }"#;
+        let object = Object::parse(text).expect("an object");
+        assert_eq!(object.get("a"), Some("1.0"));
+        assert_eq!(object.string("name").as_deref(), Some("x\ny"));
+        assert_eq!(object.string("a"), None);
+        assert_eq!(object.span(text.as_bytes(), "a").map(|span| &text[span]), Some("1.0"));
+    }
+
+    #[test]
+    fn what_is_no_object_or_says_things_twice_is_refused() {
+        for text in ["[]", "1", r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#] {
+            assert!(Object::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_added_in_front() {
+        for (object, expect) in [("{}", r#"{"m":[1]}"#), ("{ }", r#"{"m":[1] }"#), (r#" {"a":1}"#, r#" {"m":[1],"a":1}"#)] {
+            assert_eq!(with_member(&Bytes::copy_from_slice(object.as_bytes()), "m", "[1]"), expect);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a source says about a server, in one form for the App and the local
+//! file. It is *not* a running server; that is `downstream::Connection`.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use indexmap::IndexMap;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// Names a server for as long as the proxy runs: the App's UUID, or
+/// `file:NAME` for a server of the local file.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(Arc<str>);
+
+impl ServerId {
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    pub fn of_file(name: &str) -> Self {
+        Self(format!("file:{name}").into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerId({})", self.0)
+    }
+}
+
+/// Who wrote the configuration. The security rules differ: what the App says
+/// is remote authority, the local file belongs to the owner of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    App,
+    File,
+}
+
+/// One server, ready to be connected to.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    pub id: ServerId,
+    /// As people wrote it; shown in tables, logs and errors.
+    pub name: String,
+    /// Prefix of this server's tools, `^[a-z0-9]+(-[a-z0-9]+)*$`. The App gives
+    /// it or leaves it out; the file's servers get one from their name.
+    pub slug: Option<String>,
+    pub origin: Origin,
+    pub transport: TransportConfig,
+    /// How long one call may take; `None` means the proxy's default.
+    pub timeout: Option<Duration>,
+    pub tools: ToolFilter,
+    pub isolation: Option<Isolation>,
+    /// The owner's instructions for models that use this server, one text an
+    /// item. Offered as a prompt and as `_meta` of the server's tools.
+    pub instructions: Vec<InstructionMessage>,
+    /// The App saw a 401 from this server: a hint for error texts.
+    pub requires_auth: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum TransportConfig {
+    Stdio(StdioConfig),
+    Http(HttpConfig),
+}
+
+impl TransportConfig {
+    /// The word that users write for it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Stdio(_) => "stdio",
+            Self::Http(http) => match http.kind {
+                HttpKind::Sse => "sse",
+                HttpKind::Streamable | HttpKind::Auto => "streamable-http",
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct StdioConfig {
+    pub command: String,
+    pub args: Vec<String>,
+    /// Names are public, values may be secrets.
+    pub env: IndexMap<String, SecretString>,
+    pub cwd: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    pub url: String,
+    pub kind: HttpKind,
+    pub headers: IndexMap<String, SecretString>,
+    /// A session that the App keeps open with the server, if any.
+    pub session_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpKind {
+    Streamable,
+    Sse,
+    /// A URL without a type: Streamable HTTP, and HTTP+SSE where the server
+    /// answers 4xx to the `initialize` POST (MCP transports, "backwards
+    /// compatibility").
+    Auto,
+}
+
+/// Which of a server's own tool names are shown and callable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ToolFilter {
+    /// `None` allows all.
+    pub allow: Option<Vec<String>>,
+    pub deny: Vec<String>,
+}
+
+impl ToolFilter {
+    pub fn admits(&self, tool: &str) -> bool {
+        let allowed = self.allow.as_ref().is_none_or(|names| names.iter().any(|name| name == tool));
+        allowed && !self.deny.iter().any(|name| name == tool)
+    }
+}
+
+/// Whether sessions share one connection to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    Session,
+    Shared,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InstructionMessage {
+    pub role: InstructionRole,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InstructionRole {
+    System,
+    User,
+    Assistant,
+}
+
+impl ServerConfig {
+    /// A digest of what the connection depends on. Two configurations with the
+    /// same fingerprint can keep the same connection; a renamed server, new
+    /// instructions or another filter do not restart anything.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        let mut feed = |part: &str| {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        };
+        match &self.transport {
+            TransportConfig::Stdio(StdioConfig { command, args, env, cwd }) => {
+                feed("stdio");
+                feed(command);
+                feed(&args.len().to_string());
+                args.iter().for_each(|arg| feed(arg));
+                for (name, value) in env {
+                    feed(name);
+                    feed(value.expose_secret());
+                }
+                feed(&cwd.as_ref().map_or_else(String::new, |cwd| cwd.display().to_string()));
+            }
+            TransportConfig::Http(HttpConfig { url, kind, headers, session_id }) => {
+                feed(match kind {
+                    HttpKind::Streamable => "http",
+                    HttpKind::Sse => "sse",
+                    HttpKind::Auto => "auto",
+                });
+                feed(url);
+                for (name, value) in headers {
+                    feed(name);
+                    feed(value.expose_secret());
+                }
+                feed(session_id.as_deref().unwrap_or_default());
+            }
+        }
+        Fingerprint(hash.finalize().into())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    pub fn to_hex(self) -> String {
+        use fmt::Write;
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! Why a call failed, in the caller's words. How it is shown, as a result or as a
+//! JSON-RPC error, is `front::rescue`'s to say.
+
+use std::time::Duration;
+
+use crate::{
+    catalog::{Ambiguous, BadCursor},
+    downstream::{LinkError, Unavailable},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("method not found: {0}")]
+    UnknownMethod(String),
+    #[error("invalid parameters: {0}")]
+    InvalidParams(String),
+    #[error("unknown tool: {name}; hint: list the tools again, or call pluggedin_discover_tools")]
+    UnknownTool { name: String },
+    #[error("several servers have a tool `{name}`; hint: call one of {}", .names.join(", "))]
+    AmbiguousTool { name: String, names: Vec<String> },
+    #[error("unknown prompt: {name}; hint: list the prompts again")]
+    UnknownPrompt { name: String },
+    #[error("resource not found: {uri}")]
+    UnknownResource { uri: String },
+    #[error(transparent)]
+    BadCursor(#[from] BadCursor),
+    #[error("the server {server} is not available: {error}")]
+    Unavailable { server: String, error: Unavailable },
+    #[error("the server {server} did not answer within {} s; it may still be working", .after.as_secs_f32())]
+    Timeout { server: String, after: Duration },
+    #[error("the server {server} could not be connected within {} s", .after.as_secs_f32())]
+    ConnectTimeout { server: String, after: Duration },
+    #[error("the call to the server {server} failed: {error}{}", if error.not_sent() { "" } else { "; it may or may not have taken effect" })]
+    Link { server: String, error: LinkError },
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    Client,
+    Server,
+}
+
+impl CallError {
+    pub fn malformed(error: serde_json::Error) -> Self {
+        Self::InvalidParams(error.to_string())
+    }
+
+    pub fn ambiguous(name: &str, Ambiguous { names }: Ambiguous) -> Self {
+        Self::AmbiguousTool { name: name.to_owned(), names }
+    }
+
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::UnknownMethod(_)
+            | Self::InvalidParams(_)
+            | Self::UnknownTool { .. }
+            | Self::AmbiguousTool { .. }
+            | Self::UnknownPrompt { .. }
+            | Self::UnknownResource { .. }
+            | Self::BadCursor(_) => Blame::Client,
+            Self::Unavailable { .. } | Self::Timeout { .. } | Self::ConnectTimeout { .. } | Self::Link { .. } => Blame::Server,
+        }
+    }
+}

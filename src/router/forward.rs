@@ -1,0 +1,94 @@
+//! The path that all forwarded requests share: find the connection, start the call
+//! under an id of ours, relay until its answer.
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::{CallError, Ctx, Router, relay};
+use crate::{
+    downstream::{InFlight, LinkError},
+    protocol::{
+        json::{Object, quoted},
+        message::{Frame, Id, Message, Span},
+        server::ServerId,
+    },
+};
+
+/// A request on its way to a server: the client's own text, and what is replaced in it.
+pub(super) struct Outgoing<'a> {
+    request: &'a Message,
+    pub params: Object<'a>,
+    edits: Vec<(Span, Bytes)>,
+    /// The client's progress token and where it stands.
+    token: Option<(Bytes, Span)>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// # Errors
+    /// [`CallError::InvalidParams`] where `params` is no object, or says things twice.
+    pub fn of(request: &'a Message) -> Result<Self, CallError> {
+        let body = request.body().ok_or_else(|| CallError::InvalidParams("`params` is missing".to_owned()))?;
+        let params = Object::parse(body).map_err(CallError::malformed)?;
+        let meta = params.get("_meta").and_then(|meta| Object::parse(meta).ok());
+        let token = meta.and_then(|meta| meta.span(request.text(), "progressToken"));
+        let token = token.map(|span| (request.text().slice(span.clone()), span));
+        Ok(Self { request, params, edits: Vec::with_capacity(3), token })
+    }
+
+    /// A member that must be there and be a string.
+    pub fn string(&self, name: &str) -> Result<String, CallError> {
+        string_in(&self.params, name)
+    }
+
+    /// Puts another string where `member` of `object`, a part of the request, stands.
+    pub fn rename(&mut self, object: &Object<'_>, member: &str, to: &str) {
+        if let Some(span) = object.span(self.request.text(), member) {
+            self.edits.push((span, quoted(to)));
+        }
+    }
+
+    fn frame(&self, id: u64) -> Frame {
+        let number = Id::number(id);
+        let mut edits = self.edits.clone();
+        if let Some((_, span)) = &self.token {
+            edits.push((span.clone(), number.as_json().clone()));
+        }
+        self.request.edited(&number, edits)
+    }
+}
+
+pub(super) fn string_in(object: &Object<'_>, name: &str) -> Result<String, CallError> {
+    let text = object.string(name).ok_or_else(|| CallError::InvalidParams(format!("`{name}` must be a string")))?;
+    Ok(text.into_owned())
+}
+
+impl Router {
+    /// Sends the request to the server and gives its response, be it a result or
+    /// an error. What certainly did not reach the server is sent once more.
+    pub(super) async fn forward(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
+        match self.attempt(ctx, server, outgoing).await {
+            Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {
+                self.attempt(ctx, server, outgoing).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
+        let config = self.pool.config(server);
+        let patience = config.as_ref().and_then(|config| config.timeout).unwrap_or(self.config.call_timeout);
+        let name = || config.as_ref().map_or_else(|| server.to_string(), |config| config.name.clone());
+        let link = match timeout(patience, self.pool.link(server)).await {
+            Ok(Ok(link)) => link,
+            Ok(Err(error)) => return Err(CallError::Unavailable { server: name(), error }),
+            Err(_) => return Err(CallError::ConnectTimeout { server: name(), after: patience }),
+        };
+        let failed = |error: LinkError| CallError::Link { server: name(), error };
+        let call: InFlight = link.start(outgoing.token.is_some(), |id| outgoing.frame(id)).await.map_err(failed)?;
+        let token = outgoing.token.as_ref().map(|(token, _)| token);
+        match relay::relay(ctx, call, token, patience).await {
+            Ok(reply) => reply.map_err(failed),
+            Err(relay::Silent) => Err(CallError::Timeout { server: name(), after: patience }),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `prompts/get` (specification, server/prompts): a server's prompts, and the
+//! instructions of a server's owner as one.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use crate::{
+    catalog::{Catalog, Owner, Prompt},
+    protocol::{
+        message::Message,
+        server::{InstructionRole, ServerId},
+    },
+};
+
+impl Router {
+    /// # Errors
+    /// [`CallError`]
+    pub async fn get_prompt(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
+        let mut outgoing = Outgoing::of(request)?;
+        let name = outgoing.string("name")?;
+        let catalog = self.catalog.settled().await;
+        let unknown = || CallError::UnknownPrompt { name: name.clone() };
+        match catalog.prompt(&name).ok_or_else(unknown)? {
+            Prompt::Instructions { server, description } => instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown),
+            Prompt::Forwarded { owner, original } => {
+                let server = self.prompt_owner(owner, original).await.ok_or_else(unknown)?;
+                if *original != name {
+                    let params = outgoing.params.clone();
+                    outgoing.rename(&params, "name", original);
+                }
+                Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None))
+            }
+        }
+    }
+
+    /// Only a prompt that no connected server has claimed is looked up in the App.
+    pub(super) async fn prompt_owner(&self, owner: &Owner, name: &str) -> Option<ServerId> {
+        match owner {
+            Owner::Server(server) => Some(server.clone()),
+            Owner::Builtin => None,
+            Owner::Unknown => self.source.app()?.resolve_prompt(name).await.ok()?,
+        }
+    }
+}
+
+/// Clients know the roles `user` and `assistant`; a system text is marked as one.
+fn instructions(catalog: &Catalog, server: &ServerId, description: Option<&str>) -> Option<Bytes> {
+    let messages: Vec<_> = catalog
+        .server(server)?
+        .instructions
+        .iter()
+        .map(|message| {
+            let (role, text) = match message.role {
+                InstructionRole::System => ("user", format!("System: {}", message.text)),
+                InstructionRole::User => ("user", message.text.clone()),
+                InstructionRole::Assistant => ("assistant", message.text.clone()),
+            };
+            json!({ "role": role, "content": { "type": "text", "text": text } })
+        })
+        .collect();
+    Some(json!({ "description": description, "messages": messages }).to_string().into())
+}

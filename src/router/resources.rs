@@ -1,0 +1,72 @@
+//! `resources/read` (specification, server/resources).
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use crate::{
+    catalog::{Catalog, Owner, Target},
+    protocol::{
+        json::{Object, quoted},
+        message::{Frame, Kind, Message},
+        server::ServerId,
+    },
+};
+
+impl Router {
+    /// # Errors
+    /// [`CallError`]
+    pub async fn read_resource(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
+        let mut outgoing = Outgoing::of(request)?;
+        let uri = outgoing.string("uri")?;
+        let (server, original) = self.resolve_uri(&uri).await.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
+        if original == uri {
+            return Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None));
+        }
+        let params = outgoing.params.clone();
+        outgoing.rename(&params, "uri", &original);
+        let reply = self.forward(ctx, &server, &outgoing).await?;
+        let body = renamed(&reply, &original, &uri);
+        Ok(Answer::Forwarded(reply, body))
+    }
+
+    async fn resolve_uri(&self, uri: &str) -> Option<(ServerId, String)> {
+        let mut catalog = self.catalog.current();
+        if catalog.resource(uri).is_none() {
+            catalog = self.catalog.settled().await;
+        }
+        let Target { owner, original } = catalog.resource(uri).or_else(|| unlisted(&catalog, uri))?;
+        let server = match owner {
+            Owner::Server(server) => server,
+            Owner::Builtin => return None,
+            // Only what no connected server has claimed is looked up in the App.
+            Owner::Unknown => self.source.app()?.resolve_resource(&original).await.ok()??,
+        };
+        Some((server, original))
+    }
+}
+
+/// Some servers read more than they list. Where there is but one, it is asked.
+fn unlisted(catalog: &Catalog, uri: &str) -> Option<Target> {
+    let server = catalog.only_resource_server()?.clone();
+    Some(Target { owner: Owner::Server(server), original: uri.to_owned() })
+}
+
+/// The result with the URI that the client knows, where the server's own stands.
+fn renamed(reply: &Message, original: &str, uri: &str) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Contents<'a> {
+        #[serde(borrow)]
+        contents: Vec<&'a RawValue>,
+    }
+    if reply.kind() != Kind::Result {
+        return None;
+    }
+    let body = reply.body_bytes()?;
+    let text = std::str::from_utf8(&body).ok()?;
+    let Contents { contents } = serde_json::from_str(text).ok()?;
+    let objects = contents.into_iter().filter_map(|content| Object::parse(content.get()).ok());
+    let edits = objects.filter(|content| content.string("uri").as_deref() == Some(original)).filter_map(|content| content.span(&body, "uri"));
+    Some(Frame::spliced(&body, edits.map(|span| (span, quoted(uri))).collect()).into_bytes())
+}

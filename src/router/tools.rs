@@ -1,0 +1,45 @@
+//! `tools/call` (specification, server/tools).
+
+use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use crate::{
+    catalog::{Catalog, Owner, Tool},
+    protocol::message::Message,
+};
+
+impl Router {
+    /// # Errors
+    /// [`CallError`]; a tool's own failure is an answer.
+    pub async fn call_tool(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
+        let mut outgoing = Outgoing::of(request)?;
+        let name = outgoing.string("name")?;
+        if outgoing.params.get("arguments").is_some_and(|arguments| !arguments.starts_with('{') && arguments != "null") {
+            return Err(CallError::InvalidParams("`arguments` must be an object".to_owned()));
+        }
+        let Tool { owner, original } = self.resolve_tool(&name).await?;
+        match owner {
+            Owner::Builtin => {
+                let catalog = self.catalog.current();
+                let arguments = outgoing.params.get("arguments");
+                Ok(Answer::Result(self.builtin.call(&original, arguments, &catalog).await))
+            }
+            Owner::Server(server) => {
+                if original != name {
+                    let params = outgoing.params.clone();
+                    outgoing.rename(&params, "name", &original);
+                }
+                Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None))
+            }
+            Owner::Unknown => Err(CallError::UnknownTool { name }),
+        }
+    }
+
+    /// A client may call by a list of its last run, so that an unknown name waits
+    /// until all servers have been asked.
+    async fn resolve_tool(&self, name: &str) -> Result<Tool, CallError> {
+        let find = |catalog: &Catalog| catalog.tool(name).map(Option::<&Tool>::cloned).map_err(|error| CallError::ambiguous(name, error));
+        if let Some(tool) = find(&self.catalog.current())? {
+            return Ok(tool);
+        }
+        find(&*self.catalog.settled().await)?.ok_or_else(|| CallError::UnknownTool { name: name.to_owned() })
+    }
+}

@@ -1,0 +1,450 @@
+//! The App's REST interface: requests, their limits, and what their failures mean.
+//!
+//! It knows how to ask, not when; `source::refresh` decides that. The key leaves
+//! this module in one header only.
+
+pub(crate) mod wire;
+
+use std::{error::Error, fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::MonotonicClock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use reqwest::{
+    Method, Response, StatusCode,
+    header::{self, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep, timeout},
+};
+use url::Url;
+
+use crate::{
+    protocol::server::{ServerConfig, ServerId},
+    security::egress,
+    source::{PromptRecord, ResourceRecord},
+};
+use wire::{Instruction, Listing, ToolListing};
+
+/// Lists are read from the App's database; longer means that it is in trouble.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Before it answers, `/api/mcp-servers` renews each server's OAuth token that is
+/// about to expire: up to 10 s a server.
+const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Discovery answers when every server has been asked, 15 s each at most.
+const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The App allows 100 requests a minute for each address and path.
+const REQUESTS_A_MINUTE: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
+
+/// A longer answer is refused. A workspace of ten thousand tools with long schemas
+/// stays below it.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// A reverse proxy in front of the App may add one or two.
+const MAX_REDIRECTS: usize = 3;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `http` or `https`; a path is a prefix of the App's paths.
+    pub base_url: Url,
+    pub key: SecretString,
+}
+
+/// Asks the App. Clones share connections and limits.
+#[derive(Clone)]
+pub struct AppClient(Arc<Inner>);
+
+struct Inner {
+    base_url: Url,
+    key: SecretString,
+    /// Made at the first request: reading the system's certificates takes longer
+    /// than the whole start of the proxy.
+    http: OnceCell<reqwest::Client>,
+    limiter: Limiter,
+}
+
+/// Not governor's default clock, which calibrates itself for a while at first use.
+type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
+
+/// Why the App did not give what was asked for. The texts may be shown to clients:
+/// they hold neither the key nor anything of an error's internals.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppError {
+    #[error("the plugged.in App refused the API key; check it, or make a new one in the App's settings")]
+    Unauthorized,
+    #[error("the plugged.in App allows no more requests at the moment; {}", again(*retry_after))]
+    RateLimited { retry_after: Option<Duration> },
+    #[error("the plugged.in App did not find it: {message}")]
+    NotFound { message: String },
+    /// 404 and 405 without the App's own words: it does not have this route.
+    #[error("this plugged.in App is too old for this, or the base URL does not lead to an App")]
+    TooOld,
+    #[error("the plugged.in App failed ({status}): {message}")]
+    Failing { status: u16, message: String, retry_after: Option<Duration> },
+    /// Also `success: false` within a successful answer; then the status is 200.
+    #[error("the plugged.in App refused the request ({status}): {message}")]
+    Rejected { status: u16, message: String },
+    #[error("the plugged.in App redirects to `{to}`; set the base URL to the address that it really has")]
+    Redirected { to: String },
+    #[error("the plugged.in App cannot be reached: {what}")]
+    Network { what: &'static str },
+    #[error("the plugged.in App sent {what}; does the base URL lead to it?")]
+    Unreadable { what: &'static str },
+}
+
+impl AppError {
+    /// Whether the same request may succeed later without anybody changing
+    /// anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::RateLimited { .. } | Self::Failing { .. } | Self::Network { .. } => true,
+            Self::Unauthorized
+            | Self::NotFound { .. }
+            | Self::TooOld
+            | Self::Rejected { .. }
+            | Self::Redirected { .. }
+            | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// How long the App asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Failing { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoverAnswer {
+    /// The App's sentence; it does not tell whether any server answered.
+    pub message: String,
+}
+
+/// One request to the App. Path segments are percent-encoded when it is sent.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<Value>,
+    pub(crate) timeout: Duration,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn get(path: &'a [&'a str]) -> Self {
+        Self { method: Method::GET, path, query: &[], body: None, timeout: LIST_TIMEOUT }
+    }
+}
+
+impl fmt::Debug for AppClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppClient").field("base_url", &self.0.base_url.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl AppClient {
+    /// Makes no connection and no HTTP client yet.
+    pub fn new(config: Config) -> Self {
+        let Config { base_url, key } = config;
+        let quota = Quota::per_minute(REQUESTS_A_MINUTE);
+        let limiter = RateLimiter::direct_with_clock(quota, MonotonicClock);
+        Self(Arc::new(Inner { base_url, key, http: OnceCell::new(), limiter }))
+    }
+
+    pub fn base_url(&self) -> &Url {
+        &self.0.base_url
+    }
+
+    pub(crate) async fn servers(&self) -> Result<Listing<ServerConfig>, AppError> {
+        let request = Request { timeout: SERVERS_TIMEOUT, ..Request::get(&["api", "mcp-servers"]) };
+        wire::servers(&self.request(request).await?)
+    }
+
+    pub(crate) async fn tools(&self) -> Result<ToolListing, AppError> {
+        let path = ["api", "tools"];
+        let prefixed = Request { query: &[("prefix_tools", "true")], ..Request::get(&path) };
+        match self.request(prefixed).await {
+            Ok(body) => wire::tools(&body, true),
+            // One malformed slug in the App's database fails the whole list.
+            Err(AppError::Failing { status: 500, .. }) => wire::tools(&self.request(Request::get(&path)).await?, false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn resources(&self) -> Result<Listing<ResourceRecord>, AppError> {
+        wire::resources(&self.request(Request::get(&["api", "resources"])).await?)
+    }
+
+    pub(crate) async fn templates(&self) -> Result<Listing<ResourceRecord>, AppError> {
+        wire::templates(&self.request(Request::get(&["api", "resource-templates"])).await?)
+    }
+
+    pub(crate) async fn prompts(&self) -> Result<Listing<PromptRecord>, AppError> {
+        wire::prompts(&self.request(Request::get(&["api", "prompts"])).await?)
+    }
+
+    pub(crate) async fn instructions(&self) -> Result<Listing<Instruction>, AppError> {
+        wire::instruction_list(&self.request(Request::get(&["api", "custom-instructions"])).await?)
+    }
+
+    /// The server that owns a resource, if the App knows.
+    pub async fn resolve_resource(&self, uri: &str) -> Result<Option<ServerId>, AppError> {
+        self.resolve(&["api", "resolve", "resource"], ("uri", uri)).await
+    }
+
+    /// The server that owns a prompt, if the App knows.
+    pub async fn resolve_prompt(&self, name: &str) -> Result<Option<ServerId>, AppError> {
+        self.resolve(&["api", "resolve", "prompt"], ("name", name)).await
+    }
+
+    async fn resolve(&self, path: &[&str], query: (&str, &str)) -> Result<Option<ServerId>, AppError> {
+        match self.request(Request { query: &[query], ..Request::get(path) }).await {
+            Ok(body) => wire::resolved(&body).map(Some),
+            Err(AppError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the App look for the tools of one server, or of all. It answers when it
+    /// is done, whatever the outcome; the lists then tell.
+    pub async fn discover(&self, server: Option<&ServerId>, force: bool) -> Result<DiscoverAnswer, AppError> {
+        let target = server.map_or("all", ServerId::as_str);
+        let request = Request {
+            method: Method::POST,
+            path: &["api", "discover", target],
+            query: &[],
+            body: Some(json!({ "force_refresh": force })),
+            timeout: DISCOVER_TIMEOUT,
+        };
+        let message = wire::message(&self.request(request).await?)?;
+        Ok(DiscoverAnswer { message })
+    }
+
+    /// Sends one request and gives the body of a successful answer. The time limit
+    /// includes waiting for the request limit.
+    pub(crate) async fn request(&self, request: Request<'_>) -> Result<String, AppError> {
+        let limit = request.timeout;
+        let late = || AppError::Network { what: "it did not answer in time" };
+        timeout(limit, self.send(request)).await.map_err(|_| late())?
+    }
+
+    async fn send(&self, request: Request<'_>) -> Result<String, AppError> {
+        let Request { method, path, query, body, timeout } = request;
+        let mut url = self.url(path, query);
+        let authorization = self.authorization()?;
+        let deadline = Instant::now() + timeout;
+        let http = self.http().await?;
+        for _ in 0..=MAX_REDIRECTS {
+            self.admit(deadline).await?;
+            let mut request = http
+                .request(method.clone(), url.clone())
+                .header(header::AUTHORIZATION, authorization.clone())
+                .header(header::ACCEPT, "application/json");
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            let response = request.send().await.map_err(|error| network(&error))?;
+            if !response.status().is_redirection() {
+                return read(response).await;
+            }
+            url = next_hop(&url, &response)?;
+        }
+        Err(AppError::Redirected { to: origin(&url) })
+    }
+
+    async fn http(&self) -> Result<&reqwest::Client, AppError> {
+        let plain = self.0.base_url.scheme() == "http";
+        let build = || async move {
+            // Reads certificate files, so it would hold up the other tasks.
+            tokio::task::spawn_blocking(move || {
+                let builder = egress::client_builder();
+                // Without TLS no certificate is needed. An `https` redirect from there
+                // would be another origin, which is not followed.
+                let builder = if plain { builder.tls_certs_only([]) } else { builder };
+                builder.build()
+            })
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(AppError::Network { what: "no HTTP client could be made; are the system's certificates readable?" })
+        };
+        self.0.http.get_or_try_init(build).await
+    }
+
+    /// Waits until one more request is allowed, or fails at once where that would
+    /// be after the deadline.
+    async fn admit(&self, deadline: Instant) -> Result<(), AppError> {
+        use governor::clock::Clock;
+        while let Err(wait) = self.0.limiter.check() {
+            let wait = wait.wait_time_from(MonotonicClock.now());
+            if Instant::now() + wait > deadline {
+                return Err(AppError::RateLimited { retry_after: Some(wait) });
+            }
+            sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    fn authorization(&self) -> Result<HeaderValue, AppError> {
+        let text = format!("Bearer {}", self.0.key.expose_secret());
+        let mut value = HeaderValue::try_from(text).map_err(|_| AppError::Unauthorized)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// The base URL's own path stays in front.
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.0.base_url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+}
+
+/// The place a redirect leads to, if it may be followed.
+fn next_hop(from: &Url, response: &Response) -> Result<Url, AppError> {
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let Some(to) = location.and_then(|location| from.join(location).ok()) else {
+        return Err(AppError::Unreadable { what: "a redirect that leads nowhere" });
+    };
+    // SECURITY: the key never goes to another origin, and only these two statuses
+    // keep the method and the body.
+    let keeps_method = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    if keeps_method && from.origin() == to.origin() {
+        return Ok(to);
+    }
+    Err(AppError::Redirected { to: origin(&to) })
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+async fn read(response: Response) -> Result<String, AppError> {
+    let status = response.status();
+    let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(delay);
+    let body = match body(response).await {
+        Ok(body) => body,
+        Err(error) if status.is_success() => return Err(error),
+        // The status says enough.
+        Err(_) => String::new(),
+    };
+    if status.is_success() {
+        return wire::in_band_failure(&body).map_or(Ok(body), Err);
+    }
+    let failure = wire::failure(&body);
+    let app_speaks = failure.as_ref().is_some_and(|failure| failure.message.is_some());
+    let failure = failure.unwrap_or_default();
+    let message = failure.message.unwrap_or_else(|| "no reason given".to_owned());
+    let retry_after = wait.or_else(|| failure.retry_after.as_deref().and_then(delay));
+    Err(match status.as_u16() {
+        401 => AppError::Unauthorized,
+        404 if app_speaks => AppError::NotFound { message },
+        404 | 405 => AppError::TooOld,
+        429 => AppError::RateLimited { retry_after },
+        status @ 500.. => AppError::Failing {
+            status,
+            // The text of a 500 is often that of the database.
+            message: "an internal error of the App".to_owned(),
+            retry_after,
+        },
+        status => AppError::Rejected { status, message },
+    })
+}
+
+async fn body(mut response: Response) -> Result<String, AppError> {
+    let too_long = || AppError::Unreadable { what: "an answer of more than 64 MiB" };
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| network(&error))? {
+        if bytes.len() + chunk.len() > MAX_BODY {
+            return Err(too_long());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// `Retry-After`: seconds, or a date.
+fn delay(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+}
+
+/// Library texts can hold URLs and addresses, so the kind of failure is said in our
+/// own words.
+fn network(error: &reqwest::Error) -> AppError {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    let mut kind = None;
+    let mut dns = false;
+    let mut tls = false;
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            kind = kind.or(Some(error.kind()));
+            // An i/o error hides what it wraps from `source()`.
+            tls |= error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        }
+        tls |= cause.is::<rustls::Error>();
+        dns |= cause.to_string().starts_with("dns error");
+        source = cause.source();
+    }
+    let what = match kind {
+        _ if error.is_timeout() => "it did not answer in time",
+        _ if dns => "its host name cannot be resolved",
+        _ if tls => "its certificate or TLS version is not accepted",
+        Some(io::ErrorKind::ConnectionRefused) => "the connection was refused",
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => "the connection broke",
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "there is no way to its network",
+        _ if error.is_connect() => "no connection could be made",
+        _ => "the connection failed",
+    };
+    AppError::Network { what }
+}
+
+fn again(retry_after: Option<Duration>) -> String {
+    match retry_after {
+        Some(wait) => format!("try again in {} s", wait.as_secs_f64().ceil()),
+        None => "try again in a minute".to_owned(),
+    }
+}
+
+/// A sentence of the App, fit to be shown: one short line, and nothing of its
+/// database.
+fn public_text(text: &str) -> String {
+    const LONGEST: usize = 300;
+    if text.trim_start().to_ascii_lowercase().starts_with("failed query") {
+        return "an internal error of the App".to_owned();
+    }
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    let mut line: String = line.chars().take(LONGEST).collect();
+    line.push('…');
+    line
+}
