@@ -301,9 +301,30 @@ fn details_are_never_read() {
 fn no_json_makes_it_panic() {
     let values = ["null", "true", "1e999", "\"\"", "\"\\ud800\"", "[]", "[[]]", "{}", "{\"a\":{}}", "{\"text\":{}}"];
     let members = [
-        "uuid", "name", "type", "status", "command", "args", "env", "url", "slug", "timeout", "headers", "oauthToken", "transport",
-        "streamableHTTPOptions", "customInstructions", "config", "uri", "uriTemplate", "arguments", "_serverUuid", "_serverSlug",
-        "inputSchema", "instruction", "description",
+        "uuid",
+        "name",
+        "type",
+        "status",
+        "command",
+        "args",
+        "env",
+        "url",
+        "slug",
+        "timeout",
+        "headers",
+        "oauthToken",
+        "transport",
+        "streamableHTTPOptions",
+        "customInstructions",
+        "config",
+        "uri",
+        "uriTemplate",
+        "arguments",
+        "_serverUuid",
+        "_serverSlug",
+        "inputSchema",
+        "instruction",
+        "description",
     ];
     for member in members {
         for value in values {
