@@ -1,24 +1,62 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use pluggedin_mcp_proxy::{app::{App, Config}, catalog::{build::{Naming, ToolPrefix}, keeper}, downstream, router, source};
+//! Parse, log, run, exit code.
 
-fn main() {
-    let file = std::env::args().nth(1).map(PathBuf::from);
-    let env: Vec<_> = std::env::vars_os().filter(|(n, _)| ["HOME", "PATH", "USER"].iter().any(|x| n == x)).collect();
-    let variables: std::collections::HashMap<String, String> = std::env::vars().collect();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let app = App::start(Config {
-            source: source::Config { app: None, file: file.map(|path| source::file::Config { path, variables: source::file::Variables { values: variables.clone(), home: None } }), refresh_interval: Duration::from_secs(30) },
-            downstream: downstream::Config { connect: downstream::Connect::Eager, idle_timeout: None, base_env: Arc::new(env), path: std::env::var_os("PATH") },
-            catalog: keeper::Config { naming: Naming { prefix: ToolPrefix::Slug, max: 60 }, patience: Duration::from_secs(10) },
-            router: router::Config { call_timeout: Duration::from_secs(60) },
-        });
-        match std::env::args().nth(2).as_deref() {
-            Some("tools") => { pluggedin_mcp_proxy::app::tools::run(&app, false).await; }
-            Some("call") => { pluggedin_mcp_proxy::app::call::run(&app, &std::env::args().nth(3).unwrap(), &serde_json::from_str(&std::env::args().nth(4).unwrap()).unwrap(), false).await; }
-            _ => app.serve_stdio().await,
+use std::{io::Write, process::ExitCode};
+
+use pluggedin_mcp_proxy::{
+    app::{self, App},
+    config::{Command, Config, Environment, Stop},
+    telemetry::logging,
+};
+use tokio::runtime;
+
+/// `EX_USAGE` of sysexits.h: the configuration is wrong.
+const BAD_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    let config = match Config::load(std::env::args_os(), &environment) {
+        Ok(config) => config,
+        Err(Stop::Print(text)) => return said(std::io::stdout(), &text, ExitCode::SUCCESS),
+        Err(Stop::Problems(problems)) => return said(std::io::stderr(), &problems.to_string(), BAD_CONFIGURATION.into()),
+    };
+    for warning in &config.warnings {
+        said(std::io::stderr(), &format!("warning: {warning}"), ExitCode::SUCCESS);
+    }
+    // People who run a command want its result, not the log of how it came about, unless they ask.
+    if config.command == Command::Serve || config.log != logging::Config::default() {
+        logging::init(&config.log);
+    }
+    // One thread: the stdio front is faster without a second (see `protocol::message`).
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return said(std::io::stderr(), &format!("error: cannot start: {error}"), ExitCode::FAILURE),
+    };
+    let code = runtime.block_on(run(config, &environment));
+    // A thread that still waits for input must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(config: Config, environment: &Environment) -> ExitCode {
+    let command = config.command.clone();
+    let app = match app::Config::compose(config, environment) {
+        Ok(parts) => App::start(parts),
+        Err(problem) => return said(std::io::stderr(), &format!("error: {problem}"), BAD_CONFIGURATION.into()),
+    };
+    let succeeded = match command {
+        Command::Serve => {
+            app.serve_stdio().await;
+            true
         }
-        app.stop().await;
-    });
+        Command::Tools { json } => app::tools::run(&app, json).await,
+        Command::Call { name, arguments, json } => app::call::run(&app, &name, arguments.as_deref(), json).await,
+    };
+    app.stop().await;
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes a line and goes on with `code`: a closed stream is not worth a panic.
+fn said(mut stream: impl Write, text: &str, code: ExitCode) -> ExitCode {
+    let _ = writeln!(stream, "{}", text.trim_end());
+    code
 }

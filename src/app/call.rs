@@ -21,7 +21,14 @@ use crate::{
 };
 
 /// Calls the tool and prints its result. True if it succeeded.
-pub async fn run(app: &App, name: &str, arguments: &Value, as_json: bool) -> bool {
+pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) -> bool {
+    let arguments: Value = match serde_json::from_str(arguments.unwrap_or("{}")) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            to_stderr(&format!("error: the arguments are not JSON: {error}; hint: quote them for the shell, as in '{{\"message\": \"hi\"}}'"));
+            return false;
+        }
+    };
     tools::watch(app).await;
     let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     spinner.set_message(name.to_owned());

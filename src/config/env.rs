@@ -1,7 +1,7 @@
 //! The environment: the names that mean something here, and the only place that reads
 //! them.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
 pub const API_KEY: &str = "PLUGGEDIN_API_KEY";
 pub const API_BASE_URL: &str = "PLUGGEDIN_API_BASE_URL";
@@ -57,6 +57,30 @@ pub const SETTINGS: &[&str] = &[
     BIND_HOST,
 ];
 
+/// What every child process gets of our own environment: what the official
+/// libraries pass on, the language, and where temporary files go. SECURITY: everything
+/// else, keys above all, stays here.
+const FOR_CHILDREN: &[&str] = if cfg!(windows) {
+    &[
+        "APPDATA",
+        "HOMEDRIVE",
+        "HOMEPATH",
+        "LOCALAPPDATA",
+        "PATH",
+        "PATHEXT",
+        "PROCESSOR_ARCHITECTURE",
+        "PROGRAMFILES",
+        "SYSTEMDRIVE",
+        "SYSTEMROOT",
+        "TEMP",
+        "TMP",
+        "USERNAME",
+        "USERPROFILE",
+    ]
+} else {
+    &["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"]
+};
+
 /// What the process was started with. A value of its own, so that tests need not touch
 /// the real one.
 #[derive(Clone, Default)]
@@ -84,10 +108,26 @@ impl Environment {
         }
     }
 
+    /// The part that children may see.
+    pub fn for_children(&self) -> Vec<(OsString, OsString)> {
+        let shown = self.variables.iter().filter(|(name, _)| FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)));
+        shown.map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    /// Where programs are looked up.
+    pub fn path(&self) -> Option<OsString> {
+        self.variables.iter().find(|(name, _)| names_equal("PATH", name)).map(|(_, value)| value.into())
+    }
+
     /// A setting, if it says anything.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| says_something(value))
     }
+}
+
+/// Windows does not tell `Path` from `PATH`.
+fn names_equal(a: &str, b: &str) -> bool {
+    if cfg!(windows) { a.eq_ignore_ascii_case(b) } else { a == b }
 }
 
 /// Empty means unset, and so does a placeholder like `${PLUGGEDIN_API_KEY}` that a client

@@ -1,27 +1,146 @@
-//! The one maker of HTTP clients.
-//!
-//! Everything that all outbound requests have in common stands here: no automatic
-//! redirects, no proxy from the environment, a limit on connecting.
+//! The only maker of HTTP clients and of URLs that may be asked.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
-/// Longer than any healthy TCP and TLS handshake, short enough that a dead
-/// address does not use up the time of the request.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use url::Url;
 
-const USER_AGENT: &str = concat!("pluggedin-mcp-proxy/", env!("CARGO_PKG_VERSION"));
+/// A connection that is not there after this long will not come.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A builder to start from; time limits for whole requests are the caller's.
+/// A URL that the proxy may connect to.
+#[derive(Debug, Clone)]
+pub struct AllowedUrl(Url);
+
+impl AllowedUrl {
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+}
+
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    #[error("`{text}` is not a URL: {reason}")]
+    NotAUrl { text: String, reason: String },
+    #[error("the scheme `{scheme}` is not allowed; hint: use http or https")]
+    Scheme { scheme: String },
+    #[error("a URL must not hold a user name or password; hint: use a header")]
+    Userinfo,
+    #[error("{host} is a cloud metadata address, which is never asked")]
+    Metadata { host: String },
+    #[error("`{endpoint}` is on another origin than the server that named it")]
+    OtherOrigin { endpoint: String },
+}
+
+/// Addresses at which clouds hand out credentials (threat model, section 4.3).
+const METADATA: [&str; 9] = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "[fd00:ec2::254]",
+    "[fd00:ec2::23]",
+    "[fd20:ce::254]",
+    "100.100.100.200",
+    "192.0.0.192",
+    "168.63.129.16",
+];
+
+/// # Errors
+/// [`Refused`] says by which rule.
+pub fn allow(text: &str) -> Result<AllowedUrl, Refused> {
+    let shown = |text: &str| text.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let url = Url::parse(text).map_err(|error| Refused::NotAUrl { text: shown(text), reason: error.to_string() })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Refused::Scheme { scheme: url.scheme().to_owned() });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Refused::Userinfo);
+    }
+    // SECURITY: literals only; names are checked where they are connected to.
+    let host = url.host_str().unwrap_or_default();
+    if METADATA.contains(&host) {
+        return Err(Refused::Metadata { host: host.to_owned() });
+    }
+    Ok(AllowedUrl(url))
+}
+
+/// `endpoint` as a server named it, relative or absolute, on the server's own origin.
 ///
-/// The process must have installed rustls' crypto provider before `build()`.
+/// # Errors
+/// [`Refused`] where it leads elsewhere.
+pub fn same_origin(base: &AllowedUrl, endpoint: &str) -> Result<AllowedUrl, Refused> {
+    let joined = base.0.join(endpoint).map_err(|error| Refused::NotAUrl { text: endpoint.to_owned(), reason: error.to_string() })?;
+    if joined.origin() != base.0.origin() {
+        return Err(Refused::OtherOrigin { endpoint: endpoint.to_owned() });
+    }
+    allow(joined.as_str())
+}
+
+/// The settings that every request of the proxy shares.
+///
+/// SECURITY: no redirect is followed (custom headers would go along) and no
+/// proxy variable is honoured (an outer proxy resolves names where we cannot see it).
 pub fn client_builder() -> reqwest::ClientBuilder {
-    // SECURITY: redirects are followed, where at all, by the caller, who knows which
-    // headers may go where. Proxy variables are ignored: with an outer proxy that
-    // resolves names, checks of addresses would see the proxy only.
+    install_tls();
     reqwest::Client::builder()
-        .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .user_agent(concat!("pluggedin-mcp-proxy/", env!("CARGO_PKG_VERSION")))
+}
+
+/// One client for each scheme, made when first needed: reading the system's
+/// root certificates takes milliseconds and memory that plain HTTP need not pay.
+pub fn client_for(url: &AllowedUrl) -> reqwest::Client {
+    static PLAIN: OnceLock<reqwest::Client> = OnceLock::new();
+    static TLS: OnceLock<reqwest::Client> = OnceLock::new();
+    let (slot, builder): (_, fn() -> reqwest::ClientBuilder) = match url.0.scheme() {
+        "https" => (&TLS, client_builder),
+        _ => (&PLAIN, || client_builder().tls_certs_only([])),
+    };
+    slot.get_or_init(|| builder().build().expect("the TLS provider is installed and no option depends on input")).clone()
+}
+
+fn install_tls() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        // An error means that a provider is there already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_urls_without_credentials_are_allowed() {
+        for (text, ok) in [
+            ("http://localhost:1/mcp", true),
+            ("https://example.com", true),
+            ("ftp://example.com", false),
+            ("file:///etc/passwd", false),
+            ("http://a:b@example.com", false),
+            ("http://169.254.169.254/latest", false),
+            ("http://0xa9fea9fe/", false),
+            ("http://[fd00:ec2::254]/", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(allow(text).is_ok(), ok, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_stays_on_its_origin() {
+        let base = allow("http://h:1/sse").expect("allowed");
+        for (endpoint, expect) in [
+            ("/messages?s=1", Some("http://h:1/messages?s=1")),
+            ("http://h:1/m", Some("http://h:1/m")),
+            ("http://other:1/m", None),
+            ("//other/m", None),
+            ("https://h:1/m", None),
+        ] {
+            assert_eq!(same_origin(&base, endpoint).ok().map(|url| url.as_url().to_string()).as_deref(), expect, "{endpoint}");
+        }
+    }
 }

@@ -29,6 +29,13 @@ pub enum Format {
     Json,
 }
 
+impl Default for Config {
+    /// `info`, as text.
+    fn default() -> Self {
+        Self { filter: Filter::parse("info").expect("it is a level"), format: Format::Text }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be `off`, `error`, `warn`, `info`, `debug` or `trace`, or a list such as `info,pluggedin_mcp_proxy::source=debug`")]
 pub struct BadFilter;

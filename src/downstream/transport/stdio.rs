@@ -188,7 +188,7 @@ async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String>
     while let Ok(Some(line)) = lines.next().await {
         let Line::Text(text) = line else { continue };
         let text: String = String::from_utf8_lossy(&text[..text.len().min(MAX_LOG_LINE)]).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        tracing::info!(target: "server", %server, "{text}");
+        tracing::info!(%server, "stderr: {text}");
         if last.len() == LAST_WORDS {
             last.pop_front();
         }
