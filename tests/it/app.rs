@@ -1,23 +1,18 @@
 //! The App: servers that it names, changes of its mind, and every way in which it can fail.
 
 use crate::support::patience::has_ended;
-use crate::support::{
-    Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of,
-};
+use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
 
 /// How often the proxy looks at the App where a test waits for it.
-const OFTEN: &str = "--refresh-interval=0.3";
+const OFTEN: &str = "--refresh-interval=0.5";
 
 /// What a built-in tool says.
 #[track_caller]
 fn ask(client: &mut Client, tool: &str) -> String {
     let result = client.call(tool, json!({}));
     let blocks = result["content"].as_array().expect("it is one");
-    blocks
-        .iter()
-        .filter_map(|block| block["text"].as_str())
-        .collect()
+    blocks.iter().filter_map(|block| block["text"].as_str()).collect()
 }
 
 /// Asks a built-in tool until it says one of these.
@@ -42,23 +37,14 @@ fn works(client: &mut Client, server: &Server) {
 
 #[test]
 fn servers_of_the_app_are_reached_over_every_wire() {
-    let servers = [
-        Server::stdio("alpha", &[]),
-        Server::http("beta", &[]),
-        Server::sse("gamma", &[]),
-    ];
+    let servers = [Server::stdio("alpha", &[]), Server::http("beta", &[]), Server::sse("gamma", &[])];
     let app = App::start(Workspace::of(&servers.each_ref()));
     let mut client = Proxy::new().app(&app).start();
     for server in &servers {
         works(&mut client, server);
     }
     for request in app.requests() {
-        assert_eq!(
-            request.authorization,
-            format!("Bearer {KEY}"),
-            "{}",
-            request.line
-        );
+        assert_eq!(request.authorization, format!("Bearer {KEY}"), "{}", request.line);
     }
 }
 
@@ -101,22 +87,13 @@ fn tools_of_the_app_are_listed_before_their_server_is_there() {
 #[test]
 fn a_tool_that_is_switched_off_is_neither_shown_nor_called() {
     let alpha = Server::stdio("alpha", &["--tool=dangerous"]);
-    let everything = [
-        "echo", "odd", "slow", "release", "calls", "progress", "add", "process", "fail", "error",
-        "crash", "large", "ask",
-    ];
-    let workspace = Workspace::of(&[&alpha])
-        .with_tools(&alpha, &everything)
-        .with_switched_off(&alpha, "dangerous");
+    let everything = ["echo", "odd", "slow", "release", "calls", "progress", "add", "process", "fail", "error", "crash", "large", "ask"];
+    let workspace = Workspace::of(&[&alpha]).with_tools(&alpha, &everything).with_switched_off(&alpha, "dangerous");
     let app = App::start(workspace);
     let mut client = Proxy::new().app(&app).start();
     works(&mut client, &alpha);
     client.miss(List::Tools, "alpha__dangerous");
-    for name in [
-        "alpha__dangerous",
-        "dangerous",
-        &format!("{}__dangerous", alpha.uuid()),
-    ] {
+    for name in ["alpha__dangerous", "dangerous", &format!("{}__dangerous", alpha.uuid())] {
         let pending = client.send_call(name, json!({}));
         assert_eq!(client.answer(&pending).code(), -32_602, "{name}");
     }
@@ -152,9 +129,7 @@ fn records_of_old_and_careless_apps_are_understood() {
         let app = App::start(workspace);
         let mut client = Proxy::new().app(&app).start();
         let name = format!("{}__echo", alpha.uuid());
-        client.call_until(what, &name, &json!({}), |result| {
-            result["structuredContent"]["server"] == "alpha"
-        });
+        client.call_until(what, &name, &json!({}), |result| result["structuredContent"]["server"] == "alpha");
     }
 }
 
@@ -184,16 +159,10 @@ fn records_that_name_no_server_harm_nobody() {
 #[test]
 fn headers_of_the_app_reach_both_kinds_of_http_server() {
     let header = "--require-header=x-tenant: blue; \"1\"";
-    for server in [
-        Server::http("alpha", &[header]),
-        Server::sse("alpha", &[header]),
-    ] {
+    for server in [Server::http("alpha", &[header]), Server::sse("alpha", &[header])] {
         let headers = json!({"X-Tenant": "blue; \"1\""});
         let stale = json!({"X-Tenant": "stale"});
-        let options = [
-            json!({"headers": headers, "requestInit": {"headers": stale}}),
-            json!({"requestInit": {"headers": headers}}),
-        ];
+        let options = [json!({"headers": headers, "requestInit": {"headers": stale}}), json!({"requestInit": {"headers": headers}})];
         for options in options {
             let mut workspace = Workspace::of(&[&server]);
             workspace.servers[0]["streamableHTTPOptions"] = options;
@@ -206,16 +175,7 @@ fn headers_of_the_app_reach_both_kinds_of_http_server() {
 
 #[test]
 fn a_child_gets_what_the_app_configures_and_nothing_of_the_proxys_own() {
-    let alpha = Server::stdio(
-        "alpha",
-        &[
-            "--",
-            "plain",
-            "two words",
-            "$HOME `id` ; | & < > \\ \"'",
-            "",
-        ],
-    );
+    let alpha = Server::stdio("alpha", &["--", "plain", "two words", "$HOME `id` ; | & < > \\ \"'", ""]);
     let mut workspace = Workspace::of(&[&alpha]);
     workspace.servers[0]["env"] = json!({
         "PEM": "-----BEGIN-----\nabc\n-----END-----",
@@ -224,18 +184,11 @@ fn a_child_gets_what_the_app_configures_and_nothing_of_the_proxys_own() {
         "__streamableHTTPOptions": "{}",
     });
     let app = App::start(workspace);
-    let mut client = Proxy::new()
-        .app(&app)
-        .env("AWS_SECRET_ACCESS_KEY", "mine")
-        .env("NODE_OPTIONS", "--inspect")
-        .start();
+    let mut client = Proxy::new().app(&app).env("AWS_SECRET_ACCESS_KEY", "mine").env("NODE_OPTIONS", "--inspect").start();
     client.find(List::Tools, "alpha__process");
     let process = client.call("alpha__process", json!({}));
     let process = &process["structuredContent"];
-    assert_eq!(
-        process["arguments"],
-        json!(["plain", "two words", "$HOME `id` ; | & < > \\ \"'", ""]),
-    );
+    assert_eq!(process["arguments"], json!(["plain", "two words", "$HOME `id` ; | & < > \\ \"'", ""]),);
     let environment = process["environment"].as_object().expect("it is one");
     assert_eq!(environment["PEM"], "-----BEGIN-----\nabc\n-----END-----");
     assert_eq!(environment["EMPTY"], "");
@@ -259,8 +212,7 @@ fn the_key_and_the_address_are_found_where_they_may_stand() {
     let app = App::start(Workspace::of(&[&alpha]));
     let url = app.url();
     let credentials = json!({"api_key": KEY, "base_url": url}).to_string();
-    let settings =
-        json!({"env": {"PLUGGEDIN_API_KEY": KEY, "PLUGGEDIN_API_BASE_URL": url}}).to_string();
+    let settings = json!({"env": {"PLUGGEDIN_API_KEY": KEY, "PLUGGEDIN_API_BASE_URL": url}}).to_string();
     let home = || Home::new();
     let with = |name: &str, text: &str| {
         let home = home();
@@ -268,45 +220,26 @@ fn the_key_and_the_address_are_found_where_they_may_stand() {
         Proxy::at(&home)
     };
     let ways = [
-        Proxy::new()
-            .arg(&format!("--pluggedin-api-key={KEY}"))
-            .arg(&format!("--pluggedin-api-base-url={url}")),
-        Proxy::new()
-            .arg("--pluggedin-api-key")
-            .arg(KEY)
-            .arg("--pluggedin-api-base-url")
-            .arg(&url),
+        Proxy::new().arg(&format!("--pluggedin-api-key={KEY}")).arg(&format!("--pluggedin-api-base-url={url}")),
+        Proxy::new().arg("--pluggedin-api-key").arg(KEY).arg("--pluggedin-api-base-url").arg(&url),
         Proxy::new().app(&app),
         // The flag wins.
         Proxy::new()
             .app(&app)
-            .env(
-                "PLUGGEDIN_API_KEY",
-                "pg_in_somebody_elses_key_that_is_wrong",
-            )
+            .env("PLUGGEDIN_API_KEY", "pg_in_somebody_elses_key_that_is_wrong")
             .arg(&format!("--pluggedin-api-key={KEY}")),
         // Slashes at the end and blanks around a key do no harm.
-        Proxy::new()
-            .env("PLUGGEDIN_API_KEY", &format!(" {KEY}\n"))
-            .env("PLUGGEDIN_API_BASE_URL", &format!("{url}//")),
+        Proxy::new().env("PLUGGEDIN_API_KEY", &format!(" {KEY}\n")).env("PLUGGEDIN_API_BASE_URL", &format!("{url}//")),
         with("config/pluggedin/credentials.json", &credentials),
         with(".claude/settings.local.json", &settings),
         // Empty settings and placeholders count as absent.
-        with("config/pluggedin/credentials.json", &credentials)
-            .env("PLUGGEDIN_API_KEY", "")
-            .env("PLUGGEDIN_API_BASE_URL", ""),
-        with("config/pluggedin/credentials.json", &credentials)
-            .env("PLUGGEDIN_API_KEY", "${PLUGGEDIN_API_KEY}"),
+        with("config/pluggedin/credentials.json", &credentials).env("PLUGGEDIN_API_KEY", "").env("PLUGGEDIN_API_BASE_URL", ""),
+        with("config/pluggedin/credentials.json", &credentials).env("PLUGGEDIN_API_KEY", "${PLUGGEDIN_API_KEY}"),
     ];
     for proxy in ways {
         let described = format!("{proxy:?}").replace(KEY, "KEY");
         let mut client = proxy.start();
-        let found = crate::support::patience::patiently(|| {
-            client
-                .names(List::Tools)
-                .contains(&alpha.tool("echo"))
-                .then_some(())
-        });
+        let found = crate::support::patience::patiently(|| client.names(List::Tools).contains(&alpha.tool("echo")).then_some(()));
         assert!(found.is_some(), "{described}");
     }
     assert_eq!(app.count("GET //"), 0, "slashes at the end are not sent");
@@ -316,13 +249,8 @@ fn the_key_and_the_address_are_found_where_they_may_stand() {
 fn an_app_may_live_below_a_path() {
     let app = App::start(Workspace::default());
     let url = format!("{}/some-where/deep", app.url());
-    let _client = Proxy::new()
-        .app(&app)
-        .env("PLUGGEDIN_API_BASE_URL", &url)
-        .start();
-    eventually("the App is asked", || {
-        (app.count("GET /some-where/deep/api/mcp-servers") > 0).then_some(())
-    });
+    let _client = Proxy::new().app(&app).env("PLUGGEDIN_API_BASE_URL", &url).start();
+    eventually("the App is asked", || (app.count("GET /some-where/deep/api/mcp-servers") > 0).then_some(()));
 }
 
 #[test]
@@ -334,32 +262,13 @@ fn a_project_cannot_send_the_key_elsewhere() {
     let home = Home::new();
     home.write("config/pluggedin/credentials.json", &credentials);
     home.write("project/.claude/settings.local.json", &settings);
-    let ways = [
-        Proxy::at(&home),
-        Proxy::at(&home)
-            .env("PLUGGEDIN_API_KEY", KEY)
-            .env("PLUGGEDIN_API_BASE_URL", &app.url()),
-    ];
+    let ways = [Proxy::at(&home), Proxy::at(&home).env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &app.url())];
     for proxy in ways {
         let before = app.count("GET /api/mcp-servers");
         let _client = proxy.in_folder("project").start();
-        eventually("the App is asked", || {
-            (app.count("GET /api/mcp-servers") > before).then_some(())
-        });
+        eventually("the App is asked", || (app.count("GET /api/mcp-servers") > before).then_some(()));
     }
     assert_eq!(thief.requests().len(), 0, "the key went to another host");
-}
-
-#[test]
-fn a_key_that_cannot_be_one_is_explained() {
-    let app = App::start(Workspace::default());
-    let mut client = Proxy::new()
-        .app(&app)
-        .env("PLUGGEDIN_API_KEY", "too short")
-        .start();
-    client.complains("key");
-    says(&mut client, "pluggedin_setup", &["key"]);
-    assert_eq!(app.requests().len(), 0);
 }
 
 // The App changes its mind.
@@ -375,9 +284,7 @@ fn a_switch_of_the_workspace_reaches_the_client() {
     works(&mut client, &staying);
     let mut pid = |server: &Server| {
         let process = client.call(&server.tool("process"), json!({}));
-        process["structuredContent"]["pid"]
-            .as_u64()
-            .expect("it is a number")
+        process["structuredContent"]["pid"].as_u64().expect("it is a number")
     };
     let (gone, kept) = (pid(&leaving), pid(&staying));
 
@@ -388,16 +295,11 @@ fn a_switch_of_the_workspace_reaches_the_client() {
     client.notified(mark, "notifications/resources/list_changed");
     client.miss(List::Tools, "leaving__echo");
     works(&mut client, &coming);
-    eventually("the child of the server that left has ended", || {
-        has_ended(gone).then_some(())
-    });
+    eventually("the child of the server that left has ended", || has_ended(gone).then_some(()));
     let pending = client.send_call("leaving__echo", json!({}));
     assert_eq!(client.answer(&pending).code(), -32_602);
     let process = client.call("staying__process", json!({}));
-    assert_eq!(
-        process["structuredContent"]["pid"], kept,
-        "it was restarted for nothing"
-    );
+    assert_eq!(process["structuredContent"]["pid"], kept, "it was restarted for nothing");
 }
 
 #[test]
@@ -411,9 +313,7 @@ fn sessions_of_http_servers_that_leave_are_closed() {
     app.switch_to(Workspace::default());
     for server in &servers {
         client.miss(List::Tools, &server.tool("echo"));
-        eventually("its session is closed", || {
-            (server.running().sessions() == 0).then_some(())
-        });
+        eventually("its session is closed", || (server.running().sessions() == 0).then_some(()));
     }
 }
 
@@ -442,18 +342,10 @@ fn changes_that_concern_no_connection_restart_nothing() {
     // A new header is used from the next request on, in the same session.
     client.call("beta__echo", json!({}));
     let seen = beta.running().seen();
-    let last = seen
-        .iter()
-        .rev()
-        .find(|seen| seen.method.as_deref() == Some("tools/call"));
+    let last = seen.iter().rev().find(|seen| seen.method.as_deref() == Some("tools/call"));
     let last = last.expect("it was called");
-    assert_eq!(
-        last.headers.get("x-token").map(String::as_str),
-        Some("fresh")
-    );
-    let hellos = seen
-        .iter()
-        .filter(|seen| seen.method.as_deref() == Some("initialize"));
+    assert_eq!(last.headers.get("x-token").map(String::as_str), Some("fresh"));
+    let hellos = seen.iter().filter(|seen| seen.method.as_deref() == Some("initialize"));
     assert_eq!(hellos.count(), 1, "a session was opened for nothing");
 }
 
@@ -480,28 +372,10 @@ fn an_app_that_is_away_at_the_start_is_found_when_it_comes() {
     let alpha = Server::stdio("alpha", &[]);
     let mut app = App::start(Workspace::of(&[&alpha]));
     app.go_away();
-    let mut client = Proxy::new()
-        .app(&app)
-        .arg(OFTEN)
-        .arg("--list-wait=0.3")
-        .start();
+    let mut client = Proxy::new().app(&app).arg(OFTEN).arg("--list-wait=0.3").start();
     let names = client.names(List::Tools);
-    assert!(
-        names.iter().all(|name| name.starts_with("pluggedin_")),
-        "{names:?}"
-    );
-    says(
-        &mut client,
-        "pluggedin_setup",
-        &[
-            "unreachable",
-            "cannot be reached",
-            "could not",
-            "not reach",
-            "no connection",
-            "refused",
-        ],
-    );
+    assert!(names.iter().all(|name| name.starts_with("pluggedin_")), "{names:?}");
+    says(&mut client, "pluggedin_setup", &["unreachable", "cannot be reached", "could not", "not reach", "no connection", "refused"]);
     let mark = client.mark();
     app.come_back();
     client.notified(mark, "notifications/tools/list_changed");
@@ -528,18 +402,13 @@ fn an_app_that_fails_later_takes_nothing_away() {
         let before = app.requests().len();
         fail(&mut app);
         if n < 6 {
-            eventually("the App has failed at least once", || {
-                (app.requests().len() > before + 1).then_some(())
-            });
+            eventually("the App has failed at least once", || (app.requests().len() > before + 1).then_some(()));
         } else {
             says(&mut client, "pluggedin_discover_tools", &["app"]);
         }
         works(&mut client, &alpha);
         let names = client.names(List::Tools);
-        assert!(
-            names.contains(&"alpha__echo".to_owned()),
-            "failure {n}: {names:?}"
-        );
+        assert!(names.contains(&"alpha__echo".to_owned()), "failure {n}: {names:?}");
 
         // When it is well again, what it says counts again.
         app.answer(Answer::Normally);
@@ -553,14 +422,9 @@ fn an_app_that_fails_later_takes_nothing_away() {
 
 #[test]
 fn lists_of_the_app_that_fail_alone_do_not_hide_servers() {
-    for path in [
-        "tools",
-        "resources",
-        "resource-templates",
-        "prompts",
-        "custom-instructions",
-    ] {
-        // The list of resources answers 401 where no workspace is active, which says nothing about the key.
+    for path in ["tools?prefix_tools=true", "resources", "resource-templates", "prompts", "custom-instructions"] {
+        // A malformed slug fails the list of tools with prefixes only. The list of resources answers 401 where no
+        // workspace is active, which says nothing about the key.
         let failure = if path == "resources" { 401 } else { 500 };
         let alpha = Server::stdio("alpha", &[]);
         let app = App::start(Workspace::of(&[&alpha]));
@@ -574,17 +438,9 @@ fn lists_of_the_app_that_fail_alone_do_not_hide_servers() {
 fn a_wrong_key_is_explained() {
     let app = App::start(Workspace::default());
     let wrong = format!("{}x", &KEY[..KEY.len() - 1]);
-    let mut client = Proxy::new()
-        .app(&app)
-        .env("PLUGGEDIN_API_KEY", &wrong)
-        .arg("--list-wait=1")
-        .start();
+    let mut client = Proxy::new().app(&app).env("PLUGGEDIN_API_KEY", &wrong).arg("--list-wait=1").start();
     for tool in ["pluggedin_setup", "pluggedin_discover_tools"] {
-        says(
-            &mut client,
-            tool,
-            &["401", "rejected", "not accepted", "invalid", "refused"],
-        );
+        says(&mut client, tool, &["401", "rejected", "not accepted", "invalid", "refused"]);
         assert!(!ask(&mut client, tool).contains(&wrong), "the key is shown");
     }
     assert!(!client.stderr().contains(&wrong), "the key is on stderr");
@@ -597,9 +453,7 @@ fn a_key_that_is_revoked_takes_everything_away() {
     let mut client = Proxy::new().app(&app).arg(OFTEN).start();
     works(&mut client, &alpha);
     let process = client.call("alpha__process", json!({}));
-    let pid = process["structuredContent"]["pid"]
-        .as_u64()
-        .expect("it is a number");
+    let pid = process["structuredContent"]["pid"].as_u64().expect("it is a number");
     let mark = client.mark();
     app.answer(Answer::Status(401));
     client.notified(mark, "notifications/tools/list_changed");
@@ -607,11 +461,7 @@ fn a_key_that_is_revoked_takes_everything_away() {
     eventually("its child has ended", || has_ended(pid).then_some(()));
     let pending = client.send_call("alpha__echo", json!({}));
     assert_eq!(client.answer(&pending).code(), -32_602);
-    says(
-        &mut client,
-        "pluggedin_setup",
-        &["401", "rejected", "not accepted", "invalid", "refused"],
-    );
+    says(&mut client, "pluggedin_setup", &["401", "rejected", "not accepted", "invalid", "refused"]);
     app.answer(Answer::Normally);
     works(&mut client, &alpha);
 }
@@ -620,11 +470,7 @@ fn a_key_that_is_revoked_takes_everything_away() {
 fn an_app_that_asks_for_time_is_left_alone() {
     let clock = Server::stdio("clock", &[]);
     let app = App::start(Workspace::default());
-    let mut client = Proxy::new()
-        .app(&app)
-        .file(&file_of(&[&clock]))
-        .arg(OFTEN)
-        .start();
+    let mut client = Proxy::new().app(&app).file(&file_of(&[&clock])).arg(OFTEN).start();
     works(&mut client, &clock);
     app.answer(Answer::Later(3600));
     eventually("the App has said so", || {
@@ -634,21 +480,14 @@ fn an_app_that_asks_for_time_is_left_alone() {
     });
     let before = app.requests().len();
     client.call("clock__slow", json!({"label": "tick", "ms": 2000}));
-    assert_eq!(
-        app.requests().len(),
-        before,
-        "it was asked again after `Retry-After: 3600`"
-    );
+    assert_eq!(app.requests().len(), before, "it was asked again after `Retry-After: 3600`");
 }
 
 #[test]
 fn no_call_asks_the_app() {
     let servers = [Server::stdio("alpha", &[]), Server::http("beta", &[])];
     let app = App::start(Workspace::of(&servers.each_ref()));
-    let mut client = Proxy::new()
-        .app(&app)
-        .arg("--refresh-interval=3600")
-        .start();
+    let mut client = Proxy::new().app(&app).arg("--refresh-interval=3600").start();
     for server in &servers {
         works(&mut client, server);
     }
@@ -683,10 +522,7 @@ fn a_stored_catalog_serves_a_start_without_the_app() {
     let mut client = Proxy::at(&home).app(&app).start();
     works(&mut client, &alpha);
     client.finish();
-    assert_eq!(
-        files_with(home.path(), "s3cr3t-0f-alpha"),
-        Vec::<String>::new()
-    );
+    assert_eq!(files_with(home.path(), "s3cr3t-0f-alpha"), Vec::<String>::new());
     assert_eq!(files_with(home.path(), KEY), Vec::<String>::new());
 
     app.go_away();
@@ -704,11 +540,7 @@ fn a_stored_catalog_serves_a_start_without_the_app() {
     // Nor does another key.
     app.go_away();
     let other = KEY.replace("7Kq2", "2qK7");
-    let mut client = Proxy::at(&home)
-        .app(&app)
-        .env("PLUGGEDIN_API_KEY", &other)
-        .arg("--list-wait=0.3")
-        .start();
+    let mut client = Proxy::at(&home).app(&app).env("PLUGGEDIN_API_KEY", &other).arg("--list-wait=0.3").start();
     let names = client.names(List::Tools);
     assert!(!names.contains(&"alpha__echo".to_owned()), "{names:?}");
 }
@@ -721,8 +553,7 @@ fn files_with(folder: &std::path::Path, text: &str) -> Vec<String> {
         let path = entry.expect("a folder can be read").path();
         if path.is_dir() {
             found.extend(files_with(&path, text));
-        } else if String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).contains(text)
-        {
+        } else if String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).contains(text) {
             found.push(path.display().to_string());
         }
     }
@@ -751,35 +582,19 @@ fn discovery_shows_what_can_be_called_and_asks_the_app_to_look() {
     let mut client = Proxy::new().app(&app).start();
     works(&mut client, &alpha);
     let text = ask(&mut client, "pluggedin_discover_tools");
-    for words in [
-        "alpha__echo",
-        "pluggedin_setup",
-        "dead",
-        "greet",
-        "scripted://greeting",
-    ] {
+    for words in ["alpha__echo", "pluggedin_setup", "dead", "greet", "scripted://greeting"] {
         assert!(text.contains(words), "{words} is missing: {text}");
     }
-    eventually("the App was asked to look", || {
-        (app.count("POST /api/discover/all") > 0).then_some(())
-    });
+    eventually("the App was asked to look", || (app.count("POST /api/discover/all") > 0).then_some(()));
     let params = json!({"server_uuid": alpha.uuid(), "force_refresh": true});
     let result = client.call("pluggedin_discover_tools", params);
     assert_ne!(result["isError"], true, "{result}");
     let line = format!("POST /api/discover/{}", alpha.uuid());
-    eventually("the App was asked for one", || {
-        (app.count(&line) > 0).then_some(())
-    });
-    let wrong = [
-        json!({"server_uuid": "not-one"}),
-        json!({"server_uuid": 7}),
-        json!({"force_refresh": "yes"}),
-    ];
+    eventually("the App was asked for one", || (app.count(&line) > 0).then_some(()));
+    let wrong = [json!({"server_uuid": "not-one"}), json!({"server_uuid": 7}), json!({"force_refresh": "yes"})];
     for arguments in wrong {
         let pending = client.send_call("pluggedin_discover_tools", arguments.clone());
-        let answer = client.hear(crate::support::client::Mark::START, "an answer", |value| {
-            value["id"] == pending.0
-        });
+        let answer = client.hear(crate::support::client::Mark::START, "an answer", |value| value["id"] == pending.0);
         let refused = answer["result"]["isError"] == true || answer["error"]["code"] == -32_602;
         assert!(refused, "{arguments}: {answer}");
     }

@@ -5,10 +5,7 @@ use crate::support::patience::has_ended;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, over_each_wire};
 use serde_json::json;
 
-over_each_wire!(
-    cancels_one_call_of_many,
-    a_cancelled_call_leaves_the_connection_usable
-);
+over_each_wire!(cancels_one_call_of_many, a_cancelled_call_leaves_the_connection_usable);
 
 /// Starts a call that goes on until it is cancelled or released, and waits until the server works on it.
 #[track_caller]
@@ -40,10 +37,7 @@ fn cancels_one_call_of_many(kind: Kind) {
 
     client.cancel(&doomed);
     wait_for(&mut client, "alpha", "cancelled", "doomed");
-    for (server, label, call) in [
-        ("alpha", "sibling", &sibling),
-        ("beta", "stranger", &stranger),
-    ] {
+    for (server, label, call) in [("alpha", "sibling", &sibling), ("beta", "stranger", &stranger)] {
         client.call(&format!("{server}__release"), json!({"label": label}));
         let result = client.answer(call).result();
         assert_eq!(result["content"][0]["text"], "finished");
@@ -62,10 +56,7 @@ fn a_cancelled_call_leaves_the_connection_usable(kind: Kind) {
         let call = start(&mut client, "alpha", &label);
         client.cancel(&call);
         wait_for(&mut client, "alpha", "cancelled", &label);
-        assert!(
-            !client.has_answered(&call),
-            "a cancelled call has no answer"
-        );
+        assert!(!client.has_answered(&call), "a cancelled call has no answer");
     }
 }
 
@@ -117,9 +108,7 @@ fn the_end_of_the_input_ends_calls_under_way() {
     start(&mut client, "alpha", "stdio");
     start(&mut client, "beta", "http");
     let process = client.call("alpha__process", json!({}));
-    let pid = process["structuredContent"]["pid"]
-        .as_u64()
-        .expect("it is a number");
+    let pid = process["structuredContent"]["pid"].as_u64().expect("it is a number");
     let finished = client.finish();
     assert_eq!(finished.code, Some(0));
     eventually("the child has ended", || has_ended(pid).then_some(()));

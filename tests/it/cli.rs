@@ -34,42 +34,26 @@ fn tools_shows_servers_and_what_they_offer() {
         assert_eq!(server(name)["state"], state, "{shown}");
     }
     let states = ["failed", "backoff", "connecting"];
-    assert!(
-        states.iter().any(|state| server("dead")["state"] == *state),
-        "{shown}"
-    );
+    assert!(states.iter().any(|state| server("dead")["state"] == *state), "{shown}");
     assert!(server("dead")["error"].is_string(), "{shown}");
     assert!(server("alpha")["error"].is_null());
     assert!(server("alpha")["connectMs"].is_number());
     assert_eq!(server("alpha")["slug"], "alpha");
     let offered = server("alpha")["tools"].as_u64().expect("it is a number");
-    assert_eq!(
-        offered,
-        server("beta")["tools"].as_u64().expect("it is a number") + 3
-    );
+    assert_eq!(offered, server("beta")["tools"].as_u64().expect("it is a number") + 3);
 
     let tools = shown["tools"].as_array().expect("it is one");
-    let echo = tools
-        .iter()
-        .find(|tool| tool["name"] == "alpha__echo")
-        .expect("it is there");
+    let echo = tools.iter().find(|tool| tool["name"] == "alpha__echo").expect("it is there");
     assert_eq!(echo["original"], "echo");
     assert_eq!(echo["server"], "alpha");
     assert_eq!(echo["description"], "Returns its parameters");
-    let of_alpha = tools
-        .iter()
-        .filter(|tool| tool["server"] == "alpha")
-        .count();
+    let of_alpha = tools.iter().filter(|tool| tool["server"] == "alpha").count();
     assert_eq!(u64::try_from(of_alpha).ok(), Some(offered));
 
     let finished = proxy.run(&["tools"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     for word in ["alpha", "beta", "dead", "ready"] {
-        assert!(
-            finished.stdout.contains(word),
-            "{word}: {}",
-            finished.stdout
-        );
+        assert!(finished.stdout.contains(word), "{word}: {}", finished.stdout);
     }
     // Nobody watches, so nothing moves.
     let all = finished.stdout + &finished.stderr;
@@ -98,27 +82,14 @@ fn call_prints_the_result_and_tells_failure_by_its_exit_code() {
     ];
     for (command, code, words) in cases {
         let finished = proxy.run(command);
-        assert_eq!(
-            finished.code,
-            Some(code),
-            "{command:?}: {}",
-            finished.stderr
-        );
-        assert!(
-            finished.stdout.contains(words),
-            "{command:?}: {}",
-            finished.stdout
-        );
+        assert_eq!(finished.code, Some(code), "{command:?}: {}", finished.stderr);
+        assert!(finished.stdout.contains(words), "{command:?}: {}", finished.stdout);
     }
     let finished = proxy.run(&["call", "alpha__odd", "{}", "--json"]);
     let result: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
     let expected: Value = serde_json::from_str(crate::scripted::ODD_RESULT).expect("it is JSON");
     assert_eq!(result, expected);
-    for command in [
-        ["call", "alpha__nothing", "{}"],
-        ["call", "alpha__echo", "{text: hi}"],
-        ["call", "alpha__echo", "[1]"],
-    ] {
+    for command in [["call", "alpha__nothing", "{}"], ["call", "alpha__echo", "{text: hi}"], ["call", "alpha__echo", "[1]"]] {
         let finished = proxy.run(&command);
         assert_ne!(finished.code, Some(0), "{command:?}");
         assert!(!finished.stderr.is_empty(), "{command:?}");
@@ -156,12 +127,7 @@ fn help_and_version_are_for_people() {
 #[test]
 fn unknown_options_are_passed_over_with_a_warning() {
     let server = Server::stdio("alpha", &[]);
-    let mut client = Proxy::new()
-        .arg("--inspector-port=7000")
-        .file(&file_of(&[&server]))
-        .arg("--flying")
-        .arg("--quite-new=yes")
-        .start();
+    let mut client = Proxy::new().arg("--inspector-port=7000").file(&file_of(&[&server])).arg("--flying").arg("--quite-new=yes").start();
     client.find(List::Tools, "alpha__echo");
     for option in ["--inspector-port", "--flying", "--quite-new"] {
         client.complains(option);
@@ -178,11 +144,7 @@ fn mistakes_in_the_configuration_are_told_all_at_once() {
         .run(&[]);
     assert_eq!(finished.code, Some(64), "{}", finished.stderr);
     for option in ["--tool-prefix", "--max-tool-name", "--refresh-interval"] {
-        assert!(
-            finished.stderr.contains(option),
-            "{option}: {}",
-            finished.stderr
-        );
+        assert!(finished.stderr.contains(option), "{option}: {}", finished.stderr);
     }
     assert!(finished.stderr.contains("ftp"), "{}", finished.stderr);
     assert_eq!(finished.stdout, "");
@@ -200,18 +162,12 @@ fn options_with_wrong_values_are_refused_one_by_one() {
         ["--log-level", "very"],
         ["--log-format", "xml"],
         ["--transport", "pigeon"],
-        ["--config", "/no/such/file.json"],
         ["--env-file", "/no/such/file.env"],
         ["--pluggedin-api-base-url", "not an url"],
     ];
     for [option, value] in cases {
         let finished = Proxy::new().run(&[option, value]);
-        assert_eq!(
-            finished.code,
-            Some(64),
-            "{option} {value}: {}",
-            finished.stderr
-        );
+        assert_eq!(finished.code, Some(64), "{option} {value}: {}", finished.stderr);
         let named = finished.stderr.contains(option) || finished.stderr.contains(value);
         assert!(named, "{option} {value}: {}", finished.stderr);
         assert_eq!(finished.stdout, "", "{option} {value}");
@@ -219,28 +175,19 @@ fn options_with_wrong_values_are_refused_one_by_one() {
 }
 
 #[test]
-fn a_broken_file_is_named_with_the_place_of_the_mistake() {
-    let texts = [
-        (
-            "{\n  \"mcpServers\": {\n    \"a\": {\"command\": }\n  }\n}",
-            "3",
-        ),
-        ("{\"mcpServers\": {", "1"),
-        ("hello", "1"),
-    ];
-    for (text, line) in texts {
-        let finished = Proxy::new().file_text(text).run(&[]);
-        assert_eq!(finished.code, Some(64), "{text}: {}", finished.stderr);
-        assert!(
-            finished.stderr.contains("mcp.json"),
-            "{text}: {}",
-            finished.stderr
-        );
-        assert!(
-            finished.stderr.contains(line),
-            "{text}: {}",
-            finished.stderr
-        );
+fn a_key_that_cannot_be_one_is_explained_and_not_repeated() {
+    for key in [
+        "too-short",
+        "pg_in_with blanks and more than thirty-two letters",
+        "pg_in_\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+    ] {
+        for proxy in [Proxy::new().arg("--pluggedin-api-key").arg(key), Proxy::new().env("PLUGGEDIN_API_KEY", key)] {
+            let finished = proxy.run(&[]);
+            assert_eq!(finished.code, Some(64), "{}", finished.stderr);
+            let stderr = finished.stderr.to_lowercase();
+            assert!(stderr.contains("api") && stderr.contains("key"), "{stderr}");
+            assert!(!finished.stderr.contains(key), "{stderr}");
+        }
     }
 }
 
@@ -250,26 +197,16 @@ fn an_env_file_gives_settings_that_the_environment_overrides() {
     let app = App::start(Workspace::of(&[&alpha]));
     let proxy = Proxy::new();
     let home = crate::support::Home::new();
-    let text = format!(
-        "# the App\nPLUGGEDIN_API_KEY={KEY}\nexport PLUGGEDIN_API_BASE_URL=\"{}\"\n",
-        app.url()
-    );
+    let text = format!("# the App\nPLUGGEDIN_API_KEY={KEY}\nexport PLUGGEDIN_API_BASE_URL=\"{}\"\n", app.url());
     let file = home.write("settings.env", &text);
-    let mut client = proxy
-        .arg("--env-file")
-        .arg(&file.display().to_string())
-        .start();
+    let mut client = proxy.arg("--env-file").arg(&file.display().to_string()).start();
     client.find(List::Tools, "alpha__echo");
 }
 
 #[test]
 fn logs_can_be_json() {
     let server = Server::stdio("alpha", &[]);
-    let mut client = Proxy::new()
-        .file(&file_of(&[&server]))
-        .arg("--log-format=json")
-        .arg("--log-level=debug")
-        .start();
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--log-format=json").arg("--log-level=debug").start();
     client.find(List::Tools, "alpha__echo");
     let finished = client.finish();
     assert!(!finished.stderr.is_empty(), "debug says something");
@@ -281,22 +218,14 @@ fn logs_can_be_json() {
 
 #[test]
 fn a_trace_of_everything_holds_no_secrets() {
-    let alpha = Server::http(
-        "alpha",
-        &["--require-header=authorization: Bearer s3cr3t-0f-alpha"],
-    );
+    let alpha = Server::http("alpha", &["--require-header=authorization: Bearer s3cr3t-0f-alpha"]);
     let mut workspace = Workspace::of(&[&alpha]);
-    workspace.servers[0]["streamableHTTPOptions"] =
-        json!({"headers": {"Authorization": "Bearer s3cr3t-0f-alpha"}});
+    workspace.servers[0]["streamableHTTPOptions"] = json!({"headers": {"Authorization": "Bearer s3cr3t-0f-alpha"}});
     let beta = Server::stdio("beta", &[]);
     let mut file = file_of(&[&beta]);
     file["mcpServers"]["beta"]["env"] = json!({"TOKEN": "s3cr3t-0f-beta"});
     let app = App::start(workspace);
-    let mut client = Proxy::new()
-        .app(&app)
-        .file(&file)
-        .arg("--log-level=trace")
-        .start();
+    let mut client = Proxy::new().app(&app).file(&file).arg("--log-level=trace").start();
     client.find(List::Tools, "alpha__echo");
     client.find(List::Tools, "beta__echo");
     client.call("alpha__echo", json!({}));
@@ -372,9 +301,7 @@ fn json_that_is_no_message_is_an_invalid_request() {
     for line in lines {
         let mark = client.mark();
         client.line(line);
-        let answer = client.hear(mark, &format!("an error for {line}"), |value| {
-            value["error"].is_object()
-        });
+        let answer = client.hear(mark, &format!("an error for {line}"), |value| value["error"].is_object());
         assert_eq!(answer["error"]["code"], -32_600, "{line}: {answer}");
         assert_eq!(client.request("ping", json!({})).result(), json!({}));
     }
@@ -424,11 +351,7 @@ fn lines_may_end_and_be_cut_as_they_like() {
           {\"jsonrpc\":\"2.0\",\"id\":\"two\",\"method\":\"ping\"}\n",
     );
     for id in ["dos", "blanks", "one", "two"] {
-        assert_eq!(
-            client.answer(&Pending(json!(id))).result(),
-            json!({}),
-            "{id}"
-        );
+        assert_eq!(client.answer(&Pending(json!(id))).result(), json!({}), "{id}");
     }
 }
 
@@ -449,13 +372,7 @@ fn ids_come_back_as_they_were_whatever_they_are() {
         json!(long),
     ];
     for id in ids {
-        for (method, params) in [
-            ("ping", json!({})),
-            (
-                "tools/call",
-                json!({"name": "alpha__echo", "arguments": {}}),
-            ),
-        ] {
+        for (method, params) in [("ping", json!({})), ("tools/call", json!({"name": "alpha__echo", "arguments": {}}))] {
             let pending = client.send_as(id.clone(), method, params);
             client.answer(&pending).result();
             // The next one has the same id, and its answer must not be taken for this one.
@@ -476,11 +393,7 @@ fn with_children() -> (Client, Vec<u64>) {
         client.find(List::Tools, &server.tool("process"));
         let process = client.call(&server.tool("process"), json!({}));
         let which = ["pid", "grandchild"].iter();
-        pids.extend(which.map(|which| {
-            process["structuredContent"][which]
-                .as_u64()
-                .expect("a number")
-        }));
+        pids.extend(which.map(|which| process["structuredContent"][which].as_u64().expect("a number")));
     }
     (client, pids)
 }
@@ -519,13 +432,9 @@ fn a_signal_ends_it_as_well() {
     for signal in ["-TERM", "-INT"] {
         let (mut client, pids) = with_children();
         let own = client.process().id().to_string();
-        let kill = std::process::Command::new("kill")
-            .args([signal, &own])
-            .status();
+        let kill = std::process::Command::new("kill").args([signal, &own]).status();
         assert!(kill.expect("kill can be started").success());
-        let status = eventually("it ends", || {
-            client.process().try_wait().expect("it is ours")
-        });
+        let status = eventually("it ends", || client.process().try_wait().expect("it is ours"));
         assert_eq!(status.code(), Some(0), "{signal}");
         for pid in pids {
             eventually(&format!("{pid} has ended"), || has_ended(pid).then_some(()));

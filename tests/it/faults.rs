@@ -5,19 +5,14 @@ use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, ove
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-over_each_wire!(
-    a_broken_connection_is_made_again,
-    speaks_older_revisions_to_servers
-);
+over_each_wire!(a_broken_connection_is_made_again, speaks_older_revisions_to_servers);
 
 /// Calls until the server answers, whatever came before.
 #[track_caller]
 fn recovers(client: &mut Client, server: &str) {
     let name = format!("{server}__echo");
     let what = format!("{server} answers again");
-    client.call_until(&what, &name, &json!({}), |result| {
-        result["structuredContent"]["server"] == server
-    });
+    client.call_until(&what, &name, &json!({}), |result| result["structuredContent"]["server"] == server);
 }
 
 fn a_broken_connection_is_made_again(kind: Kind) {
@@ -45,29 +40,14 @@ fn speaks_older_revisions_to_servers(kind: Kind) {
 #[test]
 fn nine_servers_work_beside_a_dead_one() {
     let ways_to_be_dead: [(&str, Value); 4] = [
-        (
-            "it ends at once",
-            Server::stdio("dead", &["--exit-at-start"]).entry(),
-        ),
-        (
-            "there is no such program",
-            json!({"command": "/no/such/program"}),
-        ),
-        (
-            "nobody listens",
-            json!({"type": "http", "url": "http://127.0.0.1:9/mcp"}),
-        ),
-        (
-            "nobody listens",
-            json!({"type": "sse", "url": "http://127.0.0.1:9/sse"}),
-        ),
+        ("it ends at once", Server::stdio("dead", &["--exit-at-start"]).entry()),
+        ("there is no such program", json!({"command": "/no/such/program"})),
+        ("nobody listens", json!({"type": "http", "url": "http://127.0.0.1:9/mcp"})),
+        ("nobody listens", json!({"type": "sse", "url": "http://127.0.0.1:9/sse"})),
     ];
     for (why, entry) in ways_to_be_dead {
         let kinds = [Kind::Stdio, Kind::Http, Kind::Sse].into_iter().cycle();
-        let living: Vec<Server> = (0..9)
-            .zip(kinds)
-            .map(|(n, kind)| Server::new(kind, &format!("server-{n}"), &[]))
-            .collect();
+        let living: Vec<Server> = (0..9).zip(kinds).map(|(n, kind)| Server::new(kind, &format!("server-{n}"), &[])).collect();
         let mut file = file_of(&living.iter().collect::<Vec<_>>());
         file["mcpServers"]["dead"] = entry;
         let mut client = Proxy::new().file(&file).start();
@@ -77,16 +57,9 @@ fn nine_servers_work_beside_a_dead_one() {
             assert_eq!(echo["structuredContent"]["server"], server.name, "{why}");
         }
         // Somebody who asks is told.
-        let told = client.call_until(
-            "it is told",
-            "pluggedin_discover_tools",
-            &json!({}),
-            |told| {
-                told["content"][0]["text"]
-                    .as_str()
-                    .is_some_and(|text| text.contains("dead"))
-            },
-        );
+        let told = client.call_until("it is told", "pluggedin_discover_tools", &json!({}), |told| {
+            told["content"][0]["text"].as_str().is_some_and(|text| text.contains("dead"))
+        });
         assert_ne!(told["isError"], true, "{why}: {told}");
     }
 }
@@ -103,11 +76,7 @@ fn a_server_that_hangs_keeps_nobody_waiting() {
         assert!(names.iter().any(|name| name == "quick__echo"), "{names:?}");
         let echo = client.call("quick__echo", json!({}));
         assert_eq!(echo["structuredContent"]["server"], "quick");
-        assert!(
-            begin.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     }
 }
 
@@ -122,27 +91,16 @@ fn initialize_is_answered_whatever_servers_and_the_app_do() {
     client.initialize();
     let pong = client.request("ping", json!({})).result();
     assert_eq!(pong, json!({}));
-    assert!(
-        begin.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
 
 #[test]
 fn a_list_waits_no_longer_than_it_is_told_to() {
     let hanging = Server::stdio("hanging", &["--hang=initialize"]);
-    let mut client = Proxy::new()
-        .file(&file_of(&[&hanging]))
-        .arg("--list-wait=0.5")
-        .start();
+    let mut client = Proxy::new().file(&file_of(&[&hanging])).arg("--list-wait=0.5").start();
     let begin = Instant::now();
     let names = client.names(List::Tools);
-    assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert!(names.iter().all(|name| name.starts_with("pluggedin_")));
 }
 
@@ -150,16 +108,11 @@ fn a_list_waits_no_longer_than_it_is_told_to() {
 fn a_server_that_comes_late_is_announced() {
     let late = Server::stdio("late", &["--slow-start=1500"]);
     let quick = Server::stdio("quick", &[]);
-    let mut client = Proxy::new()
-        .file(&file_of(&[&late, &quick]))
-        .arg("--list-wait=0.2")
-        .start();
+    let mut client = Proxy::new().file(&file_of(&[&late, &quick])).arg("--list-wait=0.2").start();
     let mark = client.mark();
     let names = client.names(List::Tools);
     if !names.iter().any(|name| name == "late__echo") {
-        client.hear(mark, "the late tools", |value| {
-            value["method"] == "notifications/tools/list_changed"
-        });
+        client.hear(mark, "the late tools", |value| value["method"] == "notifications/tools/list_changed");
         client.find(List::Tools, "late__echo");
     }
     recovers(&mut client, "late");
@@ -217,12 +170,7 @@ fn a_forgotten_session_is_opened_anew_without_the_client_noticing() {
 
 #[test]
 fn sessions_and_streams_of_http_servers_are_optional() {
-    let flags: [&[&str]; 4] = [
-        &["--no-get"],
-        &["--sessionless"],
-        &["--no-get", "--sessionless", "--json-answers"],
-        &["--resumable"],
-    ];
+    let flags: [&[&str]; 4] = [&["--no-get"], &["--sessionless"], &["--no-get", "--sessionless", "--json-answers"], &["--resumable"]];
     for flags in flags {
         let server = Server::http("alpha", flags);
         let mut client = Proxy::before(&[&server]);
@@ -242,10 +190,7 @@ fn http_requests_carry_the_session_and_the_revision() {
     client.find(List::Tools, "alpha__echo");
     client.call("alpha__echo", json!({}));
     let seen = server.running().seen();
-    let calls: Vec<_> = seen
-        .iter()
-        .filter(|seen| seen.method.as_deref() == Some("tools/call"))
-        .collect();
+    let calls: Vec<_> = seen.iter().filter(|seen| seen.method.as_deref() == Some("tools/call")).collect();
     assert_eq!(calls.len(), 1);
     let headers = &calls[0].headers;
     assert_eq!(headers["mcp-protocol-version"], "2025-06-18");
@@ -253,14 +198,9 @@ fn http_requests_carry_the_session_and_the_revision() {
     assert!(headers["accept"].contains("text/event-stream"));
     // At the end the session is given back.
     client.finish();
-    eventually("the session is closed", || {
-        (server.running().sessions() == 0).then_some(())
-    });
+    eventually("the session is closed", || (server.running().sessions() == 0).then_some(()));
     let seen = server.running().seen();
-    assert!(
-        seen.iter().any(|seen| seen.http == "DELETE"),
-        "it was not said good-bye"
-    );
+    assert!(seen.iter().any(|seen| seen.http == "DELETE"), "it was not said good-bye");
 }
 
 #[test]
@@ -294,9 +234,7 @@ fn nothing_that_a_server_started_outlives_the_proxy() {
         let finished = client.finish();
         assert_eq!(finished.code, Some(0), "{flags:?}: {}", finished.stderr);
         for pid in pids.into_iter().flatten() {
-            eventually(&format!("{pid} has ended ({flags:?})"), || {
-                has_ended(pid).then_some(())
-            });
+            eventually(&format!("{pid} has ended ({flags:?})"), || has_ended(pid).then_some(()));
         }
     }
 }
@@ -304,25 +242,13 @@ fn nothing_that_a_server_started_outlives_the_proxy() {
 #[test]
 fn an_unused_child_is_stopped_and_comes_back_when_needed() {
     let server = Server::stdio("alpha", &[]);
-    let mut client = Proxy::new()
-        .file(&file_of(&[&server]))
-        .arg("--idle-timeout=1")
-        .start();
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--idle-timeout=1").start();
     client.find(List::Tools, "alpha__process");
-    let pid = |process: Value| {
-        process["structuredContent"]["pid"]
-            .as_u64()
-            .expect("a number")
-    };
+    let pid = |process: Value| process["structuredContent"]["pid"].as_u64().expect("a number");
     let first = pid(client.call("alpha__process", json!({})));
     eventually("the child is stopped", || has_ended(first).then_some(()));
     // What it offers is still known, and a call brings it back.
-    assert!(
-        client
-            .names(List::Tools)
-            .iter()
-            .any(|name| name == "alpha__process")
-    );
+    assert!(client.names(List::Tools).iter().any(|name| name == "alpha__process"));
     let second = pid(client.call("alpha__process", json!({})));
     assert_ne!(first, second);
 }

@@ -34,9 +34,7 @@ fn files_of_other_clients_are_understood() {
     let (command, arguments) = (&a["command"], &a["args"]);
     let texts = [
         // Claude Desktop, Cursor.
-        format!(
-            r#"{{"mcpServers": {{"alpha": {a}, "beta": {{"url": "{b}"}}, "gamma": {{"url": "{c}", "type": "sse"}}}}}}"#
-        ),
+        format!(r#"{{"mcpServers": {{"alpha": {a}, "beta": {{"url": "{b}"}}, "gamma": {{"url": "{c}", "type": "sse"}}}}}}"#),
         // VS Code, with comments and commas too many.
         format!(
             r#"// what I use
@@ -76,35 +74,21 @@ fn files_of_other_clients_are_understood() {
 fn a_file_without_servers_is_no_mistake() {
     for text in ["{}", r#"{"mcpServers": {}}"#, r#"{"servers": {}}"#] {
         let mut client = Proxy::new().file_text(text).start();
-        assert!(
-            client
-                .names(List::Tools)
-                .iter()
-                .all(|name| name.starts_with("pluggedin_"))
-        );
+        assert!(client.names(List::Tools).iter().all(|name| name.starts_with("pluggedin_")));
     }
 }
 
 #[test]
 fn a_child_gets_what_its_entry_says_and_nothing_of_the_proxys_own() {
-    let arguments = [
-        "two words",
-        "$HOME `id` ; | & < > \\ \"'",
-        "",
-        "--flag=\u{e9}",
-    ];
+    let arguments = ["two words", "$HOME `id` ; | & < > \\ \"'", "", "--flag=\u{e9}"];
     let flags: Vec<&str> = ["--"].into_iter().chain(arguments).collect();
     let server = Server::stdio("alpha", &flags);
     let mut file = file_of(&[&server]);
     let folder = crate::support::Home::new();
     file["mcpServers"]["alpha"]["cwd"] = json!(folder.path());
     file["mcpServers"]["alpha"]["env"] = json!({"PEM": "a\nb", "EMPTY": "", "LANG": "xx_XX"});
-    let mut client = Proxy::new()
-        .file(&file)
-        .env("SECRET", "mine")
-        .env("LANG", "C.UTF-8")
-        .env("PLUGGEDIN_UUID_TOOL_PREFIXING", "true")
-        .start();
+    let mut client =
+        Proxy::new().file(&file).env("SECRET", "mine").env("LANG", "C.UTF-8").env("PLUGGEDIN_UUID_TOOL_PREFIXING", "true").start();
     let process = process(&mut client, "alpha");
     assert_eq!(process["arguments"], json!(arguments));
     let directory = process["directory"].as_str().expect("it is text");
@@ -138,18 +122,11 @@ fn variables_are_filled_in() {
         ("100 % $", "100 % $"),
     ];
     let expected: Vec<&str> = cases.iter().map(|(_, expected)| *expected).collect();
-    let flags: Vec<&str> = ["--"]
-        .into_iter()
-        .chain(cases.iter().map(|(text, _)| *text))
-        .collect();
+    let flags: Vec<&str> = ["--"].into_iter().chain(cases.iter().map(|(text, _)| *text)).collect();
     let server = Server::stdio("alpha", &flags);
     let mut file = file_of(&[&server]);
     file["mcpServers"]["alpha"]["env"] = json!({"GREETING": "hello ${WHO}"});
-    let mut client = Proxy::new()
-        .file(&file)
-        .env("WHO", "world")
-        .env("EMPTY", "")
-        .start();
+    let mut client = Proxy::new().file(&file).env("WHO", "world").env("EMPTY", "").start();
     let process = process(&mut client, "alpha");
     assert_eq!(process["arguments"], json!(expected));
     assert_eq!(process["environment"]["GREETING"], "hello world");
@@ -164,11 +141,7 @@ fn variables_are_filled_in_for_http_servers_too() {
         "url": "http://${HOST}/${PATH_OF_IT:-mcp}",
         "headers": {"Authorization": "Bearer ${TOKEN}"},
     }}});
-    let mut client = Proxy::new()
-        .file(&file)
-        .env("HOST", host)
-        .env("TOKEN", "t0k3n")
-        .start();
+    let mut client = Proxy::new().file(&file).env("HOST", host).env("TOKEN", "t0k3n").start();
     works(&mut client, "alpha");
 }
 
@@ -192,10 +165,7 @@ fn a_variable_that_is_missing_disables_its_server_and_no_other() {
         client.complains("lacking");
         let told = client.call("pluggedin_discover_tools", json!({}));
         let told = told["content"][0]["text"].as_str().expect("it is text");
-        assert!(
-            told.contains("lacking") && told.contains("NO_SUCH_VARIABLE"),
-            "{told}"
-        );
+        assert!(told.contains("lacking") && told.contains("NO_SUCH_VARIABLE"), "{told}");
     }
 }
 
@@ -238,10 +208,7 @@ fn tools_can_be_allowed_and_denied() {
     let cases = [
         (json!({"allow": ["echo", "slow"]}), vec!["echo", "slow"]),
         (json!({"deny": ["echo"]}), vec!["odd", "slow"]),
-        (
-            json!({"allow": ["echo", "slow"], "deny": ["slow"]}),
-            vec!["echo"],
-        ),
+        (json!({"allow": ["echo", "slow"], "deny": ["slow"]}), vec!["echo"]),
         (json!({"allow": []}), vec![]),
         (json!({"deny": []}), vec!["echo", "odd", "slow"]),
         (json!({}), vec!["echo", "odd", "slow"]),
@@ -289,12 +256,7 @@ fn instructions_of_an_entry_are_a_prompt() {
     client.find(List::Prompts, "alpha__system_context");
     let params = json!({"name": "alpha__system_context"});
     let result = client.request("prompts/get", params).result();
-    assert!(
-        result["messages"]
-            .to_string()
-            .contains("Never on a Sunday."),
-        "{result}"
-    );
+    assert!(result["messages"].to_string().contains("Never on a Sunday."), "{result}");
 }
 
 // Edits.
@@ -306,9 +268,7 @@ fn an_edit_takes_effect_and_disturbs_nobody_else() {
     let coming = Server::stdio("coming", &[]);
     for in_place in [true, false] {
         let mut client = Proxy::before(&[&leaving, &staying]);
-        let gone = process(&mut client, "leaving")["pid"]
-            .as_u64()
-            .expect("a number");
+        let gone = process(&mut client, "leaving")["pid"].as_u64().expect("a number");
         let kept = process(&mut client, "staying")["pid"].clone();
 
         let mark = client.mark();
@@ -321,23 +281,13 @@ fn an_edit_takes_effect_and_disturbs_nobody_else() {
         client.notified(mark, "notifications/tools/list_changed");
         works(&mut client, "coming");
         client.miss(List::Tools, "leaving__echo");
-        eventually("the child of the server that left has ended", || {
-            has_ended(gone).then_some(())
-        });
-        assert_eq!(
-            process(&mut client, "staying")["pid"],
-            kept,
-            "it was restarted for nothing"
-        );
+        eventually("the child of the server that left has ended", || has_ended(gone).then_some(()));
+        assert_eq!(process(&mut client, "staying")["pid"], kept, "it was restarted for nothing");
 
         // And once more, since some watchers lose a file that was replaced.
         client.home.write(FILE, &file_of(&[&staying]).to_string());
         client.miss(List::Tools, "coming__echo");
-        assert_eq!(
-            process(&mut client, "staying")["pid"],
-            kept,
-            "it was restarted for nothing"
-        );
+        assert_eq!(process(&mut client, "staying")["pid"], kept, "it was restarted for nothing");
     }
 }
 
@@ -346,17 +296,11 @@ fn an_edit_of_an_entry_restarts_its_server() {
     let before = Server::stdio("alpha", &["--", "before"]);
     let after = Server::stdio("alpha", &["--", "after"]);
     let mut client = Proxy::before(&[&before]);
-    assert_eq!(
-        process(&mut client, "alpha")["arguments"],
-        json!(["before"])
-    );
+    assert_eq!(process(&mut client, "alpha")["arguments"], json!(["before"]));
     client.home.write(FILE, &file_of(&[&after]).to_string());
-    client.call_until(
-        "the new arguments",
-        "alpha__process",
-        &json!({}),
-        |result| result["structuredContent"]["arguments"] == json!(["after"]),
-    );
+    client.call_until("the new arguments", "alpha__process", &json!({}), |result| {
+        result["structuredContent"]["arguments"] == json!(["after"])
+    });
 }
 
 #[test]
@@ -370,11 +314,7 @@ fn an_edit_of_a_filter_restarts_nothing() {
     client.home.write(FILE, &file.to_string());
     client.notified(mark, "notifications/tools/list_changed");
     client.miss(List::Tools, "alpha__echo");
-    assert_eq!(
-        process(&mut client, "alpha")["pid"],
-        before,
-        "it was restarted for nothing"
-    );
+    assert_eq!(process(&mut client, "alpha")["pid"], before, "it was restarted for nothing");
 }
 
 #[test]
@@ -388,11 +328,45 @@ fn a_broken_edit_changes_nothing_until_it_is_mended() {
     assert_eq!(process(&mut client, "alpha")["pid"], pid);
     let told = client.call("pluggedin_discover_tools", json!({}));
     assert!(told["content"].to_string().contains(FILE), "{told}");
-    client
-        .home
-        .write(FILE, &file_of(&[&alpha, &beta]).to_string());
+    client.home.write(FILE, &file_of(&[&alpha, &beta]).to_string());
     works(&mut client, "beta");
     assert_eq!(process(&mut client, "alpha")["pid"], pid);
+}
+
+#[test]
+fn a_file_that_is_broken_from_the_start_is_explained_and_can_be_mended() {
+    let alpha = Server::stdio("alpha", &[]);
+    let texts = [
+        ("{\n  \"mcpServers\": {\n    \"a\": {\"command\": }\n  }\n}", "line 3"),
+        ("{\"mcpServers\": {", "line 1"),
+        ("hello", FILE),
+        ("[]", FILE),
+        ("", FILE),
+        ("{\"alpha\": {\"command\": \"npx\"}}", "mcpServers"),
+    ];
+    for (text, words) in texts {
+        let mut client = Proxy::new().file_text(text).start();
+        client.complains(FILE);
+        client.complains(words);
+        for tool in ["pluggedin_setup", "pluggedin_discover_tools"] {
+            let told = client.call(tool, json!({}));
+            let told = told["content"][0]["text"].as_str().expect("it is text");
+            assert!(told.contains(FILE) && told.contains(words), "{text}: {told}");
+        }
+        client.home.write(FILE, &file_of(&[&alpha]).to_string());
+        works(&mut client, "alpha");
+    }
+}
+
+#[test]
+fn a_file_that_does_not_exist_yet_may_come() {
+    let alpha = Server::stdio("alpha", &[]);
+    let home = crate::support::Home::new();
+    let path = home.path().join(FILE).display().to_string();
+    let mut client = Proxy::at(&home).arg("--config").arg(&path).start();
+    client.complains(FILE);
+    client.home.write(FILE, &file_of(&[&alpha]).to_string());
+    works(&mut client, "alpha");
 }
 
 #[test]
@@ -403,9 +377,7 @@ fn a_file_that_disappears_for_a_moment_changes_nothing() {
     let pid = process(&mut client, "alpha")["pid"].clone();
     std::fs::remove_file(client.home.path().join(FILE)).expect("it is there");
     assert_eq!(process(&mut client, "alpha")["pid"], pid);
-    client
-        .home
-        .write(FILE, &file_of(&[&alpha, &beta]).to_string());
+    client.home.write(FILE, &file_of(&[&alpha, &beta]).to_string());
     works(&mut client, "beta");
     assert_eq!(process(&mut client, "alpha")["pid"], pid);
 }

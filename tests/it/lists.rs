@@ -4,10 +4,7 @@ use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, ove
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-over_each_wire!(
-    takes_every_page_of_a_server,
-    tells_the_client_when_a_server_changes_a_list,
-);
+over_each_wire!(takes_every_page_of_a_server, tells_the_client_when_a_server_changes_a_list,);
 
 fn takes_every_page_of_a_server(kind: Kind) {
     let flags = [
@@ -28,11 +25,7 @@ fn takes_every_page_of_a_server(kind: Kind) {
     let tools = client.names(List::Tools);
     for n in 0..30 {
         let name = format!("alpha__tool-{n:04}");
-        assert_eq!(
-            tools.iter().filter(|tool| **tool == name).count(),
-            1,
-            "{name}"
-        );
+        assert_eq!(tools.iter().filter(|tool| **tool == name).count(), 1, "{name}");
     }
     client.find(List::Prompts, "four");
     client.find(List::Resources, "scripted://four");
@@ -44,12 +37,7 @@ fn tells_the_client_when_a_server_changes_a_list(kind: Kind) {
     let additions = [
         (List::Tools, "tools", "new-tool", "alpha__new-tool"),
         (List::Prompts, "prompts", "new-prompt", "new-prompt"),
-        (
-            List::Resources,
-            "resources",
-            "scripted://new",
-            "scripted://new",
-        ),
+        (List::Resources, "resources", "scripted://new", "scripted://new"),
     ];
     client.find(List::Tools, "alpha__add");
     for (list, kind, name, listed) in additions {
@@ -96,12 +84,8 @@ fn cursors_that_lead_nowhere_do_not_hold_the_proxy_up() {
 /// Ten servers of a hundred tools each, all of them listed.
 #[track_caller]
 fn thousand_tools() -> (Vec<Server>, Client) {
-    let servers: Vec<Server> = (0..10)
-        .map(|n| Server::stdio(&format!("server-{n}"), &["--tools=100"]))
-        .collect();
-    let mut client = Proxy::new()
-        .file(&file_of(&servers.iter().collect::<Vec<_>>()))
-        .start();
+    let servers: Vec<Server> = (0..10).map(|n| Server::stdio(&format!("server-{n}"), &["--tools=100"])).collect();
+    let mut client = Proxy::new().file(&file_of(&servers.iter().collect::<Vec<_>>())).start();
     for server in &servers {
         client.find(List::Tools, &server.tool("tool-0099"));
     }
@@ -130,10 +114,7 @@ fn a_cursor_may_outlive_the_list_it_was_given_for() {
         return; // The page was large enough for all.
     };
     let mark = client.mark();
-    client.call(
-        "server-0__add",
-        json!({"kind": "tools", "name": "newcomer"}),
-    );
+    client.call("server-0__add", json!({"kind": "tools", "name": "newcomer"}));
     client.notified(mark, "notifications/tools/list_changed");
     let pending = client.send("tools/list", json!({"cursor": cursor}));
     let answer = client.hear(mark, "the page", |value| value["id"] == pending.0);
@@ -146,13 +127,7 @@ fn a_cursor_that_nobody_gave_is_a_mistake_of_the_client() {
     let server = Server::stdio("alpha", &[]);
     let mut client = Proxy::before(&[&server]);
     client.find(List::Tools, "alpha__echo");
-    let cursors = [
-        json!("nonsense"),
-        json!(""),
-        json!("from 4"),
-        json!("9999999999"),
-        json!(7),
-    ];
+    let cursors = [json!("nonsense"), json!(""), json!("from 4"), json!("9999999999"), json!(7)];
     for list in List::ALL {
         for cursor in &cursors {
             let answer = client.request(list.method(), json!({"cursor": cursor}));
@@ -169,8 +144,7 @@ fn a_list_can_be_asked_for_in_several_ways() {
     let expected = client.list(List::Tools);
     client.line(r#"{"jsonrpc":"2.0","id":"bare","method":"tools/list"}"#);
     client.line(r#"{"jsonrpc":"2.0","id":"null","method":"tools/list","params":{"cursor":null}}"#);
-    client
-        .line(r#"{"jsonrpc":"2.0","id":"meta","method":"tools/list","params":{"_meta":{"a":1}}}"#);
+    client.line(r#"{"jsonrpc":"2.0","id":"meta","method":"tools/list","params":{"_meta":{"a":1}}}"#);
     for id in ["bare", "null", "meta"] {
         let pending = crate::support::client::Pending(json!(id));
         let result = client.answer(&pending).result();
@@ -192,10 +166,7 @@ fn with_nothing_configured_lists_hold_what_is_built_in() {
     }
     let help = client.call("pluggedin_setup", json!({}));
     let text = help["content"][0]["text"].as_str().expect("it is text");
-    assert!(
-        text.contains("PLUGGEDIN_API_KEY") && text.contains("--config"),
-        "{text}"
-    );
+    assert!(text.contains("PLUGGEDIN_API_KEY") && text.contains("--config"), "{text}");
     assert_ne!(help["isError"], true);
 }
 
@@ -211,9 +182,7 @@ fn the_order_of_lists_does_not_depend_on_which_server_is_faster() {
         let mut client = Proxy::before(&servers.iter().collect::<Vec<_>>());
         let names = eventually("all servers are listed", || {
             let names = client.names(List::Tools);
-            let all = servers
-                .iter()
-                .all(|server| names.contains(&server.tool("echo")));
+            let all = servers.iter().all(|server| names.contains(&server.tool("echo")));
             all.then_some(names)
         });
         orders.push(names);

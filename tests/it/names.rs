@@ -9,18 +9,13 @@ use std::collections::{BTreeMap, HashSet};
 fn names_of(client: &mut Client, known: &str) -> Vec<String> {
     client.find(List::Tools, known);
     let names = client.names(List::Tools);
-    names
-        .into_iter()
-        .filter(|name| !name.starts_with("pluggedin_"))
-        .collect()
+    names.into_iter().filter(|name| !name.starts_with("pluggedin_")).collect()
 }
 
 #[track_caller]
 fn check_names(names: &[String], longest: usize) {
     for name in names {
-        let allowed = name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        let allowed = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
         assert!(allowed && (1..=longest).contains(&name.len()), "{name:?}");
     }
     let different: HashSet<_> = names.iter().collect();
@@ -42,11 +37,7 @@ fn owners(client: &mut Client, names: &[String]) -> BTreeMap<String, (String, St
 
 /// The names among these that an echo stands behind.
 fn with<'a>(names: &'a [String], part: &'a str) -> Vec<String> {
-    names
-        .iter()
-        .filter(|name| name.contains(part))
-        .cloned()
-        .collect()
+    names.iter().filter(|name| name.contains(part)).cloned().collect()
 }
 
 #[test]
@@ -66,10 +57,7 @@ fn a_tool_answers_to_its_exposed_name_its_long_name_and_its_bare_name() {
     ];
     for (name, tool) in cases {
         let result = client.call(&name, json!({}));
-        assert_eq!(
-            result["structuredContent"]["params"]["name"], tool,
-            "{name}"
-        );
+        assert_eq!(result["structuredContent"]["params"]["name"], tool, "{name}");
     }
 }
 
@@ -107,12 +95,7 @@ fn servers_whose_names_look_the_same_keep_all_their_tools() {
         check_names(&names, 60);
         let owners = owners(&mut client, &names);
         let answers: HashSet<_> = owners.values().cloned().collect();
-        let expected = [
-            ("My Server", "echo"),
-            ("My Server", "only-one"),
-            ("my server!", "echo"),
-            ("my server!", "only-two"),
-        ];
+        let expected = [("My Server", "echo"), ("My Server", "only-one"), ("my server!", "echo"), ("my server!", "only-two")];
         let expected = expected.map(|(server, tool)| (server.to_owned(), tool.to_owned()));
         assert_eq!(answers, HashSet::from(expected));
         ways.push(owners);
@@ -139,10 +122,7 @@ fn long_names_are_cut_and_stay_apart_and_stay_the_same() {
             check_names(&names, longest);
             let long = with(&names, "a_tool_with");
             assert_eq!(long.len(), 3);
-            assert!(
-                long.iter()
-                    .all(|name| name.starts_with("alpha__a_tool_with"))
-            );
+            assert!(long.iter().all(|name| name.starts_with("alpha__a_tool_with")));
             let owners = owners(&mut client, &long);
             let tools: HashSet<_> = owners.values().map(|(_, tool)| tool.clone()).collect();
             assert_eq!(tools.len(), 3, "{owners:?}");
@@ -157,32 +137,16 @@ fn long_names_are_cut_and_stay_apart_and_stay_the_same() {
 
 #[test]
 fn letters_that_clients_refuse_are_replaced_and_the_server_hears_its_own_name() {
-    let tools = [
-        "files/read",
-        "files.read",
-        "files read",
-        "caf\u{e9}",
-        "\u{4e2d}\u{6587}",
-        "x:y",
-        "a__b",
-        "plain",
-    ];
+    let tools = ["files/read", "files.read", "files read", "caf\u{e9}", "\u{4e2d}\u{6587}", "x:y", "a__b", "plain"];
     let flags = tools.map(|tool| format!("--tool={tool}"));
     let server = Server::stdio("alpha", &flags.each_ref().map(String::as_str));
     let mut client = Proxy::before(&[&server]);
     let names = names_of(&mut client, "alpha__plain");
     check_names(&names, 60);
     let echoes: Vec<String> = {
-        let own = [
-            "odd", "slow", "release", "calls", "progress", "add", "process", "fail", "error",
-            "crash", "large", "ask",
-        ];
+        let own = ["odd", "slow", "release", "calls", "progress", "add", "process", "fail", "error", "crash", "large", "ask"];
         let own = own.map(|tool| format!("alpha__{tool}"));
-        names
-            .iter()
-            .filter(|name| !own.contains(name))
-            .cloned()
-            .collect()
+        names.iter().filter(|name| !own.contains(name)).cloned().collect()
     };
     let owners = owners(&mut client, &echoes);
     let heard: HashSet<&str> = owners.values().map(|(_, tool)| tool.as_str()).collect();
@@ -196,20 +160,14 @@ fn letters_that_clients_refuse_are_replaced_and_the_server_hears_its_own_name() 
 #[test]
 fn tools_that_call_themselves_like_built_in_ones_stay_apart() {
     let server = Server::stdio("alpha", &["--tool=pluggedin_setup"]);
-    let mut client = Proxy::new()
-        .file(&file_of(&[&server]))
-        .arg("--tool-prefix=none")
-        .start();
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--tool-prefix=none").start();
     client.find(List::Tools, "echo");
     let names = client.names(List::Tools);
     check_names(&names, 60);
     let theirs = with(&names, "pluggedin_setup");
     assert_eq!(theirs.len(), 2, "{theirs:?}");
     let owners = owners(&mut client, &theirs);
-    assert_eq!(
-        owners["pluggedin_setup"].0, "",
-        "the built-in tool keeps its name"
-    );
+    assert_eq!(owners["pluggedin_setup"].0, "", "the built-in tool keeps its name");
     assert!(owners.values().any(|(server, _)| server == "alpha"));
 }
 
@@ -217,16 +175,12 @@ fn tools_that_call_themselves_like_built_in_ones_stay_apart() {
 fn without_a_prefix_names_are_bare_and_nothing_is_lost() {
     let alpha = Server::stdio("alpha", &["--tool=mine"]);
     let beta = Server::stdio("beta", &[]);
-    let ways: [fn(Proxy) -> Proxy; 2] = [
-        |proxy| proxy.arg("--tool-prefix=none"),
-        |proxy| proxy.env("PLUGGEDIN_UUID_TOOL_PREFIXING", "false"),
-    ];
+    let ways: [fn(Proxy) -> Proxy; 2] =
+        [|proxy| proxy.arg("--tool-prefix=none"), |proxy| proxy.env("PLUGGEDIN_UUID_TOOL_PREFIXING", "false")];
     for way in ways {
         let mut client = way(Proxy::new().file(&file_of(&[&alpha, &beta]))).start();
         client.find(List::Tools, "mine");
-        crate::support::eventually("both servers are listed", || {
-            (with(&client.names(List::Tools), "echo").len() == 2).then_some(())
-        });
+        crate::support::eventually("both servers are listed", || (with(&client.names(List::Tools), "echo").len() == 2).then_some(()));
         let names = client.names(List::Tools);
         check_names(&names, 60);
         let owners = owners(&mut client, &with(&names, "echo"));
@@ -270,10 +224,7 @@ fn prompts_of_the_same_name_all_stay_reachable() {
         assert_eq!(content["x-raw"]["name"], "greet");
         servers.insert(content["text"].as_str().expect("it is text").to_owned());
     }
-    assert_eq!(
-        servers,
-        HashSet::from(["alpha".to_owned(), "beta".to_owned()])
-    );
+    assert_eq!(servers, HashSet::from(["alpha".to_owned(), "beta".to_owned()]));
 }
 
 #[test]
@@ -290,17 +241,12 @@ fn resources_of_the_same_uri_all_stay_reachable() {
     assert_ne!(uris[0], uris[1]);
     let mut texts = HashSet::new();
     for uri in uris {
-        let result = client
-            .request("resources/read", json!({"uri": uri}))
-            .result();
+        let result = client.request("resources/read", json!({"uri": uri})).result();
         // The answer is about what was asked for.
         assert_eq!(result["contents"][0]["uri"], uri);
         let text = result["contents"][0]["text"].as_str().expect("it is text");
         texts.insert(text.to_owned());
     }
-    let expected = [
-        "resource of alpha".to_owned(),
-        "resource of beta".to_owned(),
-    ];
+    let expected = ["resource of alpha".to_owned(), "resource of beta".to_owned()];
     assert_eq!(texts, HashSet::from(expected));
 }

@@ -4,10 +4,7 @@ use crate::support::client::{Mark, Pending};
 use crate::support::{Client, Kind, List, Proxy, Server, over_each_wire};
 use serde_json::{Value, json};
 
-over_each_wire!(
-    progress_arrives_in_order_and_before_the_answer,
-    progress_of_calls_at_the_same_time_is_not_mixed_up,
-);
+over_each_wire!(progress_arrives_in_order_and_before_the_answer, progress_of_calls_at_the_same_time_is_not_mixed_up,);
 
 /// A call that asks for progress.
 #[track_caller]

@@ -3,10 +3,7 @@
 use crate::support::{App, Kind, List, Proxy, Server, Workspace, over_each_wire};
 use serde_json::{Value, json};
 
-over_each_wire!(
-    lists_and_gets_prompts_as_the_server_has_them,
-    completes_the_arguments_of_a_prompt,
-);
+over_each_wire!(lists_and_gets_prompts_as_the_server_has_them, completes_the_arguments_of_a_prompt,);
 
 fn lists_and_gets_prompts_as_the_server_has_them(kind: Kind) {
     let server = Server::new(kind, "alpha", &["--prompt=second"]);
@@ -64,10 +61,7 @@ fn a_prompt_that_nobody_has_is_a_mistake_of_the_client() {
     }
     let reference = json!({"type": "ref/prompt", "name": "nothing"});
     let params = json!({"ref": reference, "argument": {"name": "who", "value": ""}});
-    assert_eq!(
-        client.request("completion/complete", params).code(),
-        -32_602
-    );
+    assert_eq!(client.request("completion/complete", params).code(), -32_602);
 }
 
 #[test]
@@ -88,43 +82,25 @@ fn instructions_in_the_app_are_prompts() {
     let message = |words: &str| json!({"role": "user", "content": text(words)});
     // Every shape in which the App may hold instructions, under both of its spellings for their name.
     let cases = [
-        (
-            "alpha__system_context",
-            json!(["Be brief."]),
-            vec!["Be brief."],
-        ),
-        (
-            "pluggedin_instruction_alpha_default",
-            json!(["Be brief.", "Be kind."]),
-            vec!["Be brief.", "Be kind."],
-        ),
+        ("alpha__system_context", json!(["Be brief."]), vec!["Be brief."]),
+        ("pluggedin_instruction_alpha_default", json!(["Be brief.", "Be kind."]), vec!["Be brief.", "Be kind."]),
         (
             "alpha__system_context",
             json!([message("Only read."), {"role": "user", "content": "Never delete."}]),
             vec!["Only read.", "Never delete."],
         ),
-        (
-            "alpha__system_context",
-            json!([{"role": "user", "content": [text("One."), text("Two.")]}]),
-            vec!["One.", "Two."],
-        ),
+        ("alpha__system_context", json!([{"role": "user", "content": [text("One."), text("Two.")]}]), vec!["One.", "Two."]),
     ];
     for (name, instructions, expected) in cases {
         let workspace = Workspace::of(&[&alpha]).with_instructions(&alpha, name, &instructions);
         let app = App::start(workspace);
         let mut client = Proxy::new().app(&app).start();
         client.find(List::Prompts, "greet");
-        let own: Vec<String> = client
-            .names(List::Prompts)
-            .into_iter()
-            .filter(|name| name.contains("alpha"))
-            .collect();
+        let own: Vec<String> = client.names(List::Prompts).into_iter().filter(|name| name.contains("alpha")).collect();
         assert_eq!(own.len(), 1, "{own:?}");
         // Both spellings are accepted, whichever is listed.
         for spelling in [own[0].as_str(), "alpha__system_context"] {
-            let result = client
-                .request("prompts/get", json!({"name": spelling}))
-                .result();
+            let result = client.request("prompts/get", json!({"name": spelling})).result();
             let said = result["messages"].to_string();
             for words in &expected {
                 assert!(said.contains(words), "{spelling}: {said}");
@@ -139,8 +115,7 @@ fn instructions_in_the_app_are_prompts() {
 fn instructions_of_the_system_are_said_to_be_so() {
     let alpha = Server::stdio("alpha", &[]);
     let instructions = json!([{"role": "system", "content": "Read-only."}]);
-    let workspace =
-        Workspace::of(&[&alpha]).with_instructions(&alpha, "alpha__system_context", &instructions);
+    let workspace = Workspace::of(&[&alpha]).with_instructions(&alpha, "alpha__system_context", &instructions);
     let app = App::start(workspace);
     let mut client = Proxy::new().app(&app).start();
     let listed = client.find(List::Prompts, "alpha__system_context");
@@ -149,10 +124,7 @@ fn instructions_of_the_system_are_said_to_be_so() {
     let result = client.request("prompts/get", params).result();
     assert!(is_user_message(&result["messages"][0]), "{result}");
     let said = result["messages"][0]["content"]["text"].as_str();
-    assert!(
-        said.is_some_and(|said| said.contains("Read-only.")),
-        "{result}"
-    );
+    assert!(said.is_some_and(|said| said.contains("Read-only.")), "{result}");
 }
 
 fn is_user_message(message: &Value) -> bool {

@@ -3,10 +3,7 @@
 use crate::support::{App, Kind, List, Proxy, Server, Workspace, over_each_wire};
 use serde_json::json;
 
-over_each_wire!(
-    lists_and_reads_resources_as_the_server_has_them,
-    reads_what_only_a_template_covers,
-);
+over_each_wire!(lists_and_reads_resources_as_the_server_has_them, reads_what_only_a_template_covers,);
 
 fn lists_and_reads_resources_as_the_server_has_them(kind: Kind) {
     let server = Server::new(kind, "alpha", &["--resource=scripted://second"]);
@@ -55,9 +52,7 @@ fn reads_what_only_a_template_covers(kind: Kind) {
     );
     for item in ["7", "a-b_c", "%C3%A9"] {
         let uri = format!("scripted://items/{item}");
-        let result = client
-            .request("resources/read", json!({"uri": uri}))
-            .result();
+        let result = client.request("resources/read", json!({"uri": uri})).result();
         assert_eq!(result["contents"][0]["uri"], uri);
         assert_eq!(result["contents"][0]["text"], format!("{item} of alpha"));
     }
@@ -73,12 +68,7 @@ fn a_resource_that_nobody_has_is_not_found() {
     let server = Server::stdio("alpha", &[]);
     let mut client = Proxy::before(&[&server]);
     client.find(List::Resources, "scripted://greeting");
-    for uri in [
-        "scripted://nothing",
-        "file:///etc/passwd",
-        "scripted://items",
-        "",
-    ] {
+    for uri in ["scripted://nothing", "file:///etc/passwd", "scripted://items", ""] {
         let code = client.request("resources/read", json!({"uri": uri})).code();
         assert!([-32_002, -32_602].contains(&code), "{uri}: {code}");
     }
@@ -90,18 +80,18 @@ fn a_resource_that_nobody_has_is_not_found() {
 
 #[test]
 fn the_app_knows_owners_that_no_list_names() {
+    // While a server has not said what it has, the App's own records count.
+    let mute = Server::stdio("mute", &["--hang=initialize"]);
     let alpha = Server::stdio("alpha", &["--unlisted=scripted://secret"]);
     let beta = Server::stdio("beta", &["--unlisted=scripted://secret"]);
-    let mut workspace = Workspace::of(&[&alpha, &beta]);
+    let mut workspace = Workspace::of(&[&alpha, &beta, &mute]);
     workspace.resources = vec![json!({
         "uri": "scripted://secret",
         "name": "secret",
         "description": "Only the App lists this",
         "mimeType": "text/plain",
     })];
-    workspace
-        .owners
-        .insert("scripted://secret".to_owned(), beta.uuid());
+    workspace.owners.insert("scripted://secret".to_owned(), beta.uuid());
     let app = App::start(workspace);
     let mut client = Proxy::new().app(&app).start();
     client.find(List::Tools, "beta__echo");

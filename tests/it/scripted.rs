@@ -3,11 +3,7 @@
 //! It is no model of a good server and shares no code with the proxy. The same script runs as a child process (STDIO)
 //! and inside the test process (the two HTTP kinds), where a test can look at what arrived.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "compiled twice, as a program and into the tests, and neither uses all of it"
-)]
+#![allow(dead_code, unused_imports, reason = "compiled twice, as a program and into the tests, and neither uses all of it")]
 #![allow(
     clippy::exit,
     clippy::print_stderr,
@@ -34,10 +30,7 @@ use tokio::sync::watch;
 /// What the server is and does. Every field is a flag, so that a scenario is the same text for a child process and for
 /// a server inside the test process.
 #[derive(Debug, Clone, Parser)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "a flag each, and none excludes another"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "a flag each, and none excludes another")]
 pub(crate) struct Script {
     /// Name in `serverInfo`.
     #[arg(long, default_value = "scripted")]
@@ -181,10 +174,7 @@ impl Server {
 
     /// Tells every client something that belongs to no call.
     pub(crate) fn broadcast(&self, notification: &Value) {
-        for session in lock(&self.sessions)
-            .iter()
-            .filter_map(session::Weak::upgrade)
-        {
+        for session in lock(&self.sessions).iter().filter_map(session::Weak::upgrade) {
             session.tell(notification);
         }
     }
@@ -210,7 +200,5 @@ pub(crate) fn run(script: Script) -> std::io::Result<()> {
 
 /// A lock that a panic elsewhere does not spoil.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,14 +1,7 @@
 //! What scenarios are built from: servers to talk to, a stand-in for the App, the proxy itself and its client.
 
-#![allow(
-    clippy::needless_pass_by_value,
-    reason = "`call(tool, json!({..}))` reads better than with a borrow in front of every value"
-)]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "tests start processes, read their environment, and explain failures"
-)]
+#![allow(clippy::needless_pass_by_value, reason = "`call(tool, json!({..}))` reads better than with a borrow in front of every value")]
+#![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "tests start processes, read their environment, and explain failures")]
 
 pub(crate) mod app;
 pub(crate) mod client;
@@ -25,8 +18,7 @@ pub(crate) use proxy::{Home, Proxy};
 pub(crate) use server::{Kind, Server, file_of};
 
 /// The key that the App accepts. It must never be seen in anything that the proxy prints.
-pub(crate) const KEY: &str =
-    "pg_in_7Kq2Xw9LmB4vTz6RnY8cJd1HsF3gPa5EuQ0oWiNtCxZbVkMjUyGrDeSfAhLpOlIq";
+pub(crate) const KEY: &str = "pg_in_7Kq2Xw9LmB4vTz6RnY8cJd1HsF3gPa5EuQ0oWiNtCxZbVkMjUyGrDeSfAhLpOlIq";
 
 /// A lock that a panic elsewhere does not spoil.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -38,13 +38,8 @@ fn lists_tools_as_the_server_describes_them(kind: Kind) {
         "_meta": {"vendor.example/version": 1},
     });
     assert_eq!(odd, expected);
-    let properties = odd["inputSchema"]["properties"]
-        .as_object()
-        .expect("it is one");
-    assert!(
-        properties.keys().eq(["b", "a"]),
-        "properties keep their order"
-    );
+    let properties = odd["inputSchema"]["properties"].as_object().expect("it is one");
+    assert!(properties.keys().eq(["b", "a"]), "properties keep their order");
     for name in ["alpha__echo", "alpha__slow", "alpha__process"] {
         assert!(client.names(List::Tools).iter().any(|known| known == name));
     }
@@ -69,15 +64,10 @@ fn calls_a_tool_with_what_the_client_gave(kind: Kind) {
     assert_eq!(seen["server"], "alpha");
     assert_eq!(seen["params"], expected);
     let arguments = seen["params"]["arguments"].as_object().expect("it is one");
-    assert!(
-        arguments.keys().eq(["z", "a", "e", "n", "u"]),
-        "arguments keep their order"
-    );
+    assert!(arguments.keys().eq(["z", "a", "e", "n", "u"]), "arguments keep their order");
 
     // Absent stays absent: neither arguments nor `_meta` are invented.
-    let echo = client
-        .request("tools/call", json!({"name": "alpha__echo"}))
-        .result();
+    let echo = client.request("tools/call", json!({"name": "alpha__echo"})).result();
     assert_eq!(echo["structuredContent"]["params"], json!({"name": "echo"}));
 }
 
@@ -133,10 +123,7 @@ fn answers_calls_in_flight_under_their_own_ids(kind: Kind) {
     // Latest first, so that no answer is only found because it is the next one.
     for call in calls.iter().rev() {
         let result = client.answer(call).result();
-        assert_eq!(
-            result["structuredContent"]["params"]["arguments"]["text"],
-            call.0
-        );
+        assert_eq!(result["structuredContent"]["params"]["arguments"]["text"], call.0);
     }
 }
 
@@ -159,10 +146,7 @@ fn answers_what_a_server_asks(kind: Kind) {
     let pong = client.call("alpha__ask", json!({"method": "ping", "params": {}}));
     assert_eq!(pong["structuredContent"]["result"], json!({}));
     // This client declared no capability, so nobody can answer this; but it must be answered.
-    let unknown = client.call(
-        "alpha__ask",
-        json!({"method": "x-vendor/what", "params": {}}),
-    );
+    let unknown = client.call("alpha__ask", json!({"method": "x-vendor/what", "params": {}}));
     assert_eq!(unknown["structuredContent"]["error"]["code"], -32_601);
 }
 
@@ -202,15 +186,7 @@ fn a_tool_that_nobody_has_is_a_mistake_of_the_client() {
     let server = Server::stdio("alpha", &[]);
     let mut client = Proxy::before(&[&server]);
     client.find(List::Tools, "alpha__echo");
-    for name in [
-        "alpha__nothing",
-        "beta__echo",
-        "nothing",
-        "",
-        "alpha__",
-        "__echo",
-        "ALPHA__echo",
-    ] {
+    for name in ["alpha__nothing", "beta__echo", "nothing", "", "alpha__", "__echo", "ALPHA__echo"] {
         let pending = client.send_call(name, json!({}));
         assert_eq!(client.answer(&pending).code(), -32_602, "{name:?}");
     }
@@ -238,10 +214,7 @@ fn parameters_that_make_no_call_are_a_mistake_of_the_client() {
     assert_eq!(client.answer(&Pending(json!("bare"))).code(), -32_602);
     // It is the server's business whether its own arguments make sense.
     let echo = client.call("alpha__echo", json!({"text": 7}));
-    assert_eq!(
-        echo["structuredContent"]["params"]["arguments"],
-        json!({"text": 7})
-    );
+    assert_eq!(echo["structuredContent"]["params"]["arguments"], json!({"text": 7}));
 }
 
 #[test]
@@ -252,14 +225,8 @@ fn a_server_without_a_capability_is_not_asked_for_it() {
     for list in [List::Resources, List::Templates] {
         assert_eq!(client.list(list), Vec::<Value>::new());
     }
-    let methods = server
-        .running()
-        .seen()
-        .into_iter()
-        .filter_map(|seen| seen.method);
-    let needless: Vec<_> = methods
-        .filter(|method| method.starts_with("prompts/") || method.starts_with("resources/"))
-        .collect();
+    let methods = server.running().seen().into_iter().filter_map(|seen| seen.method);
+    let needless: Vec<_> = methods.filter(|method| method.starts_with("prompts/") || method.starts_with("resources/")).collect();
     assert!(needless.is_empty(), "{needless:?}");
 }
 

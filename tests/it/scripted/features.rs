@@ -35,9 +35,7 @@ impl Call {
             "prompts/list" => self.page("prompts", self.prompts(), &params),
             "prompts/get" => self.get_prompt(&params),
             "resources/list" => self.page("resources", self.resources(), &params),
-            "resources/templates/list" => {
-                self.page("resourceTemplates", vec![item_template()], &params)
-            }
+            "resources/templates/list" => self.page("resourceTemplates", vec![item_template()], &params),
             "resources/read" => self.read_resource(&params),
             "completion/complete" => complete(&params),
             method => no_method(method),
@@ -50,10 +48,8 @@ impl Call {
             Some(revision) => json!(revision),
             None => params["protocolVersion"].clone(),
         };
-        let mut capabilities: Map<String, Value> = ["tools", "prompts", "resources"]
-            .map(|area| (area.to_owned(), json!({"listChanged": true})))
-            .into_iter()
-            .collect();
+        let mut capabilities: Map<String, Value> =
+            ["tools", "prompts", "resources"].map(|area| (area.to_owned(), json!({"listChanged": true}))).into_iter().collect();
         capabilities.insert("completions".to_owned(), json!({}));
         capabilities.insert("experimental".to_owned(), json!({"x-odd": {"deep": [1]}}));
         for without in &script.without {
@@ -124,29 +120,16 @@ impl Call {
             ("calls", "Tells what happened to slow calls"),
             ("progress", "Reports progress, then answers"),
             ("add", "Adds an entry to a list"),
-            (
-                "process",
-                "Shows identity, arguments, directory and environment",
-            ),
+            ("process", "Shows identity, arguments, directory and environment"),
             ("fail", "Fails as a tool fails"),
             ("error", "Fails as a request fails"),
             ("crash", "Breaks the connection"),
             ("large", "Returns that many letters"),
             ("ask", "Sends the client a request and returns the answer"),
         ];
-        tools.extend(
-            plain
-                .iter()
-                .map(|(name, description)| tool(name, description)),
-        );
-        tools
-            .extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
-        tools.extend(
-            lock(&server.added)
-                .tools
-                .iter()
-                .map(|name| tool(name, "Added")),
-        );
+        tools.extend(plain.iter().map(|(name, description)| tool(name, description)));
+        tools.extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
+        tools.extend(lock(&server.added).tools.iter().map(|name| tool(name, "Added")));
         tools
     }
 
@@ -261,11 +244,7 @@ impl Call {
                 }));
             }
         }
-        text(if token.is_null() {
-            "nobody listened"
-        } else {
-            "done"
-        })
+        text(if token.is_null() { "nobody listened" } else { "done" })
     }
 
     fn add(&self, kind: &str, name: String) {
@@ -297,11 +276,7 @@ impl Call {
 
     fn get_prompt(&self, params: &Value) -> Reply {
         let name = &params["name"];
-        let Some(prompt) = self
-            .prompts()
-            .into_iter()
-            .find(|prompt| prompt["name"] == *name)
-        else {
+        let Some(prompt) = self.prompts().into_iter().find(|prompt| prompt["name"] == *name) else {
             return invalid(&format!("Unknown prompt: {name}"));
         };
         result(&json!({
@@ -325,12 +300,7 @@ impl Call {
             "x-vendor": null,
         })];
         let added = lock(&self.session.server.added);
-        resources.extend(
-            added
-                .resources
-                .iter()
-                .map(|uri| json!({"uri": uri, "name": uri})),
-        );
+        resources.extend(added.resources.iter().map(|uri| json!({"uri": uri, "name": uri})));
         resources
     }
 
@@ -377,10 +347,7 @@ fn item_template() -> Value {
 /// Completes every argument with three colours.
 fn complete(params: &Value) -> Reply {
     let start = params["argument"]["value"].as_str().unwrap_or_default();
-    let values: Vec<_> = ["red", "green", "grey"]
-        .iter()
-        .filter(|value| value.starts_with(start))
-        .collect();
+    let values: Vec<_> = ["red", "green", "grey"].iter().filter(|value| value.starts_with(start)).collect();
     result(&json!({
         "completion": {"values": values, "total": values.len(), "hasMore": false, "x-for": params["ref"]},
     }))

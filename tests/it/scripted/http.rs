@@ -92,11 +92,7 @@ impl Running {
     }
 
     fn start_at(script: Script, address: SocketAddr) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime can be built");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
         let wire = script.wire;
         let server = Server::new(script);
         let host = Arc::new(Host {
@@ -114,17 +110,10 @@ impl Running {
             .layer(axum::extract::DefaultBodyLimit::disable())
             .layer(axum::middleware::from_fn_with_state(host.clone(), watch))
             .with_state(host.clone());
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(address))
-            .expect("a port of this machine is free");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a port of this machine is free");
         let address = listener.local_addr().expect("it is bound");
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self {
-            server,
-            host,
-            address,
-            runtime: Some(runtime),
-        }
+        Self { server, host, address, runtime: Some(runtime) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -176,19 +165,13 @@ impl Host {
             format!("session-{next}")
         };
         let (session, inbox) = Session::open(&self.server);
-        let entry = Entry {
-            session: session.clone(),
-            inbox: share(inbox),
-            closed: CancellationToken::new(),
-        };
+        let entry = Entry { session: session.clone(), inbox: share(inbox), closed: CancellationToken::new() };
         lock(&self.sessions).insert(id.clone(), entry);
         (id, session)
     }
 
     pub(crate) fn session(&self, id: &str) -> Option<Arc<Session>> {
-        lock(&self.sessions)
-            .get(id)
-            .map(|entry| entry.session.clone())
+        lock(&self.sessions).get(id).map(|entry| entry.session.clone())
     }
 
     /// The messages of a session that belong to no call, as a stream of events until the session ends.
@@ -200,11 +183,7 @@ impl Host {
 }
 
 /// Notes every request, and refuses those without the header that the script requires.
-async fn watch(
-    State(host): State<Arc<Host>>,
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> Response {
+async fn watch(State(host): State<Arc<Host>>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
@@ -219,28 +198,18 @@ async fn watch(
         })
         .collect();
     let allowed = match &host.server.script.require_header {
-        Some(header) => headers
-            .iter()
-            .any(|(name, value)| *header == format!("{name}: {value}")),
+        Some(header) => headers.iter().any(|(name, value)| *header == format!("{name}: {value}")),
         None => true,
     };
-    lock(&host.seen).push(Seen {
-        http: parts.method.clone(),
-        headers,
-        method: message["method"].as_str().map(str::to_owned),
-    });
+    lock(&host.seen).push(Seen { http: parts.method.clone(), headers, method: message["method"].as_str().map(str::to_owned) });
     if !allowed {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    next.run(axum::extract::Request::from_parts(parts, Body::from(body)))
-        .await
+    next.run(axum::extract::Request::from_parts(parts, Body::from(body))).await
 }
 
 fn routes() -> Router<Arc<Host>> {
-    Router::new()
-        .route("/mcp", post(receive))
-        .route("/mcp", get(listen))
-        .route("/mcp", delete(close))
+    Router::new().route("/mcp", post(receive)).route("/mcp", get(listen)).route("/mcp", delete(close))
 }
 
 async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -282,9 +251,7 @@ async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes)
     let mut response = if script.json_answers {
         session.receive(text, session.outbox(), answer);
         match answers.recv().await {
-            Some(Outgoing::Message(message)) => {
-                ([(header::CONTENT_TYPE, "application/json")], message).into_response()
-            }
+            Some(Outgoing::Message(message)) => ([(header::CONTENT_TYPE, "application/json")], message).into_response(),
             // A cancelled call has no answer, but HTTP must have one.
             None => StatusCode::ACCEPTED.into_response(),
             Some(Outgoing::Break) => broken(),
@@ -315,8 +282,7 @@ async fn listen(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let id = text_of(&headers, "mcp-session-id");
-    host.stream(&id, Opening::default())
-        .unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+    host.stream(&id, Opening::default()).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
 }
 
 async fn close(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
@@ -340,9 +306,7 @@ fn events(opening: Opening, inbox: SharedInbox, closed: CancellationToken) -> Re
         };
         Some((event, (inbox, guard)))
     });
-    let events = stream::iter(event.map(Ok))
-        .chain(messages)
-        .take_until(async move { closed.cancelled().await });
+    let events = stream::iter(event.map(Ok)).chain(messages).take_until(async move { closed.cancelled().await });
     ([(header::CONTENT_TYPE, EVENTS)], Body::from_stream(events)).into_response()
 }
 

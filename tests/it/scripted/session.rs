@@ -114,13 +114,7 @@ impl Session {
             (Some(method), Some(id)) => {
                 let cancelled = CancellationToken::new();
                 lock(&self.running).insert(id.to_string(), cancelled.clone());
-                let call = Call {
-                    session: self.clone(),
-                    method,
-                    params,
-                    cancelled,
-                    beside,
-                };
+                let call = Call { session: self.clone(), method, params, cancelled, beside };
                 tokio::spawn(call.work(id, answer));
             }
             (Some(method), None) if method == "notifications/cancelled" => {
@@ -154,12 +148,8 @@ impl Call {
         };
         lock(&self.session.running).remove(&id.to_string());
         let message = match reply {
-            Reply::Result(result) => Outgoing::Message(format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
-            )),
-            Reply::Error(error) => {
-                Outgoing::Message(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string())
-            }
+            Reply::Result(result) => Outgoing::Message(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)),
+            Reply::Error(error) => Outgoing::Message(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()),
             Reply::Silence => return,
             Reply::Break => Outgoing::Break,
         };

@@ -12,29 +12,19 @@ use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<Host>> {
     // A POST to the first of these is answered with 405, which tells newer clients what this server is.
-    Router::new()
-        .route("/sse", get(open))
-        .route("/messages", post(receive))
+    Router::new().route("/sse", get(open)).route("/messages", post(receive))
 }
 
 async fn open(State(host): State<Arc<Host>>) -> Response {
     let (id, _session) = host.open_session();
     let opening = Opening {
         event: Some(format!("event: endpoint\ndata: /messages?session={id}\n\n")),
-        guard: Some(SessionGuard {
-            host: host.clone(),
-            id: id.clone(),
-        }),
+        guard: Some(SessionGuard { host: host.clone(), id: id.clone() }),
     };
-    host.stream(&id, opening)
-        .unwrap_or_else(|| StatusCode::GONE.into_response())
+    host.stream(&id, opening).unwrap_or_else(|| StatusCode::GONE.into_response())
 }
 
-async fn receive(
-    State(host): State<Arc<Host>>,
-    Query(query): Query<HashMap<String, String>>,
-    body: String,
-) -> Response {
+async fn receive(State(host): State<Arc<Host>>, Query(query): Query<HashMap<String, String>>, body: String) -> Response {
     let id = query.get("session").cloned().unwrap_or_default();
     let Some(session) = host.session(&id) else {
         return StatusCode::NOT_FOUND.into_response();

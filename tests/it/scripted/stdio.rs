@@ -10,9 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 /// Serves until the input ends.
 pub(crate) fn run(server: &Arc<Server>) -> std::io::Result<()> {
     chatter(server.script.chatter)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(server))
 }
 
@@ -41,9 +39,7 @@ async fn serve(server: &Arc<Server>) -> std::io::Result<()> {
 async fn write(mut inbox: Inbox, garbage: bool) -> std::io::Result<()> {
     let mut stdout = std::io::stdout();
     if garbage {
-        stdout.write_all(
-            b"Starting up...\n\n{\"level\":\"info\",\"msg\":\"ready\"}\n[1,2\n\xff\xfe\n",
-        )?;
+        stdout.write_all(b"Starting up...\n\n{\"level\":\"info\",\"msg\":\"ready\"}\n[1,2\n\xff\xfe\n")?;
     }
     while let Some(outgoing) = inbox.recv().await {
         let Outgoing::Message(message) = outgoing else {
@@ -79,11 +75,7 @@ pub(crate) fn start_grandchild() -> u32 {
 #[cfg(unix)]
 fn keep_from_terminating() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    for kind in [
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-    ] {
+    for kind in [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()] {
         let mut arrivals = signal(kind)?;
         tokio::spawn(async move { while arrivals.recv().await.is_some() {} });
     }

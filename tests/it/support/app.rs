@@ -74,45 +74,25 @@ pub(crate) struct Request {
 impl Workspace {
     /// These servers, of which the App has discovered nothing yet.
     pub(crate) fn of(servers: &[&Server]) -> Self {
-        Self {
-            servers: servers.iter().map(|server| server.record()).collect(),
-            ..Self::default()
-        }
+        Self { servers: servers.iter().map(|server| server.record()).collect(), ..Self::default() }
     }
 
     /// Adds tools of a server as the App has discovered them.
     pub(crate) fn with_tools(mut self, server: &Server, names: &[&str]) -> Self {
-        self.tools.extend(names.iter().map(|name| StoredTool {
-            server: server.uuid(),
-            name: (*name).to_owned(),
-            active: true,
-        }));
+        self.tools.extend(names.iter().map(|name| StoredTool { server: server.uuid(), name: (*name).to_owned(), active: true }));
         self
     }
 
     /// Adds a tool that somebody switched off in the App.
     pub(crate) fn with_switched_off(mut self, server: &Server, name: &str) -> Self {
-        self.tools.push(StoredTool {
-            server: server.uuid(),
-            name: name.to_owned(),
-            active: false,
-        });
+        self.tools.push(StoredTool { server: server.uuid(), name: name.to_owned(), active: false });
         self
     }
 
     /// Gives a server instructions for the model, in both of the places where the App shows them.
-    pub(crate) fn with_instructions(
-        mut self,
-        server: &Server,
-        name: &str,
-        messages: &Value,
-    ) -> Self {
+    pub(crate) fn with_instructions(mut self, server: &Server, name: &str, messages: &Value) -> Self {
         let uuid = server.uuid();
-        for record in self
-            .servers
-            .iter_mut()
-            .filter(|record| record["uuid"] == uuid)
-        {
+        for record in self.servers.iter_mut().filter(|record| record["uuid"] == uuid) {
             record["customInstructions"] = messages.clone();
             record["customInstructionsDescription"] = json!("House rules");
         }
@@ -127,18 +107,11 @@ impl Workspace {
     }
 
     fn tool_list(&self, query: &HashMap<String, String>) -> Value {
-        let active = query
-            .get("status")
-            .is_none_or(|status| status != "INACTIVE");
-        let prefixed = query
-            .get("prefix_tools")
-            .is_some_and(|value| value == "true");
+        let active = query.get("status").is_none_or(|status| status != "INACTIVE");
+        let prefixed = query.get("prefix_tools").is_some_and(|value| value == "true");
         let entries = self.tools.iter().filter(|tool| tool.active == active);
         let entries = entries.filter_map(|tool| {
-            let owner = self
-                .servers
-                .iter()
-                .find(|record| record["uuid"] == tool.server)?;
+            let owner = self.servers.iter().find(|record| record["uuid"] == tool.server)?;
             let slug = owner["slug"].as_str();
             let name = match (prefixed, slug) {
                 (true, Some(slug)) => format!("{slug}__{}", tool.name),
@@ -166,11 +139,7 @@ impl App {
         let shared = Arc::new(Shared::default());
         *lock(&shared.workspace) = workspace;
         let (address, runtime) = serve(&shared, SocketAddr::from(([127, 0, 0, 1], 0)));
-        Self {
-            shared,
-            address,
-            runtime: Some(runtime),
-        }
+        Self { shared, address, runtime: Some(runtime) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -187,7 +156,7 @@ impl App {
         self.answer_at("", answer);
     }
 
-    /// From now on, one path is answered like this.
+    /// From now on, one path is answered like this, or one path with its query.
     pub(crate) fn answer_at(&self, path: &str, answer: Answer) {
         lock(&self.shared.answers).insert(path.to_owned(), answer);
     }
@@ -211,10 +180,7 @@ impl App {
 
     /// How many requests began with this method and path.
     pub(crate) fn count(&self, line: &str) -> usize {
-        self.requests()
-            .iter()
-            .filter(|request| request.line.starts_with(line))
-            .count()
+        self.requests().iter().filter(|request| request.line.starts_with(line)).count()
     }
 }
 
@@ -225,14 +191,8 @@ impl Drop for App {
 }
 
 fn serve(shared: &Arc<Shared>, address: SocketAddr) -> (SocketAddr, Runtime) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
-    let listener = runtime
-        .block_on(tokio::net::TcpListener::bind(address))
-        .expect("the port is free");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
     let routes = Router::new().fallback(answer).with_state(shared.clone());
     runtime.spawn(async move { axum::serve(listener, routes).await });
@@ -247,17 +207,13 @@ async fn answer(
     headers: HeaderMap,
     _body: Bytes,
 ) -> Response {
-    let authorization = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    lock(&shared.requests).push(Request {
-        line: format!("{method} {uri}"),
-        authorization: authorization.to_owned(),
-    });
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    lock(&shared.requests).push(Request { line: format!("{method} {uri}"), authorization: authorization.to_owned() });
     let how = {
         let answers = lock(&shared.answers);
-        let how = answers.get(uri.path()).or_else(|| answers.get(""));
+        let line = uri.to_string();
+        let places = [line.as_str(), uri.path(), ""];
+        let how = places.into_iter().find_map(|place| answers.get(place));
         how.cloned().unwrap_or_default()
     };
     match how {
@@ -270,9 +226,7 @@ async fn answer(
         Answer::Page => Html("<!doctype html><title>Sign in</title>").into_response(),
         Answer::Later(seconds) => {
             let mut response = failure(429, "Too many requests. Please try again later.");
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             response
         }
         Answer::Torn => {
@@ -283,12 +237,7 @@ async fn answer(
     }
 }
 
-fn route(
-    workspace: &Workspace,
-    method: &Method,
-    path: &str,
-    query: &HashMap<String, String>,
-) -> Response {
+fn route(workspace: &Workspace, method: &Method, path: &str, query: &HashMap<String, String>) -> Response {
     let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (method.as_str(), steps.as_slice()) {
         ("GET", ["api", "mcp-servers"]) => Json(json!(workspace.servers)).into_response(),
@@ -296,22 +245,16 @@ fn route(
         ("GET", ["api", "resources"]) => Json(json!(workspace.resources)).into_response(),
         ("GET", ["api", "resource-templates"]) => Json(json!(workspace.templates)).into_response(),
         ("GET", ["api", "prompts"]) => Json(json!(workspace.prompts)).into_response(),
-        ("GET", ["api", "custom-instructions"]) => {
-            Json(json!(workspace.instructions)).into_response()
-        }
+        ("GET", ["api", "custom-instructions"]) => Json(json!(workspace.instructions)).into_response(),
         // Instructions written in the App's editor are objects, and this route shows plain strings only.
         ("GET", ["api", "custom-instructions", _]) => Json(json!({"messages": []})).into_response(),
         ("GET", ["api", "resolve", "resource"]) => resolve(workspace, query.get("uri")),
         ("GET", ["api", "resolve", "prompt"]) => resolve(workspace, query.get("name")),
         ("POST", ["api", "discover", target]) => {
-            let message = format!(
-                "Discovery process initiated for {target}. Results will be available shortly."
-            );
+            let message = format!("Discovery process initiated for {target}. Results will be available shortly.");
             Json(json!({"message": message})).into_response()
         }
-        ("POST", ["api", "notifications", "mcp-activity"]) => {
-            Json(json!({"success": true})).into_response()
-        }
+        ("POST", ["api", "notifications", "mcp-activity"]) => Json(json!({"success": true})).into_response(),
         _ => {
             let page = "<!doctype html><title>404: This page could not be found.</title>";
             (StatusCode::NOT_FOUND, Html(page)).into_response()
@@ -324,17 +267,9 @@ fn resolve(workspace: &Workspace, wanted: Option<&String>) -> Response {
     let Some(wanted) = wanted else {
         return failure(400, "Missing parameter");
     };
-    let owner = workspace.owners.get(wanted).and_then(|uuid| {
-        workspace
-            .servers
-            .iter()
-            .find(|record| record["uuid"] == **uuid)
-    });
+    let owner = workspace.owners.get(wanted).and_then(|uuid| workspace.servers.iter().find(|record| record["uuid"] == **uuid));
     match owner {
-        Some(owner) => {
-            Json(json!({"uuid": owner["uuid"], "name": owner["name"], "type": owner["type"]}))
-                .into_response()
-        }
+        Some(owner) => Json(json!({"uuid": owner["uuid"], "name": owner["name"], "type": owner["type"]})).into_response(),
         None => failure(404, &format!("not found: {wanted}")),
     }
 }

@@ -70,8 +70,7 @@ struct Transcript {
 }
 
 impl List {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
 
     pub(crate) fn method(self) -> &'static str {
         match self {
@@ -121,22 +120,12 @@ impl Client {
         let log = stderr.clone();
         std::thread::spawn(move || {
             let mut line = Vec::new();
-            while lines
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|read| read > 0)
-            {
+            while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 lock(&log).push_str(&String::from_utf8_lossy(&line));
                 line.clear();
             }
         });
-        Self {
-            home,
-            stdin: child.stdin.take(),
-            child,
-            heard,
-            stderr,
-            next_id: 1,
-        }
+        Self { home, stdin: child.stdin.take(), child, heard, stderr, next_id: 1 }
     }
 
     // Talking.
@@ -253,8 +242,7 @@ impl Client {
     pub(crate) fn names(&mut self, list: List) -> Vec<String> {
         let entries = self.list(list);
         let keys = entries.iter().map(|entry| &entry[list.key()]);
-        keys.map(|key| key.as_str().expect("keys are text").to_owned())
-            .collect()
+        keys.map(|key| key.as_str().expect("keys are text").to_owned()).collect()
     }
 
     /// Lists until an entry is there, and returns it.
@@ -277,13 +265,7 @@ impl Client {
 
     /// Calls until the result is as wanted, and returns it.
     #[track_caller]
-    pub(crate) fn call_until(
-        &mut self,
-        what: &str,
-        tool: &str,
-        arguments: &Value,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
+    pub(crate) fn call_until(&mut self, what: &str, tool: &str, arguments: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || {
             let result = self.call(tool, arguments.clone());
             wanted(&result).then_some(result)
@@ -304,10 +286,7 @@ impl Client {
     /// Whether an answer has come so far.
     pub(crate) fn has_answered(&self, pending: &Pending) -> bool {
         let state = lock(&self.heard.state);
-        state
-            .messages
-            .iter()
-            .any(|message| message.answers(&pending.0))
+        state.messages.iter().any(|message| message.answers(&pending.0))
     }
 
     /// Forgets what was heard, so that an id can be used again.
@@ -367,20 +346,11 @@ impl Client {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if state.ended || left.is_zero() {
-                let why = if state.ended {
-                    "stdout ended"
-                } else {
-                    "in vain"
-                };
+                let why = if state.ended { "stdout ended" } else { "in vain" };
                 drop(state);
                 self.fail(&format!("waited for {what}: {why}"));
             }
-            state = self
-                .heard
-                .more
-                .wait_timeout(state, left)
-                .expect("nothing panics while it holds the lock")
-                .0;
+            state = self.heard.more.wait_timeout(state, left).expect("nothing panics while it holds the lock").0;
         }
     }
 
@@ -395,11 +365,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn finish(mut self) -> Finished {
         let status = self.end();
-        Finished {
-            code: status.code(),
-            stdout: String::new(),
-            stderr: self.stderr(),
-        }
+        Finished { code: status.code(), stdout: String::new(), stderr: self.stderr() }
     }
 
     /// The process itself.
@@ -415,22 +381,14 @@ impl Client {
         let Some(status) = status else {
             self.fail("the proxy does not end with its input");
         };
-        eventually("stdout ends with the proxy", || {
-            lock(&self.heard.state).ended.then_some(())
-        });
+        eventually("stdout ends with the proxy", || lock(&self.heard.state).ended.then_some(()));
         status
     }
 
     #[track_caller]
     fn fail(&self, what: &str) -> ! {
         let state = lock(&self.heard.state);
-        let last: Vec<String> = state
-            .messages
-            .iter()
-            .rev()
-            .take(5)
-            .map(Message::start)
-            .collect();
+        let last: Vec<String> = state.messages.iter().rev().take(5).map(Message::start).collect();
         let nonsense = state.nonsense.as_deref().unwrap_or("none");
         panic!("{what}\nlast messages, newest first: {last:#?}\nnonsense on stdout: {nonsense}")
     }
@@ -449,10 +407,7 @@ impl Drop for Client {
         let status = self.end();
         let state = lock(&self.heard.state);
         assert_eq!(state.nonsense, None, "a line on stdout is no message");
-        let leak = state
-            .messages
-            .iter()
-            .find(|message| message.text.contains(KEY));
+        let leak = state.messages.iter().find(|message| message.text.contains(KEY));
         assert!(leak.is_none(), "the key is on stdout");
         assert!(!self.stderr().contains(KEY), "the key is on stderr");
         assert_eq!(status.code(), Some(0), "stderr: {}", self.stderr());
@@ -462,10 +417,7 @@ impl Drop for Client {
 impl Heard {
     fn listen(&self, mut stdout: impl BufRead) {
         let mut line = Vec::new();
-        while stdout
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|read| read > 0)
-        {
+        while stdout.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
             let mut state = lock(&self.state);
@@ -506,8 +458,7 @@ impl Answer {
             #[serde(borrow)]
             result: &'a RawValue,
         }
-        let response: Response =
-            serde_json::from_str(&self.0.text).expect("the answer is a result");
+        let response: Response = serde_json::from_str(&self.0.text).expect("the answer is a result");
         response.result.get().to_owned()
     }
 

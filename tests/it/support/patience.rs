@@ -32,10 +32,7 @@ pub(crate) fn has_ended(pid: u64) -> bool {
         state.is_empty() || state.starts_with('Z')
     } else {
         let pid = pid.to_string();
-        let output = std::process::Command::new("ps")
-            .args(["-o", "stat=", "-p", &pid])
-            .output()
-            .expect("ps can be started");
+        let output = std::process::Command::new("ps").args(["-o", "stat=", "-p", &pid]).output().expect("ps can be started");
         let state = String::from_utf8_lossy(&output.stdout);
         state.trim().is_empty() || state.starts_with('Z')
     }

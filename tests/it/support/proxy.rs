@@ -66,12 +66,7 @@ impl Proxy {
 
     /// In a home directory that has been lived in.
     pub(crate) fn at(home: &Home) -> Self {
-        Self {
-            home: home.clone(),
-            folder: PathBuf::new(),
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        }
+        Self { home: home.clone(), folder: PathBuf::new(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// With a file of these servers and nothing else, initialised.
@@ -90,8 +85,7 @@ impl Proxy {
 
     pub(crate) fn app(self, app: &App) -> Self {
         let url = app.url();
-        self.env("PLUGGEDIN_API_KEY", KEY)
-            .env("PLUGGEDIN_API_BASE_URL", &url)
+        self.env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &url)
     }
 
     pub(crate) fn arg(mut self, argument: &str) -> Self {
@@ -121,22 +115,14 @@ impl Proxy {
     /// Starts it and says nothing yet.
     #[track_caller]
     pub(crate) fn launch(self) -> Client {
-        let child = self
-            .command(&[])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("the proxy can be started");
+        let child = self.command(&[]).stdin(Stdio::piped()).spawn().expect("the proxy can be started");
         Client::new(child, self.home)
     }
 
     /// Runs it to its end with nothing on stdin: one of the commands for people, or a start that fails.
     #[track_caller]
     pub(crate) fn run(&self, command: &[&str]) -> Finished {
-        let mut child = self
-            .command(command)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the proxy can be started");
+        let mut child = self.command(command).stdin(Stdio::null()).spawn().expect("the proxy can be started");
         let mut stdout = child.stdout.take().expect("it is piped");
         let mut stderr = child.stderr.take().expect("it is piped");
         let stdout = std::thread::spawn(move || read(&mut stdout));

@@ -34,22 +34,12 @@ impl Server {
             Kind::Sse => &["--wire=sse"],
         };
         let name_flag = format!("--name={name}");
-        let flags: Vec<String> = [name_flag.as_str()]
-            .iter()
-            .chain(wire)
-            .chain(flags)
-            .map(|flag| (*flag).to_owned())
-            .collect();
+        let flags: Vec<String> = [name_flag.as_str()].iter().chain(wire).chain(flags).map(|flag| (*flag).to_owned()).collect();
         let running = (kind != Kind::Stdio).then(|| {
             let program = "scripted-server".to_owned();
             Running::start(Script::parse_from([program].iter().chain(&flags)))
         });
-        Self {
-            name: name.to_owned(),
-            kind,
-            flags,
-            running,
-        }
+        Self { name: name.to_owned(), kind, flags, running }
     }
 
     pub(crate) fn stdio(name: &str, flags: &[&str]) -> Self {
@@ -86,12 +76,7 @@ impl Server {
 
     /// Its UUID in the App, always the same for the same name.
     pub(crate) fn uuid(&self) -> String {
-        let hash = self
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        let hash = self.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         format!("5c41b7ed-0000-4000-8000-{:012x}", hash >> 16)
     }
 
@@ -136,14 +121,8 @@ impl Server {
 
     /// The slug that the App gives to the name.
     pub(crate) fn slug(&self) -> String {
-        let kept = self.name.to_lowercase().replace(
-            |letter: char| !matches!(letter, 'a'..='z' | '0'..='9' | ' ' | '-'),
-            "",
-        );
-        kept.split([' ', '-'])
-            .filter(|word| !word.is_empty())
-            .collect::<Vec<_>>()
-            .join("-")
+        let kept = self.name.to_lowercase().replace(|letter: char| !matches!(letter, 'a'..='z' | '0'..='9' | ' ' | '-'), "");
+        kept.split([' ', '-']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
     }
 
     /// The name under which the proxy shows one of its tools.
@@ -154,24 +133,15 @@ impl Server {
 
 /// A configuration file with these servers under their names.
 pub(crate) fn file_of(servers: &[&Server]) -> Value {
-    let entries: Map<String, Value> = servers
-        .iter()
-        .map(|server| (server.name.clone(), server.entry()))
-        .collect();
+    let entries: Map<String, Value> = servers.iter().map(|server| (server.name.clone(), server.entry())).collect();
     json!({"mcpServers": entries})
 }
 
 /// The scripted server as a program, which Cargo puts beside the tests.
 pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().expect("this program has a path");
-    let profile = tests
-        .ancestors()
-        .nth(2)
-        .expect("tests are in target/<profile>/deps");
-    let program = profile
-        .join("examples")
-        .join("scripted-server")
-        .with_extension(std::env::consts::EXE_EXTENSION);
+    let profile = tests.ancestors().nth(2).expect("tests are in target/<profile>/deps");
+    let program = profile.join("examples").join("scripted-server").with_extension(std::env::consts::EXE_EXTENSION);
     assert!(
         modified(&program) >= last_change(),
         "{} is missing or old; `cargo test` builds it, and so does `cargo build --example scripted-server`",
@@ -183,9 +153,7 @@ pub(crate) fn program() -> PathBuf {
 /// When the program's source was changed last.
 fn last_change() -> Option<SystemTime> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let parts = std::fs::read_dir(tests.join("scripted"))
-        .into_iter()
-        .flatten();
+    let parts = std::fs::read_dir(tests.join("scripted")).into_iter().flatten();
     let parts = parts.filter_map(|entry| modified(&entry.ok()?.path()));
     parts.chain(modified(&tests.join("scripted.rs"))).max()
 }
