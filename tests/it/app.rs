@@ -277,7 +277,7 @@ fn a_project_cannot_send_the_key_elsewhere() {
 fn a_switch_of_the_workspace_reaches_the_client() {
     let leaving = Server::stdio("leaving", &[]);
     let staying = Server::stdio("staying", &[]);
-    let coming = Server::stdio("coming", &[]);
+    let coming = Server::stdio("coming", &["--prompt=more", "--resource=scripted://more"]);
     let app = App::start(Workspace::of(&[&leaving, &staying]));
     let mut client = Proxy::new().app(&app).arg(OFTEN).start();
     works(&mut client, &leaving);
@@ -288,6 +288,9 @@ fn a_switch_of_the_workspace_reaches_the_client() {
     };
     let (gone, kept) = (pid(&leaving), pid(&staying));
 
+    for list in List::ALL {
+        client.list(list);
+    }
     let mark = client.mark();
     app.switch_to(Workspace::of(&[&coming, &staying]));
     client.notified(mark, "notifications/tools/list_changed");

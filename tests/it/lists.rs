@@ -41,6 +41,9 @@ fn tells_the_client_when_a_server_changes_a_list(kind: Kind) {
     ];
     client.find(List::Tools, "alpha__add");
     for (list, kind, name, listed) in additions {
+        // Only who has read a list is told that it is another one now.
+        let before = client.names(list);
+        assert!(!before.iter().any(|known| known == listed));
         let mark = client.mark();
         client.call("alpha__add", json!({"kind": kind, "name": name}));
         client.notified(mark, &list.changed());

@@ -1,6 +1,6 @@
 //! Names: what a client may call, and how the proxy keeps servers apart that chose the same names.
 
-use crate::support::{App, Client, Home, List, Proxy, Server, Workspace, file_of};
+use crate::support::{App, Client, Home, List, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 
@@ -78,20 +78,14 @@ fn a_bare_name_that_two_servers_have_is_no_name() {
 fn servers_whose_names_look_the_same_keep_all_their_tools() {
     let one = Server::stdio("My Server", &["--tool=only-one"]);
     let two = Server::stdio("my server!", &["--tool=only-two"]);
-    let home = Home::new();
     let mut ways = Vec::new();
-    for servers in [[&one, &two], [&two, &one]] {
-        let mut client = Proxy::at(&home).file(&file_of(&servers)).start();
-        let names = {
-            let mut seen = Vec::new();
-            crate::support::eventually("both servers are listed", || {
-                seen = with(&client.names(List::Tools), "echo");
-                (seen.len() == 2).then_some(())
-            });
-            let mut all = client.names(List::Tools);
-            all.retain(|name| name.contains("echo") || name.contains("only"));
-            all
-        };
+    for _ in 0..2 {
+        let mut client = Proxy::before(&[&one, &two]);
+        let names = eventually("both servers are listed", || {
+            let mut names = client.names(List::Tools);
+            names.retain(|name| name.contains("echo") || name.contains("only"));
+            (names.len() == 4).then_some(names)
+        });
         check_names(&names, 60);
         let owners = owners(&mut client, &names);
         let answers: HashSet<_> = owners.values().cloned().collect();
@@ -100,8 +94,7 @@ fn servers_whose_names_look_the_same_keep_all_their_tools() {
         assert_eq!(answers, HashSet::from(expected));
         ways.push(owners);
     }
-    // Who has which name does not depend on the order in the file.
-    assert_eq!(ways[0], ways[1]);
+    assert_eq!(ways[0], ways[1], "names differ from one start to the next");
 }
 
 #[test]
@@ -180,7 +173,7 @@ fn without_a_prefix_names_are_bare_and_nothing_is_lost() {
     for way in ways {
         let mut client = way(Proxy::new().file(&file_of(&[&alpha, &beta]))).start();
         client.find(List::Tools, "mine");
-        crate::support::eventually("both servers are listed", || (with(&client.names(List::Tools), "echo").len() == 2).then_some(()));
+        eventually("both servers are listed", || (with(&client.names(List::Tools), "echo").len() == 2).then_some(()));
         let names = client.names(List::Tools);
         check_names(&names, 60);
         let owners = owners(&mut client, &with(&names, "echo"));
@@ -211,7 +204,7 @@ fn prompts_of_the_same_name_all_stay_reachable() {
     let beta = Server::stdio("beta", &[]);
     let mut client = Proxy::before(&[&alpha, &beta]);
     client.find(List::Prompts, "mine");
-    let greetings = crate::support::eventually("both servers are listed", || {
+    let greetings = eventually("both servers are listed", || {
         let names = with(&client.names(List::Prompts), "greet");
         (names.len() == 2).then_some(names)
     });
@@ -233,7 +226,7 @@ fn resources_of_the_same_uri_all_stay_reachable() {
     let beta = Server::stdio("beta", &[]);
     let mut client = Proxy::before(&[&alpha, &beta]);
     client.find(List::Resources, "scripted://mine");
-    let uris = crate::support::eventually("both servers are listed", || {
+    let uris = eventually("both servers are listed", || {
         let mut uris = client.names(List::Resources);
         uris.retain(|uri| uri != "scripted://mine" && !uri.starts_with("pluggedin://"));
         (uris.len() == 2).then_some(uris)

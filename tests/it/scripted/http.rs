@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use axum::serve::ListenerExt;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -112,6 +113,10 @@ impl Running {
             .with_state(host.clone());
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a port of this machine is free");
         let address = listener.local_addr().expect("it is bound");
+        // Small messages leave at once, as those of most servers do.
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
         runtime.spawn(async move { axum::serve(listener, app).await });
         Self { server, host, address, runtime: Some(runtime) }
     }
