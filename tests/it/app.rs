@@ -3,6 +3,7 @@
 use crate::support::patience::has_ended;
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// How often the proxy looks at the App where a test waits for it.
 const OFTEN: &str = "--refresh-interval=0.5";
@@ -134,6 +135,35 @@ fn records_of_old_and_careless_apps_are_understood() {
 }
 
 #[test]
+fn tools_are_recognized_in_the_lists_of_older_apps() {
+    let alpha = Server::stdio("My alpha", &["--hang=initialize"]);
+    let record = |name: &str| {
+        json!({
+            "name": name,
+            "description": "as stored",
+            "inputSchema": {"type": "object"},
+            "_serverUuid": alpha.uuid(),
+            "_serverName": "My alpha",
+        })
+    };
+    let lists = [
+        // 1.x: a bare array, with names of its own making.
+        json!([record("My_alpha_stored")]),
+        // 2.0 to 2.8: bare names.
+        json!({"tools": [record("stored")], "message": "x"}),
+        // 2.9 and later, without and with a slug.
+        json!({"tools": [record(&format!("{}__stored", alpha.uuid()))]}),
+        json!({"tools": [record("my-alpha__stored")]}),
+    ];
+    for list in lists {
+        let app = App::start(Workspace::of(&[&alpha]));
+        app.answer_at("/api/tools", Answer::Instead(list));
+        let mut client = Proxy::new().app(&app).start();
+        client.find(List::Tools, "my-alpha__stored");
+    }
+}
+
+#[test]
 fn records_that_name_no_server_harm_nobody() {
     let alpha = Server::stdio("alpha", &[]);
     let broken = Server::stdio("broken", &[]);
@@ -251,6 +281,17 @@ fn an_app_may_live_below_a_path() {
     let url = format!("{}/some-where/deep", app.url());
     let _client = Proxy::new().app(&app).env("PLUGGEDIN_API_BASE_URL", &url).start();
     eventually("the App is asked", || (app.count("GET /some-where/deep/api/mcp-servers") > 0).then_some(()));
+}
+
+#[test]
+fn a_redirect_cannot_send_the_key_elsewhere() {
+    let app = App::start(Workspace::default());
+    let thief = App::start(Workspace::default());
+    app.answer(Answer::Elsewhere(thief.url()));
+    let mut client = Proxy::new().app(&app).start();
+    // Whoever set the wrong address is told the right one.
+    says(&mut client, "pluggedin_setup", &[&thief.url()]);
+    assert_eq!(thief.requests().len(), 0, "the key went to another host");
 }
 
 #[test]
@@ -383,6 +424,17 @@ fn an_app_that_is_away_at_the_start_is_found_when_it_comes() {
     app.come_back();
     client.notified(mark, "notifications/tools/list_changed");
     works(&mut client, &alpha);
+}
+
+#[test]
+fn an_app_that_never_answers_does_not_hold_up_the_end() {
+    let app = App::start(Workspace::default());
+    app.answer(Answer::Never);
+    let client = Proxy::new().app(&app).start();
+    eventually("the App is asked", || (!app.requests().is_empty()).then_some(()));
+    let begin = Instant::now();
+    assert_eq!(client.finish().code, Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
 #[test]

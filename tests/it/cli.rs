@@ -1,8 +1,8 @@
 //! The program: commands, options, exit codes, bad input on stdin, the end.
 
-use crate::support::client::Pending;
+use crate::support::client::{Mark, Pending};
 use crate::support::patience::has_ended;
-use crate::support::{App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of};
+use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
 
 // Commands for people.
@@ -66,6 +66,22 @@ fn tools_of_the_app_are_shown_as_well() {
     assert_eq!(shown["servers"][0]["name"], "alpha");
     assert_eq!(shown["servers"][0]["id"], alpha.uuid());
     assert_eq!(shown["servers"][0]["state"], "ready");
+}
+
+#[test]
+fn tools_tells_what_is_wrong_with_the_sources() {
+    let app = App::start(Workspace::default());
+    app.answer(Answer::Status(401));
+    let cases = [
+        (Proxy::new().app(&app), "key"),
+        (Proxy::new().file_text("{\"mcpServers\": {"), "mcp.json"),
+        (Proxy::new().file_text(r#"{"mcpServers": {"lacking": {"command": "${NO_SUCH_VARIABLE}"}}}"#), "NO_SUCH_VARIABLE"),
+    ];
+    for (proxy, words) in cases {
+        let finished = proxy.run(&["tools"]);
+        assert!(finished.code.is_some_and(|code| code != 0), "{words}");
+        assert!(finished.stderr.contains(words), "{words}: {}", finished.stderr);
+    }
 }
 
 #[test]
@@ -228,7 +244,7 @@ fn a_trace_of_everything_holds_no_secrets() {
     client.call("alpha__echo", json!({}));
     client.call("pluggedin_discover_tools", json!({}));
     client.call("pluggedin_setup", json!({}));
-    app.answer(crate::support::Answer::Status(500));
+    app.answer(Answer::Status(500));
     let finished = client.finish();
     for secret in [KEY, "s3cr3t-0f-alpha", "s3cr3t-0f-beta"] {
         assert!(!finished.stderr.contains(secret), "{secret} was logged");
@@ -255,6 +271,21 @@ fn every_revision_with_a_handshake_is_spoken() {
         client.notify("notifications/initialized", json!({}));
         assert!(!client.names(List::Tools).is_empty());
     }
+}
+
+#[test]
+fn the_setup_guide_has_a_page_for_every_topic() {
+    let mut client = Proxy::new().start();
+    let topics = ["getting_started", "api_key", "configuration", "troubleshooting"];
+    let pages = topics.map(|topic| client.call("pluggedin_setup", json!({"topic": topic})));
+    for (topic, page) in topics.iter().zip(&pages) {
+        assert_ne!(page["isError"], true, "{topic}: {page}");
+        assert_eq!(pages.iter().filter(|other| other == &page).count(), 1, "{topic}");
+    }
+    let pending = client.send_call("pluggedin_setup", json!({"topic": "astrology"}));
+    let answer = client.hear(Mark::START, "an answer", |value| value["id"] == pending.0);
+    let refused = answer["result"]["isError"] == true || answer["error"]["code"] == -32_602;
+    assert!(refused, "{answer}");
 }
 
 // Bad input.
@@ -335,6 +366,36 @@ fn what_asks_for_no_answer_gets_none() {
     assert_eq!(client.request("ping", json!({})).result(), json!({}));
     let heard = client.since(mark);
     assert_eq!(heard.len(), 1, "{heard:?}");
+}
+
+#[test]
+fn lines_that_nobody_would_write_do_no_harm() {
+    let server = Server::stdio("alpha", &[]);
+    let mut client = Proxy::before(&[&server]);
+    client.find(List::Tools, "alpha__echo");
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let call = |arguments: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":"odd","method":"tools/call","params":{{"name":"alpha__echo","arguments":{arguments}}}}}"#)
+    };
+    let lines = [
+        call(&format!(r#"{{"deep":{deep}}}"#)),
+        call(r#"{"large":1e999,"small":1e-999,"long":0.1234567890123456789012345678901234567890}"#),
+        call(r#"{"alone":"\ud800","nothing":"\u0000"}"#),
+        call(r#"{"twice":1,"twice":2}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":"odd","method":"{}"}}"#, "x".repeat(1 << 20)),
+        format!(r#"{{"jsonrpc":"2.0","id":"odd","method":"ping","params":{deep}}}"#),
+        r#"{"jsonrpc":"2.0","id":"odd","id":"even","method":"ping"}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1e3,"method":"ping"}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#.to_owned(),
+        "\u{0}".to_owned(),
+        " ".repeat(1 << 20),
+    ];
+    for line in lines {
+        client.line(&line);
+        assert_eq!(client.request("ping", json!({})).result(), json!({}));
+        let echo = client.call("alpha__echo", json!({}));
+        assert_eq!(echo["structuredContent"]["server"], "alpha");
+    }
 }
 
 #[test]

@@ -204,6 +204,30 @@ fn http_requests_carry_the_session_and_the_revision() {
 }
 
 #[test]
+fn headers_for_one_host_are_not_carried_to_another() {
+    let other = Server::http("other", &[]);
+    let redirect = format!("--redirect={}", other.running().url());
+    let redirecting = Server::http("redirecting", &[&redirect]);
+    let endpoint = format!("--endpoint={}", other.running().url());
+    let luring = Server::sse("luring", &[&endpoint]);
+    let honest = Server::stdio("honest", &[]);
+    for server in [&redirecting, &luring] {
+        let mut file = file_of(&[server, &honest]);
+        file["mcpServers"][&server.name]["headers"] = json!({"X-Api-Key": "s3cr3t"});
+        let mut client = Proxy::new().file(&file).start();
+        recovers(&mut client, "honest");
+        // The server has been tried by the time that its tools are known to be missing.
+        client.call_until("it has failed", "pluggedin_discover_tools", &json!({}), |told| {
+            let text = told["content"][0]["text"].as_str().unwrap_or_default();
+            text.contains(&server.name) && !text.contains("connecting")
+        });
+        for seen in other.running().seen() {
+            assert!(!seen.headers.contains_key("x-api-key"), "{}: {seen:?}", server.name);
+        }
+    }
+}
+
+#[test]
 fn an_url_of_unknown_type_may_turn_out_to_be_http_and_sse() {
     let server = Server::sse("alpha", &[]);
     let mut file = file_of(&[&server]);

@@ -292,15 +292,29 @@ fn an_edit_takes_effect_and_disturbs_nobody_else() {
 }
 
 #[test]
-fn an_edit_of_an_entry_restarts_its_server() {
+fn an_edit_of_an_entry_restarts_its_server_and_keeps_its_tools() {
     let before = Server::stdio("alpha", &["--", "before"]);
-    let after = Server::stdio("alpha", &["--", "after"]);
+    let after = Server::stdio("alpha", &["--slow-start=1000", "--", "after"]);
     let mut client = Proxy::before(&[&before]);
-    assert_eq!(process(&mut client, "alpha")["arguments"], json!(["before"]));
+    let first = process(&mut client, "alpha");
+    assert_eq!(first["arguments"], json!(["before"]));
     client.home.write(FILE, &file_of(&[&after]).to_string());
-    client.call_until("the new arguments", "alpha__process", &json!({}), |result| {
-        result["structuredContent"]["arguments"] == json!(["after"])
-    });
+    let pid = first["pid"].as_u64().expect("a number");
+    eventually("the old child has ended", || has_ended(pid).then_some(()));
+    // The new one is not there yet, but a call waits for it.
+    let second = client.call("alpha__process", json!({}));
+    assert_eq!(second["structuredContent"]["arguments"], json!(["after"]), "{second}");
+}
+
+#[test]
+fn an_entry_may_say_how_long_its_calls_take() {
+    let server = Server::stdio("alpha", &[]);
+    let mut file = file_of(&[&server]);
+    file["mcpServers"]["alpha"]["timeout"] = json!(0.5);
+    let mut client = Proxy::new().file(&file).start();
+    client.find(List::Tools, "alpha__slow");
+    let result = client.call("alpha__slow", json!({"label": "endless"}));
+    assert_eq!(result["isError"], true, "{result}");
 }
 
 #[test]

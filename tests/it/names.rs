@@ -103,7 +103,7 @@ fn long_names_are_cut_and_stay_apart_and_stay_the_same() {
     let flags = ["one", "two", "three"].map(|end| format!("--tool={stem}_{end}"));
     let server = Server::stdio("alpha", &flags.each_ref().map(String::as_str));
     let home = Home::new();
-    for (options, longest) in [(vec![], 60), (vec!["--max-tool-name", "46"], 46)] {
+    for (options, longest) in [(vec![], 60), (vec!["--max-tool-name", "46"], 46), (vec!["--max-tool-name", "20"], 20)] {
         let mut ways = Vec::new();
         for _ in 0..2 {
             let mut proxy = Proxy::at(&home).file(&file_of(&[&server]));
@@ -113,9 +113,8 @@ fn long_names_are_cut_and_stay_apart_and_stay_the_same() {
             let mut client = proxy.start();
             let names = names_of(&mut client, "alpha__echo");
             check_names(&names, longest);
-            let long = with(&names, "a_tool_with");
+            let long = with(&names, "alpha__a_t");
             assert_eq!(long.len(), 3);
-            assert!(long.iter().all(|name| name.starts_with("alpha__a_tool_with")));
             let owners = owners(&mut client, &long);
             let tools: HashSet<_> = owners.values().map(|(_, tool)| tool.clone()).collect();
             assert_eq!(tools.len(), 3, "{owners:?}");
@@ -148,6 +147,24 @@ fn letters_that_clients_refuse_are_replaced_and_the_server_hears_its_own_name() 
     }
     assert_eq!(owners["alpha__plain"].1, "plain");
     assert_eq!(owners["alpha__a__b"].1, "a__b");
+}
+
+#[test]
+fn servers_of_any_name_can_be_called() {
+    let long = "a server with a name that goes on and on ".repeat(5);
+    let names = ["\u{65e5}\u{672c}\u{8a9e}", "!!!", "__", "-", "a__b", "CON", "\u{1f600}", "x/y:z", " blank ", long.as_str()];
+    let servers: Vec<Server> = names.iter().map(|name| Server::stdio(name, &[])).collect();
+    let mut client = Proxy::before(&servers.iter().collect::<Vec<_>>());
+    let exposed = eventually("all servers are listed", || {
+        let names = client.names(List::Tools);
+        check_names(&names, 60);
+        let mut echoes = names;
+        echoes.retain(|name| name.contains("echo"));
+        (echoes.len() == servers.len()).then_some(echoes)
+    });
+    let owners = owners(&mut client, &exposed);
+    let servers: HashSet<&str> = owners.values().map(|(server, _)| server.as_str()).collect();
+    assert_eq!(servers, HashSet::from(names), "{owners:?}");
 }
 
 #[test]
@@ -218,6 +235,34 @@ fn prompts_of_the_same_name_all_stay_reachable() {
         servers.insert(content["text"].as_str().expect("it is text").to_owned());
     }
     assert_eq!(servers, HashSet::from(["alpha".to_owned(), "beta".to_owned()]));
+}
+
+#[test]
+fn templates_of_the_same_form_all_stay_reachable() {
+    let alpha = Server::stdio("alpha", &[]);
+    let beta = Server::stdio("beta", &[]);
+    let mut client = Proxy::before(&[&alpha, &beta]);
+    let templates = eventually("both servers are listed", || {
+        let templates = client.names(List::Templates);
+        (templates.len() == 2).then_some(templates)
+    });
+    let mut answers = HashSet::new();
+    for template in templates {
+        let uri = template.replace("{id}", "7");
+        let result = client.request("resources/read", json!({"uri": uri})).result();
+        assert_eq!(result["contents"][0]["uri"], uri);
+        let text = result["contents"][0]["text"].as_str().expect("it is text");
+        answers.insert(text.to_owned());
+
+        let reference = json!({"type": "ref/resource", "uri": template});
+        let params = json!({"ref": reference, "argument": {"name": "id", "value": "r"}});
+        let completed = client.request("completion/complete", params).result();
+        // Each server hears its own name for the template.
+        assert_eq!(completed["completion"]["x-for"]["uri"], "scripted://items/{id}");
+        assert_eq!(completed["completion"]["values"], json!(["red"]));
+    }
+    let expected = ["7 of alpha".to_owned(), "7 of beta".to_owned()];
+    assert_eq!(answers, HashSet::from(expected));
 }
 
 #[test]

@@ -81,6 +81,9 @@ pub(crate) struct Script {
     /// Ends with a message on stderr before it reads anything.
     #[arg(long)]
     pub(crate) exit_at_start: bool,
+    /// Sends messages before each answer that have nothing to do with anything.
+    #[arg(long)]
+    pub(crate) stray: bool,
     /// Prints lines on stdout that are no messages.
     #[arg(long)]
     pub(crate) garbage: bool,
@@ -106,6 +109,12 @@ pub(crate) struct Script {
     /// Streamable HTTP: the stream of an answer ends at once and has to be resumed with `Last-Event-ID`.
     #[arg(long)]
     pub(crate) resumable: bool,
+    /// Streamable HTTP: every POST is redirected to this URL.
+    #[arg(long)]
+    pub(crate) redirect: Option<String>,
+    /// HTTP+SSE: the URL for messages is this one, which may be anybody's.
+    #[arg(long)]
+    pub(crate) endpoint: Option<String>,
     /// HTTP kinds: every request without this header, written `name: value`, is answered with 401.
     #[arg(long)]
     pub(crate) require_header: Option<String>,

@@ -2,7 +2,7 @@
 
 use crate::scripted::ODD_RESULT;
 use crate::support::client::Pending;
-use crate::support::{Kind, List, Proxy, Server, eventually, over_each_wire};
+use crate::support::{Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 
 over_each_wire!(
@@ -13,6 +13,8 @@ over_each_wire!(
     answers_calls_in_flight_under_their_own_ids,
     carries_large_arguments_and_results,
     answers_what_a_server_asks,
+    keeps_what_fits_nothing_from_the_client,
+    gives_up_a_call_that_takes_too_long,
 );
 
 fn lists_tools_as_the_server_describes_them(kind: Kind) {
@@ -148,6 +150,41 @@ fn answers_what_a_server_asks(kind: Kind) {
     // This client declared no capability, so nobody can answer this; but it must be answered.
     let unknown = client.call("alpha__ask", json!({"method": "x-vendor/what", "params": {}}));
     assert_eq!(unknown["structuredContent"]["error"]["code"], -32_601);
+}
+
+fn keeps_what_fits_nothing_from_the_client(kind: Kind) {
+    let server = Server::new(kind, "alpha", &["--stray"]);
+    let mut client = Proxy::before(&[&server]);
+    client.find(List::Tools, "alpha__echo");
+    let mark = client.mark();
+    for n in 0..3 {
+        let echo = client.call("alpha__echo", json!({"n": n}));
+        assert_eq!(echo["structuredContent"]["params"]["arguments"]["n"], n);
+    }
+    let heard = client.since(mark);
+    assert_eq!(heard.len(), 3, "{heard:#?}");
+}
+
+fn gives_up_a_call_that_takes_too_long(kind: Kind) {
+    let server = Server::new(kind, "alpha", &[]);
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--call-timeout=0.5").start();
+    client.find(List::Tools, "alpha__slow");
+    let result = client.call("alpha__slow", json!({"label": "endless"}));
+    assert_eq!(result["isError"], true, "{result}");
+    let text = result["content"][0]["text"].as_str().expect("it is text");
+    assert!(text.contains("alpha"), "{text}");
+    // The server need not work on it any longer.
+    client
+        .call_until("it is cancelled", "alpha__calls", &json!({}), |result| result["structuredContent"]["cancelled"] == json!(["endless"]));
+}
+
+#[test]
+fn a_tool_that_a_server_lists_twice_is_listed_once() {
+    let server = Server::stdio("alpha", &["--tool=twice", "--tool=once", "--tool=twice"]);
+    let mut client = Proxy::before(&[&server]);
+    client.find(List::Tools, "alpha__once");
+    let names = client.names(List::Tools);
+    assert_eq!(names.iter().filter(|name| name.contains("twice")).count(), 1, "{names:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post};
 use axum::serve::ListenerExt;
 use futures_util::{StreamExt, stream};
@@ -219,6 +219,9 @@ fn routes() -> Router<Arc<Host>> {
 
 async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes) -> Response {
     let script = &host.server.script;
+    if let Some(url) = &script.redirect {
+        return Redirect::temporary(url).into_response();
+    }
     let accept = text_of(&headers, "accept");
     if !accept.contains("application/json") || !accept.contains("text/event-stream") {
         return StatusCode::NOT_ACCEPTABLE.into_response();

@@ -146,6 +146,9 @@ impl Call {
         } else {
             self.handle().await
         };
+        if script.stray {
+            self.stray();
+        }
         lock(&self.session.running).remove(&id.to_string());
         let message = match reply {
             Reply::Result(result) => Outgoing::Message(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)),
@@ -154,6 +157,19 @@ impl Call {
             Reply::Break => Outgoing::Break,
         };
         let _ = answer.send(message);
+    }
+
+    /// Sends what fits nothing that the client ever said.
+    fn stray(&self) {
+        self.tell(&json!({"jsonrpc": "2.0", "id": "never asked", "result": {"x": 1}}));
+        self.tell(&json!({"jsonrpc": "2.0", "id": 4_242_424_242_u64, "error": {"code": 1, "message": "x"}}));
+        self.tell(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32_700, "message": "x"}}));
+        let progress = json!({"progressToken": "never given", "progress": 1});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}));
+        let progress = json!({"progressToken": 4_242_424_242_u64, "progress": 1});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}));
+        let cancelled = json!({"requestId": "never asked"});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled}));
     }
 
     pub(crate) fn tell(&self, message: &Value) {

@@ -17,8 +17,10 @@ pub(crate) fn routes() -> Router<Arc<Host>> {
 
 async fn open(State(host): State<Arc<Host>>) -> Response {
     let (id, _session) = host.open_session();
+    let own = format!("/messages?session={id}");
+    let endpoint = host.server.script.endpoint.as_deref().unwrap_or(&own);
     let opening = Opening {
-        event: Some(format!("event: endpoint\ndata: /messages?session={id}\n\n")),
+        event: Some(format!("event: endpoint\ndata: {endpoint}\n\n")),
         guard: Some(SessionGuard { host: host.clone(), id: id.clone() }),
     };
     host.stream(&id, opening).unwrap_or_else(|| StatusCode::GONE.into_response())

@@ -2,12 +2,15 @@
 
 use super::{KEY, Server, lock};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Json, Response};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Json, Redirect, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,6 +55,10 @@ pub(crate) enum Answer {
     Page,
     /// 429 with `Retry-After`.
     Later(u64),
+    /// A redirect that keeps the method, to the same path of this address.
+    Elsewhere(String),
+    /// This instead of what the workspace holds.
+    Instead(Value),
     /// Text that breaks off.
     Torn,
     Never,
@@ -194,9 +201,26 @@ fn serve(shared: &Arc<Shared>, address: SocketAddr) -> (SocketAddr, Runtime) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
     let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
-    let routes = Router::new().fallback(answer).with_state(shared.clone());
+    let packed = axum::middleware::from_fn(pack);
+    let routes = Router::new().fallback(answer).layer(packed).with_state(shared.clone());
     runtime.spawn(async move { axum::serve(listener, routes).await });
     (address, runtime)
+}
+
+/// Compresses answers for those who can read them, as the App does.
+async fn pack(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let accepted = request.headers().get(header::ACCEPT_ENCODING);
+    let accepted = accepted.is_some_and(|value| value.to_str().is_ok_and(|value| value.contains("gzip")));
+    let (mut parts, body) = next.run(request).await.into_parts();
+    if !accepted {
+        return Response::from_parts(parts, body);
+    }
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&body).expect("a vector takes everything");
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Response::from_parts(parts, Body::from(packed.finish().expect("a vector takes everything")))
 }
 
 async fn answer(
@@ -229,6 +253,8 @@ async fn answer(
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             response
         }
+        Answer::Elsewhere(address) => Redirect::temporary(&format!("{address}{uri}")).into_response(),
+        Answer::Instead(value) => Json(value).into_response(),
         Answer::Torn => {
             let json = [(header::CONTENT_TYPE, "application/json")];
             (json, r#"[{"uuid": "5c41b7ed-0000-40"#).into_response()
