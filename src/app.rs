@@ -6,62 +6,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builtin::{self, Builtin},
-    catalog::{
-        CatalogHandle,
-        build::{Naming, ToolPrefix},
-        keeper,
-    },
-    config::{self, Environment},
-    downstream::{self, Pool},
-    front, router,
+    catalog::{CatalogHandle, keeper},
+    config::Parts,
+    downstream::Pool,
+    front,
     router::Router,
     shutdown,
-    source::{self, Source, SourceHandle},
+    source::{Source, SourceHandle},
 };
 
 pub mod call;
 pub mod tools;
-
-/// What the parts need to know, each in its own words.
-#[derive(Debug)]
-pub struct Config {
-    pub source: source::Config,
-    pub downstream: downstream::Config,
-    pub catalog: keeper::Config,
-    pub router: router::Config,
-}
-
-impl Config {
-    /// Hands each part its share of the settings.
-    ///
-    /// # Errors
-    /// A sentence about what cannot be done with these settings.
-    pub fn compose(config: config::Config, environment: &Environment) -> Result<Self, String> {
-        if config.transport == config::Transport::StreamableHttp {
-            return Err("`--transport streamable-http` is not built yet; leave it out to serve over stdio".to_owned());
-        }
-        let prefix = match config.tool_prefix {
-            config::ToolPrefix::Slug => ToolPrefix::Slug,
-            config::ToolPrefix::Uuid => ToolPrefix::Uuid,
-            config::ToolPrefix::None => ToolPrefix::None,
-        };
-        let connect = match config.connect {
-            config::Connect::Eager => downstream::Connect::Eager,
-            config::Connect::Lazy => downstream::Connect::Lazy,
-        };
-        Ok(Self {
-            source: config.source,
-            downstream: downstream::Config {
-                connect,
-                idle_timeout: config.idle_timeout,
-                base_env: Arc::new(environment.for_children()),
-                path: environment.path(),
-            },
-            catalog: keeper::Config { naming: Naming { prefix, max: config.max_tool_name }, patience: config.list_wait },
-            router: router::Config { call_timeout: config.call_timeout },
-        })
-    }
-}
 
 /// Children get two seconds to end by themselves, two after they were asked to,
 /// and are killed then; this is that and a little more.
@@ -80,8 +35,8 @@ pub struct App {
 
 impl App {
     /// Starts every part; servers connect in the background. Must be called within a runtime.
-    pub fn start(config: Config) -> Self {
-        let Config { source, downstream, catalog, router } = config;
+    pub fn start(parts: Parts) -> Self {
+        let Parts { source, downstream, catalog, router } = parts;
         let tracker = TaskTracker::new();
         let token = CancellationToken::new();
         let source = Source::start(source, &tracker, &token);

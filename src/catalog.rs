@@ -1,11 +1,7 @@
 //! What clients see: all tools, resources, templates and prompts under one roof,
 //! each with its owner. A [`Catalog`] never changes; a new one replaces it.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -18,6 +14,7 @@ use crate::protocol::{
 
 pub mod build;
 pub mod keeper;
+pub mod store;
 
 pub use crate::downstream::ListKind;
 

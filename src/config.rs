@@ -16,38 +16,54 @@ use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use clap::Parser;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use crate::{source, telemetry::logging};
+use crate::{
+    catalog::{
+        build::{Naming, ToolPrefix},
+        keeper, store,
+    },
+    downstream::{self, Connect},
+    router,
+    security::egress,
+    source,
+    telemetry::logging,
+};
 use cli::{Cli, Options, Sub};
 pub use env::Environment;
 
 #[derive(Debug)]
 pub struct Config {
     pub command: Command,
+    pub parts: Parts,
+    pub front: Front,
+    pub log: logging::Config,
+    /// For stderr, to be written before anything else.
+    pub warnings: Vec<String>,
+}
+
+/// What the parts need to know, each in its own words.
+#[derive(Debug)]
+pub struct Parts {
     pub source: source::Config,
+    pub downstream: downstream::Config,
+    pub catalog: keeper::Config,
+    pub router: router::Config,
+}
+
+/// How clients reach the proxy.
+#[derive(Debug)]
+pub struct Front {
     pub transport: Transport,
     pub port: u16,
     pub bind_host: String,
     pub stateless: bool,
     pub require_api_auth: bool,
-    pub tool_prefix: ToolPrefix,
-    pub max_tool_name: usize,
-    pub connect: Connect,
-    /// How long a STDIO server may be unused before it is stopped; `None` is for ever.
-    pub idle_timeout: Option<Duration>,
-    /// How long a list waits for servers that are still connecting.
-    pub list_wait: Duration,
-    /// How long one call may take where the server's configuration says nothing.
-    pub call_timeout: Duration,
-    pub log: logging::Config,
-    /// For stderr, to be written before anything else.
-    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,19 +77,6 @@ pub enum Command {
 pub enum Transport {
     Stdio,
     StreamableHttp,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolPrefix {
-    Slug,
-    Uuid,
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connect {
-    Eager,
-    Lazy,
 }
 
 /// Why there is no configuration to go on with.
@@ -109,9 +112,9 @@ impl fmt::Display for Problems {
 impl Config {
     /// `args` begins with the program's name, as the operating system gives it.
     pub fn load(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<Self, Stop> {
-        let (args, warnings) = cli::known_only(args);
+        let (parsed, warnings) = cli::parse(args);
         let mut problems = Problems { problems: Vec::new(), warnings };
-        let Cli { options, command } = match Cli::try_parse_from(args) {
+        let Cli { options, command } = match parsed {
             Ok(cli) => cli,
             Err(error) if !error.use_stderr() => return Err(Stop::Print(error.render().to_string())),
             Err(error) => {
@@ -173,42 +176,67 @@ impl Config {
         let call_timeout = given.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
         let log_format = given.option("--log-format", log_format, env::LOG_FORMAT);
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
-        let config = Self {
-            command,
+        let naming = Naming {
+            prefix: given.tool_prefix(tool_prefix),
+            max: given.parse(max_tool_name, defaults::MAX_TOOL_NAME, |text| {
+                let number = text.parse().ok().filter(|number| defaults::MAX_TOOL_NAME_RANGE.contains(number));
+                number.ok_or_else(|| "must be a number from 16 to 128".to_owned())
+            }),
+        };
+        let connect = given.parse(connect, Connect::Eager, |text| match text {
+            "eager" => Ok(Connect::Eager),
+            "lazy" => Ok(Connect::Lazy),
+            _ => Err("must be `eager` or `lazy`".to_owned()),
+        });
+        let store = environment.cache_dir().map(|dir| store::path(&dir, &identity(&source)));
+        let parts = Parts {
             source,
+            downstream: downstream::Config {
+                connect,
+                idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
+                base_env: Arc::new(environment.for_children()),
+                path: environment.path(),
+            },
+            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time), store },
+            router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
+        };
+        let front = Front {
             transport,
             port: given.port(port, transport),
             bind_host: given.variable(env::BIND_HOST).map_or_else(|| defaults::BIND_HOST.to_owned(), |given| given.text),
             stateless: stateless || given.switch(env::STATELESS),
             require_api_auth: require_api_auth || given.switch(env::REQUIRE_API_AUTH),
-            tool_prefix: given.tool_prefix(tool_prefix),
-            max_tool_name: given.parse(max_tool_name, defaults::MAX_TOOL_NAME, |text| {
-                let number = text.parse().ok().filter(|number| defaults::MAX_TOOL_NAME_RANGE.contains(number));
-                number.ok_or_else(|| "must be a number from 16 to 128".to_owned())
+        };
+        let log = logging::Config {
+            filter: given.log_filter(log_level),
+            format: given.parse(log_format, logging::Format::Text, |text| match text {
+                "text" => Ok(logging::Format::Text),
+                "json" => Ok(logging::Format::Json),
+                _ => Err("must be `text` or `json`".to_owned()),
             }),
-            connect: given.parse(connect, Connect::Eager, |text| match text {
-                "eager" => Ok(Connect::Eager),
-                "lazy" => Ok(Connect::Lazy),
-                _ => Err("must be `eager` or `lazy`".to_owned()),
-            }),
-            idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
-            list_wait: given.parse(list_wait, defaults::LIST_WAIT, time),
-            call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time),
-            log: logging::Config {
-                filter: given.log_filter(log_level),
-                format: given.parse(log_format, logging::Format::Text, |text| match text {
-                    "text" => Ok(logging::Format::Text),
-                    "json" => Ok(logging::Format::Json),
-                    _ => Err("must be `text` or `json`".to_owned()),
-                }),
-            },
-            warnings: Vec::new(),
         };
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }
-        Ok(Self { warnings: given.problems.warnings, ..config })
+        Ok(Self { command, parts, front, log, warnings: given.problems.warnings })
     }
+}
+
+/// The options as they are defined, for checking documents against them.
+pub fn command_line() -> clap::Command {
+    use clap::CommandFactory;
+    Cli::command()
+}
+
+/// Tells this set of servers from any other.
+fn identity(source: &source::Config) -> String {
+    let source::Config { app, file, refresh_interval: _ } = source;
+    let app = app.as_ref().map(|app| format!("{} {}", app.base_url, app.key.expose_secret())).unwrap_or_default();
+    let file = file
+        .as_ref()
+        .map(|file| std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).display().to_string())
+        .unwrap_or_default();
+    format!("{app}\n{file}")
 }
 
 /// A value, and where it comes from as messages put it.
@@ -398,34 +426,12 @@ fn parse_base_url(text: &str) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("holds `?` or `#`; only scheme, host, port and a path are allowed".to_owned());
     }
-    if is_metadata(&url) {
+    if egress::is_metadata(&url) {
         return Err("is an address of a cloud metadata service".to_owned());
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-/// Addresses and names under which cloud machines find their own credentials.
-fn is_metadata(url: &Url) -> bool {
-    const ADDRESSES: [&str; 9] = [
-        "169.254.169.254",
-        "169.254.170.2",
-        "169.254.170.23",
-        "100.100.100.200",
-        "192.0.0.192",
-        "168.63.129.16",
-        "fd00:ec2::254",
-        "fd00:ec2::23",
-        "fd20:ce::254",
-    ];
-    match address(url) {
-        Some(address) => ADDRESSES.iter().any(|known| known.parse() == Ok(address)),
-        None => {
-            let name = url.host_str().unwrap_or_default().trim_end_matches('.');
-            ["metadata", "metadata.google.internal", "metadata.goog"].contains(&name)
-        }
-    }
 }
 
 /// Whether the way to it leads through networks of others.

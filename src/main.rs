@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use pluggedin_mcp_proxy::{
     app::{self, App},
-    config::{Command, Config, Environment, Stop},
+    config::{Command, Config, Environment, Stop, Transport},
     telemetry::logging,
 };
 use tokio::runtime;
@@ -22,6 +22,10 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         said(std::io::stderr(), &format!("warning: {warning}"), ExitCode::SUCCESS);
     }
+    if config.command == Command::Serve && config.front.transport == Transport::StreamableHttp {
+        let problem = "error: `--transport streamable-http` is not built yet; leave it out to serve over stdio";
+        return said(std::io::stderr(), problem, BAD_CONFIGURATION.into());
+    }
     // People who run a command want its result, not the log of how it came about, unless they ask.
     if config.command == Command::Serve || config.log != logging::Config::default() {
         logging::init(&config.log);
@@ -31,19 +35,15 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return said(std::io::stderr(), &format!("error: cannot start: {error}"), ExitCode::FAILURE),
     };
-    let code = runtime.block_on(run(config, &environment));
+    let code = runtime.block_on(run(config));
     // A thread that still waits for input must not keep the process.
     runtime.shutdown_background();
     code
 }
 
-async fn run(config: Config, environment: &Environment) -> ExitCode {
-    let command = config.command.clone();
-    let app = match app::Config::compose(config, environment) {
-        Ok(parts) => App::start(parts),
-        Err(problem) => return said(std::io::stderr(), &format!("error: {problem}"), BAD_CONFIGURATION.into()),
-    };
-    let succeeded = match command {
+async fn run(config: Config) -> ExitCode {
+    let app = App::start(config.parts);
+    let succeeded = match config.command {
         Command::Serve => {
             app.serve_stdio().await;
             true

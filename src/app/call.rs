@@ -25,7 +25,9 @@ pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) 
     let arguments: Value = match serde_json::from_str(arguments.unwrap_or("{}")) {
         Ok(arguments) => arguments,
         Err(error) => {
-            to_stderr(&format!("error: the arguments are not JSON: {error}; hint: quote them for the shell, as in '{{\"message\": \"hi\"}}'"));
+            to_stderr(&format!(
+                "error: the arguments are not JSON: {error}; hint: quote them for the shell, as in '{{\"message\": \"hi\"}}'"
+            ));
             return false;
         }
     };

@@ -2,10 +2,11 @@
 //!
 //! Values stay text here: they are judged together with those of the environment, so
 //! that all mistakes are reported at once.
+#![expect(clippy::doc_markdown, reason = "these comments are the help text, which would show the backticks")]
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// One MCP server for all your MCP servers.
 ///
@@ -95,13 +96,21 @@ pub(super) enum Sub {
     },
 }
 
+/// What the command line says, and a warning for everything in it that means nothing.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> (Result<Cli, clap::Error>, Vec<String>) {
+    let command = Cli::command();
+    let (args, warnings) = known_only(&command, args);
+    let matches = command.try_get_matches_from(args);
+    (matches.and_then(|matches| Cli::from_arg_matches(&matches)), warnings)
+}
+
 /// What clap can be given, and a warning for everything that was taken out. MCP
 /// inspectors and hosts append options of their own, which must not stop anything.
-pub(super) fn known_only(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
-    let mut command = Cli::command();
-    command.build();
-    let mut known = Known::default();
-    known.collect(&command);
+fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    // These are clap's own, which adds them later.
+    let own = ["-h", "--help", "-V", "--version"].map(str::to_owned);
+    let mut known = Known { flags: own.into(), valued: Vec::new(), commands: vec!["help".to_owned()] };
+    known.collect(command);
 
     let mut args = args.into_iter().peekable();
     let mut kept: Vec<OsString> = vec![args.next().unwrap_or_else(|| "pluggedin-mcp-proxy".into())];
@@ -160,7 +169,7 @@ pub(super) fn known_only(args: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
     (kept, warnings)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     /// With their hyphens.
     flags: Vec<String>,
@@ -177,10 +186,7 @@ impl Known {
         }
         for sub in command.get_subcommands() {
             self.commands.push(sub.get_name().to_owned());
-            // `help` has the other commands' names below it.
-            if sub.get_name() != "help" {
-                self.collect(sub);
-            }
+            self.collect(sub);
         }
     }
 
@@ -230,9 +236,10 @@ mod tests {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
     fn check(line: &str, expect: Expect) {
         let args = std::iter::once("proxy").chain(line.split_whitespace()).map(OsString::from);
-        let (kept, warnings) = known_only(args);
+        let (kept, warnings) = known_only(&Cli::command(), args);
         let kept: Vec<_> = kept.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
         let lines: Vec<String> = std::iter::once(kept.join(" ")).chain(warnings.into_iter().map(|w| format!("! {w}"))).collect();
         expect.assert_eq(&lines.join("\n"));

@@ -78,6 +78,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
     fn check(text: &str, expect: Expect) {
         let lines: Vec<_> = parse(text).into_iter().map(|(name, value)| format!("{name} {value:?}")).collect();
         expect.assert_eq(&lines.join("\n"));

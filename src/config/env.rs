@@ -32,6 +32,9 @@ pub const BIND_HOST: &str = "BIND_HOST";
 /// Where `pluggedin/credentials.json` is looked for.
 pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 
+/// Where listings are kept between runs.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+
 /// Every variable that is a setting. Of a file named by `--env-file` only these are
 /// read.
 pub const SETTINGS: &[&str] = &[
@@ -108,6 +111,12 @@ impl Environment {
         }
     }
 
+    /// By the XDG base directory specification.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let named = self.get(XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| Some(self.home.as_ref()?.join(".cache")))
+    }
+
     /// The part that children may see.
     pub fn for_children(&self) -> Vec<(OsString, OsString)> {
         let shown = self.variables.iter().filter(|(name, _)| FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)));
@@ -133,5 +142,7 @@ fn names_equal(a: &str, b: &str) -> bool {
 /// Empty means unset, and so does a placeholder like `${PLUGGEDIN_API_KEY}` that a client
 /// passed on without filling it in.
 pub(super) fn says_something(value: &str) -> bool {
-    !value.trim().is_empty() && !(value.trim().starts_with("${") && value.trim().ends_with('}'))
+    let value = value.trim();
+    let placeholder = value.starts_with("${") && value.ends_with('}');
+    !value.is_empty() && !placeholder
 }

@@ -1,6 +1,5 @@
 use std::sync::LazyLock;
 
-use clap::CommandFactory;
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
@@ -52,11 +51,15 @@ impl Machine {
 
     /// Key and address (with names for the two keys), warnings and problems.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
     fn check(&self, line: &str, expect: Expect) {
         let shown = match self.load(line) {
             Ok(config) => {
-                let app =
-                    config.source.app.map_or_else(|| "no key".to_owned(), |app| format!("{} to {}", app.key.expose_secret(), app.base_url));
+                let app = config
+                    .parts
+                    .source
+                    .app
+                    .map_or_else(|| "no key".to_owned(), |app| format!("{} to {}", app.key.expose_secret(), app.base_url));
                 let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
                 std::iter::once(app).chain(warnings).collect::<Vec<_>>().join("\n")
             }
@@ -76,13 +79,19 @@ fn load(line: &str) -> Config {
 #[test]
 fn without_anything_the_defaults_hold() {
     let config = load("");
-    assert_eq!((config.command, config.transport, config.port), (Command::Serve, Transport::Stdio, 12006));
-    assert_eq!((config.tool_prefix, config.max_tool_name, config.connect), (ToolPrefix::Slug, 60, Connect::Eager));
-    assert_eq!((config.idle_timeout, config.list_wait, config.call_timeout), (None, Duration::from_secs(10), Duration::from_secs(60)));
-    assert_eq!((config.stateless, config.require_api_auth, config.bind_host.as_str()), (false, false, "localhost"));
+    assert_eq!((config.command, config.front.transport, config.front.port), (Command::Serve, Transport::Stdio, 12006));
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
+        (ToolPrefix::Slug, 60, Connect::Eager)
+    );
+    assert_eq!(
+        (config.parts.downstream.idle_timeout, config.parts.catalog.patience, config.parts.router.call_timeout),
+        (None, Duration::from_secs(10), Duration::from_secs(60))
+    );
+    assert_eq!((config.front.stateless, config.front.require_api_auth, config.front.bind_host.as_str()), (false, false, "localhost"));
     assert_eq!(config.log.filter, logging::Filter::parse("info").expect("a level"));
-    assert!(config.source.app.is_none() && config.source.file.is_none());
-    assert_eq!(config.source.refresh_interval, Duration::from_secs(30));
+    assert!(config.parts.source.app.is_none() && config.parts.source.file.is_none());
+    assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(30));
     assert!(config.warnings.is_empty());
 }
 
@@ -92,13 +101,16 @@ fn every_option_arrives() {
         "--transport streamable-http --port 1 --stateless --require-api-auth --config mcp.json --tool-prefix uuid --max-tool-name 46 \
          --connect lazy --idle-timeout 10m --refresh-interval 0.2 --list-wait 0 --call-timeout 2h --log-level trace --log-format json",
     );
-    assert_eq!((config.transport, config.port), (Transport::StreamableHttp, 1));
-    assert!(config.stateless && config.require_api_auth);
-    assert_eq!((config.tool_prefix, config.max_tool_name, config.connect), (ToolPrefix::Uuid, 46, Connect::Lazy));
-    assert_eq!(config.idle_timeout, Some(Duration::from_secs(600)));
-    assert_eq!((config.list_wait, config.call_timeout), (Duration::ZERO, Duration::from_secs(7200)));
-    assert_eq!(config.source.refresh_interval, Duration::from_millis(200));
-    assert_eq!(config.source.file.expect("a file").path, Path::new("mcp.json"));
+    assert_eq!((config.front.transport, config.front.port), (Transport::StreamableHttp, 1));
+    assert!(config.front.stateless && config.front.require_api_auth);
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
+        (ToolPrefix::Uuid, 46, Connect::Lazy)
+    );
+    assert_eq!(config.parts.downstream.idle_timeout, Some(Duration::from_secs(600)));
+    assert_eq!((config.parts.catalog.patience, config.parts.router.call_timeout), (Duration::ZERO, Duration::from_secs(7200)));
+    assert_eq!(config.parts.source.refresh_interval, Duration::from_millis(200));
+    assert_eq!(config.parts.source.file.expect("a file").path, Path::new("mcp.json"));
     assert_eq!(config.log.format, logging::Format::Json);
 }
 
@@ -126,25 +138,31 @@ fn the_environment_says_the_same() {
         machine = machine.env(name, value);
     }
     let config = machine.load("").expect("good");
-    assert_eq!((config.transport, config.port, config.bind_host.as_str()), (Transport::StreamableHttp, 2, "0.0.0.0"));
-    assert!(config.stateless && config.require_api_auth);
-    assert_eq!((config.tool_prefix, config.max_tool_name, config.connect), (ToolPrefix::None, 64, Connect::Lazy));
-    assert_eq!(config.source.refresh_interval, Duration::from_secs(60));
-    assert_eq!(config.source.file.expect("a file").variables.values["OTHER"], "x");
+    assert_eq!((config.front.transport, config.front.port, config.front.bind_host.as_str()), (Transport::StreamableHttp, 2, "0.0.0.0"));
+    assert!(config.front.stateless && config.front.require_api_auth);
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
+        (ToolPrefix::None, 64, Connect::Lazy)
+    );
+    assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(60));
+    assert_eq!(config.parts.source.file.expect("a file").variables.values["OTHER"], "x");
     // Options win, but for the port.
     let config = machine.load("--tool-prefix slug --port 3 --connect eager").expect("good");
-    assert_eq!((config.tool_prefix, config.connect, config.port), (ToolPrefix::Slug, Connect::Eager, 2));
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.downstream.connect, config.front.port),
+        (ToolPrefix::Slug, Connect::Eager, 2)
+    );
 }
 
 #[test]
 fn the_old_variables_keep_their_meaning() {
-    let prefix = |value: &str| Machine::new().env(env::UUID_TOOL_PREFIXING, value).load("").expect("good").tool_prefix;
+    let prefix = |value: &str| Machine::new().env(env::UUID_TOOL_PREFIXING, value).load("").expect("good").parts.catalog.naming.prefix;
     assert_eq!(
         (prefix("false"), prefix("False"), prefix("0"), prefix("true")),
         (ToolPrefix::None, ToolPrefix::Slug, ToolPrefix::Slug, ToolPrefix::Slug)
     );
     let both = Machine::new().env(env::UUID_TOOL_PREFIXING, "false").load("--tool-prefix slug").expect("good");
-    assert_eq!(both.tool_prefix, ToolPrefix::Slug);
+    assert_eq!(both.parts.catalog.naming.prefix, ToolPrefix::Slug);
 
     let filter = |value: &str, line: &str| Machine::new().env(env::DEBUG, value).load(line).expect("good").log.filter;
     let level = |text: &str| logging::Filter::parse(text).expect("a level");
@@ -153,7 +171,7 @@ fn the_old_variables_keep_their_meaning() {
     assert_eq!(filter("true", "--log-level error"), level("error"));
 
     // A PORT of something else does not disturb STDIO.
-    assert_eq!(Machine::new().env(env::PORT, "tcp://x").load("--port 5").expect("good").port, 5);
+    assert_eq!(Machine::new().env(env::PORT, "tcp://x").load("--port 5").expect("good").front.port, 5);
     assert!(Machine::new().env(env::PORT, "tcp://x").load("--transport streamable-http").is_err());
 }
 
@@ -161,11 +179,14 @@ fn the_old_variables_keep_their_meaning() {
 fn commands_and_where_options_may_stand() {
     assert_eq!(load("tools").command, Command::Tools { json: false });
     let config = load("--connect lazy tools --json --tool-prefix none");
-    assert_eq!((config.command, config.connect, config.tool_prefix), (Command::Tools { json: true }, Connect::Lazy, ToolPrefix::None));
+    assert_eq!(
+        (config.command, config.parts.downstream.connect, config.parts.catalog.naming.prefix),
+        (Command::Tools { json: true }, Connect::Lazy, ToolPrefix::None)
+    );
     let call = |arguments: Option<&str>| Command::Call { name: "echo".into(), arguments: arguments.map(str::to_owned), json: false };
     assert_eq!(load("call echo").command, call(None));
     assert_eq!(load("call echo {\"a\":1} --config x").command, call(Some("{\"a\":1}")));
-    assert_eq!(load("--port 1 --port 2").port, 2);
+    assert_eq!(load("--port 1 --port 2").front.port, 2);
 }
 
 #[test]
@@ -201,13 +222,13 @@ fn all_mistakes_are_reported_together_and_none_shows_its_value() {
             error: `--refresh-interval` must be a time above 0, such as `30` or `10m`
             error: `--transport` must be `stdio` or `streamable-http`
             error: `--idle-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
-            error: `--port` must be a port, 0 to 65535
-            error: `PLUGGEDIN_STATELESS` must be `true` or `false`
             error: `--tool-prefix` must be `slug`, `uuid` or `none`
             error: `--max-tool-name` must be a number from 16 to 128
             error: `--connect` must be `eager` or `lazy`
             error: `PLUGGEDIN_LIST_WAIT` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
             error: `--call-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
+            error: `--port` must be a port, 0 to 65535
+            error: `PLUGGEDIN_STATELESS` must be `true` or `false`
             error: `--log-level` must be `off`, `error`, `warn`, `info`, `debug` or `trace`, or a list such as `info,pluggedin_mcp_proxy::source=debug`
             error: `--log-format` must be `text` or `json`"#]],
     );
@@ -229,7 +250,7 @@ fn keys() {
 
 #[test]
 fn base_urls() {
-    let url = |text: &str| parse_base_url(text).map(|url| url.to_string()).unwrap_or_else(|why| why);
+    let url = |text: &str| parse_base_url(text).map_or_else(|why| why, |url| url.to_string());
     assert_eq!(url("https://my-app.example/"), "https://my-app.example/");
     assert_eq!(url("http://localhost:12005"), "http://localhost:12005/");
     assert_eq!(url("http://[::1]:12005/prefix//"), "http://[::1]:12005/prefix");
@@ -403,11 +424,11 @@ fn the_env_file_ranks_below_the_environment() {
     machine.check("", expect!["no key"]);
     machine.check("--env-file DIR/my.env", expect!["KEY to https://e.example/"]);
     let config = machine.load("--env-file DIR/my.env --config x").expect("good");
-    assert_eq!(config.connect, Connect::Lazy);
-    assert!(config.source.file.expect("a file").variables.values.is_empty());
+    assert_eq!(config.parts.downstream.connect, Connect::Lazy);
+    assert!(config.parts.source.file.expect("a file").variables.values.is_empty());
     let machine = machine.env(env::API_KEY, &OTHER).env(env::CONNECT, "eager");
     machine.check("--env-file DIR/my.env", expect!["OTHER to https://e.example/"]);
-    assert_eq!(machine.load("--env-file DIR/my.env").expect("good").connect, Connect::Eager);
+    assert_eq!(machine.load("--env-file DIR/my.env").expect("good").parts.downstream.connect, Connect::Eager);
     let machine = Machine::new().file("bad.env", "PLUGGEDIN_API_KEY=SECRET");
     machine.check("--env-file DIR/bad.env", expect![[r#"error: `PLUGGEDIN_API_KEY` of the env file has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)"#]]);
 }
@@ -423,7 +444,7 @@ fn help_names_every_variable() {
         panic!("the version expected")
     };
     assert_eq!(version.trim(), concat!("pluggedin-mcp-proxy ", env!("CARGO_PKG_VERSION")));
-    assert!(Cli::command().get_arguments().all(|arg| arg.get_help().is_some()));
+    assert!(command_line().get_arguments().all(|arg| arg.get_help().is_some()));
 }
 
 #[test]

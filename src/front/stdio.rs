@@ -86,7 +86,10 @@ async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
                 Err(invalid) => session.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },
             Ok(Some(Line::TooLong { bytes })) => {
-                let error = ErrorObject::new(INVALID_REQUEST, format!("the message of {bytes} bytes is longer than the limit of {}", lines::MAX_LINE));
+                let error = ErrorObject::new(
+                    INVALID_REQUEST,
+                    format!("the message of {bytes} bytes is longer than the limit of {}", lines::MAX_LINE),
+                );
                 session.send(Frame::error(None, &error)).await;
             }
             Ok(None) => return,

@@ -10,7 +10,12 @@ use crate::{
 const NAMING: Naming = Naming { prefix: ToolPrefix::Slug, max: 60 };
 
 fn server(origin: Origin, name: &str) -> ServerConfig {
-    let http = HttpConfig { url: "http://h/mcp".to_owned(), kind: HttpKind::Auto, headers: [("a".to_owned(), SecretString::from("b"))].into(), session_id: None };
+    let http = HttpConfig {
+        url: "http://h/mcp".to_owned(),
+        kind: HttpKind::Auto,
+        headers: [("a".to_owned(), SecretString::from("b"))].into(),
+        session_id: None,
+    };
     ServerConfig {
         id: if origin == Origin::App { ServerId::new(&format!("uuid-{name}")) } else { ServerId::of_file(name) },
         name: name.to_owned(),
@@ -34,7 +39,13 @@ fn tools(names: &[&str]) -> Listing {
 }
 
 fn record(server: &ServerConfig, name: &str) -> ToolRecord {
-    ToolRecord { server: server.id.clone(), name: name.to_owned(), listed: format!("x__{name}"), description: Some("d".to_owned()), input_schema: None }
+    ToolRecord {
+        server: server.id.clone(),
+        name: name.to_owned(),
+        listed: format!("x__{name}"),
+        description: Some("d".to_owned()),
+        input_schema: None,
+    }
 }
 
 struct Scene {
@@ -75,10 +86,8 @@ fn tools_carry_the_slug_of_their_server_and_nothing_else_changes() {
 
 #[test]
 fn equal_slugs_are_numbered_and_equal_names_hashed() {
-    let scene = scene(vec![
-        (server(Origin::File, "a b"), Some(tools(&["t", "x/y", "x.y"]))),
-        (server(Origin::File, "a.b"), Some(tools(&["t"]))),
-    ]);
+    let scene =
+        scene(vec![(server(Origin::File, "a b"), Some(tools(&["t", "x/y", "x.y"]))), (server(Origin::File, "a.b"), Some(tools(&["t"])))]);
     let names = scene.names();
     assert_eq!(names[..2], ["a-b__t", "a-b__x_y"]);
     assert!(names[2].starts_with("a-b__x_y_") && names[2].len() == "a-b__x_y_".len() + 6);
@@ -98,7 +107,10 @@ fn a_tool_is_found_by_each_of_its_names() {
         for name in ["one__files/read", "uuid-one__files/read", "files/read"] {
             assert_eq!(catalog.tool(name).expect("one server has it").expect(name).original, "files/read");
         }
-        assert_eq!(catalog.tool("only").expect("one server has it").map(|tool| tool.owner.clone()), Some(Owner::Server(ServerId::new("uuid-one"))));
+        assert_eq!(
+            catalog.tool("only").expect("one server has it").map(|tool| tool.owner.clone()),
+            Some(Owner::Server(ServerId::new("uuid-one")))
+        );
         assert!(catalog.tool("one__nothing").expect("nobody has it").is_none());
         if prefix == ToolPrefix::Slug {
             assert_eq!(catalog.tool("t").expect_err("both have it").names, ["one__t", "two__t"]);
@@ -166,12 +178,20 @@ fn what_the_app_recorded_stands_in_until_servers_have_spoken() {
     let mut scene = scene(vec![(server(Origin::App, "one"), None)]);
     scene.snapshot.records = Records {
         prompts: vec![PromptRecord { name: "p".to_owned(), description: None, arguments: None }],
-        resources: vec![ResourceRecord { uri: "a://b".to_owned(), name: None, description: None, mime_type: Some("text/plain".to_owned()) }],
+        resources: vec![ResourceRecord {
+            uri: "a://b".to_owned(),
+            name: None,
+            description: None,
+            mime_type: Some("text/plain".to_owned()),
+        }],
         ..Records::default()
     };
     let catalog = scene.build();
     assert_eq!(catalog.resource("a://b").map(|target| target.owner), Some(Owner::Unknown));
-    assert_eq!(catalog.page(ListKind::Resources, None).expect("page"), r#"{"resources":[{"uri":"a://b","name":"a://b","mimeType":"text/plain"}]}"#);
+    assert_eq!(
+        catalog.page(ListKind::Resources, None).expect("page"),
+        r#"{"resources":[{"uri":"a://b","name":"a://b","mimeType":"text/plain"}]}"#
+    );
     assert_eq!(catalog.page(ListKind::Prompts, None).expect("page"), r#"{"prompts":[{"name":"p","arguments":[]}]}"#);
     scene.listings.insert(ServerId::new("uuid-one"), Arc::default());
     assert!(scene.build().resource("a://b").is_none());

@@ -1,3 +1,5 @@
+#![expect(clippy::format_push_string, reason = "brevity counts for more than speed here")]
+
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
@@ -12,6 +14,7 @@ fn variables() -> Variables {
 
 /// One line a server or problem, secrets included.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
 fn check(text: &str, expect: Expect) {
     let shown = match parse(text, &variables()) {
         Err(broken) => format!("broken: {broken}"),

@@ -357,8 +357,7 @@ async fn a_hanging_list_delays_nothing() {
 async fn many_callers_share_one_refresh() {
     let app = FakeApp::start().await;
     app.set("/api/mcp-servers", Answer::json(&json!([])).after(Duration::from_millis(100)));
-    let mut config = Config { app: Some(app.config()), file: None, refresh_interval: Duration::from_secs(3600) };
-    config.refresh_interval = Duration::from_secs(3600);
+    let config = Config { app: Some(app.config()), file: None, refresh_interval: Duration::from_secs(3600) };
     let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
     let handle = Source::start(config, &tracker, &token);
     handle.refresh_and_wait().await;
