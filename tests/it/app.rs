@@ -137,23 +137,24 @@ fn records_of_old_and_careless_apps_are_understood() {
 #[test]
 fn tools_are_recognized_in_the_lists_of_older_apps() {
     let alpha = Server::stdio("My alpha", &["--hang=initialize"]);
-    let record = |name: &str| {
+    let record = |name: &str, slug: Option<&str>| {
         json!({
             "name": name,
             "description": "as stored",
             "inputSchema": {"type": "object"},
             "_serverUuid": alpha.uuid(),
             "_serverName": "My alpha",
+            "_serverSlug": slug,
         })
     };
     let lists = [
         // 1.x: a bare array, with names of its own making.
-        json!([record("My_alpha_stored")]),
+        json!([record("My_alpha_stored", None)]),
         // 2.0 to 2.8: bare names.
-        json!({"tools": [record("stored")], "message": "x"}),
+        json!({"tools": [record("stored", None)], "message": "x"}),
         // 2.9 and later, without and with a slug.
-        json!({"tools": [record(&format!("{}__stored", alpha.uuid()))]}),
-        json!({"tools": [record("my-alpha__stored")]}),
+        json!({"tools": [record(&format!("{}__stored", alpha.uuid()), None)]}),
+        json!({"tools": [record("my-alpha__stored", Some("my-alpha"))]}),
     ];
     for list in lists {
         let app = App::start(Workspace::of(&[&alpha]));

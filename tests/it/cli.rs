@@ -479,7 +479,9 @@ fn answers_under_way_are_given_before_the_end() {
     client.find(List::Tools, "alpha__echo");
     let list = client.send("tools/list", json!({}));
     let ping = client.send("ping", json!({}));
+    let echo = client.send_call("alpha__echo", json!({}));
     client.end_input();
+    client.answer(&echo).result();
     client.answer(&list).result();
     client.answer(&ping).result();
 }

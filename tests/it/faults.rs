@@ -157,6 +157,22 @@ fn an_http_server_may_go_away_and_come_back() {
 }
 
 #[test]
+fn an_event_stream_that_breaks_is_opened_again() {
+    for kind in [Kind::Http, Kind::Sse] {
+        let server = Server::new(kind, "alpha", &[]);
+        let mut client = Proxy::before(&[&server]);
+        client.find(List::Tools, "alpha__echo");
+        for n in 0..3 {
+            let (mark, name) = (client.mark(), format!("tool-{n}"));
+            server.running().break_streams();
+            server.running().add("tools", &name);
+            client.notified(mark, "notifications/tools/list_changed");
+            client.find(List::Tools, &format!("alpha__{name}"));
+        }
+    }
+}
+
+#[test]
 fn a_forgotten_session_is_opened_anew_without_the_client_noticing() {
     for kind in [Kind::Http, Kind::HttpJson] {
         let server = Server::new(kind, "alpha", &[]);

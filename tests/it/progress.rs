@@ -44,11 +44,19 @@ fn expected(server: &str, token: &Value, steps: u64) -> Vec<Value> {
     (1..=steps).map(step).collect()
 }
 
-fn progress_arrives_in_order_and_before_the_answer(kind: Kind) {
-    // Where answers are JSON bodies, progress comes on another stream, and its order is nobody's promise.
+#[track_caller]
+fn check(kind: Kind, progress: &[Value], expected: &[Value]) {
     if kind == Kind::HttpJson {
-        return;
+        // Where the answer is a JSON body, progress comes on another stream and may come too late.
+        let mut rest = expected.iter();
+        let in_order = progress.iter().all(|step| rest.any(|known| known == step));
+        assert!(in_order, "{progress:#?}");
+    } else {
+        assert_eq!(progress, expected);
     }
+}
+
+fn progress_arrives_in_order_and_before_the_answer(kind: Kind) {
     let server = Server::new(kind, "alpha", &[]);
     let mut client = Proxy::before(&[&server]);
     client.find(List::Tools, "alpha__progress");
@@ -57,14 +65,11 @@ fn progress_arrives_in_order_and_before_the_answer(kind: Kind) {
         let mark = client.mark();
         let call = send(&mut client, "alpha", &token, 50);
         let progress = progress(&client, mark, &token, &call);
-        assert_eq!(progress, expected("alpha", &token, 50));
+        check(kind, &progress, &expected("alpha", &token, 50));
     }
 }
 
 fn progress_of_calls_at_the_same_time_is_not_mixed_up(kind: Kind) {
-    if kind == Kind::HttpJson {
-        return;
-    }
     let alpha = Server::new(kind, "alpha", &[]);
     let beta = Server::new(kind, "beta", &[]);
     let mut client = Proxy::before(&[&alpha, &beta]);
@@ -81,7 +86,7 @@ fn progress_of_calls_at_the_same_time_is_not_mixed_up(kind: Kind) {
     }
     for (server, token, call) in calls {
         let progress = progress(&client, mark, &token, &call);
-        assert_eq!(progress, expected(server, &token, 20));
+        check(kind, &progress, &expected(server, &token, 20));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the server offers: its lists and what their entries do.
 
-use super::lock;
 use super::session::{Call, Reply, parse};
+use super::{Server, lock};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,21 @@ pub(crate) const ODD_RESULT: &str = concat!(
     r#""list":[],"deep":[[[[{"":""}]]]],"resultType":"mine"},"isError":false,"#,
     r#""_meta":{"vendor.example/trace":"00-4bf9","progressToken":"not one of yours"},"x-vendor":[true,null]}"#
 );
+
+impl Server {
+    pub(crate) fn add(&self, list: &str, name: String) {
+        {
+            let mut added = lock(&self.added);
+            match list {
+                "prompts" => added.prompts.push(name),
+                "resources" => added.resources.push(name),
+                _ => added.tools.push(name),
+            }
+        }
+        let method = format!("notifications/{list}/list_changed");
+        self.broadcast(&json!({"jsonrpc": "2.0", "method": method}));
+    }
+}
 
 impl Call {
     pub(crate) async fn handle(&self) -> Reply {
@@ -156,7 +171,7 @@ impl Call {
             }
             "progress" => self.progress(params),
             "add" => {
-                self.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
+                server.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
                 text("added")
             }
             "process" => structured(&json!({
@@ -245,20 +260,6 @@ impl Call {
             }
         }
         text(if token.is_null() { "nobody listened" } else { "done" })
-    }
-
-    fn add(&self, kind: &str, name: String) {
-        let server = &self.session.server;
-        {
-            let mut added = lock(&server.added);
-            match kind {
-                "prompts" => added.prompts.push(name),
-                "resources" => added.resources.push(name),
-                _ => added.tools.push(name),
-            }
-        }
-        let method = format!("notifications/{kind}/list_changed");
-        server.broadcast(&json!({"jsonrpc": "2.0", "method": method}));
     }
 
     fn prompts(&self) -> Vec<Value> {

@@ -142,6 +142,18 @@ impl Running {
         lock(&self.host.sessions).clear();
     }
 
+    /// Breaks the stream on which each client hears what belongs to no call.
+    pub(crate) fn break_streams(&self) {
+        for entry in lock(&self.host.sessions).values() {
+            let _ = entry.session.outbox().send(Outgoing::Break);
+        }
+    }
+
+    /// Adds an entry to a list, as the `add` tool does.
+    pub(crate) fn add(&self, list: &str, name: &str) {
+        self.server.add(list, name.to_owned());
+    }
+
     /// Closes the port and every connection.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
