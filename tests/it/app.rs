@@ -568,37 +568,81 @@ fn no_call_asks_the_app() {
 
 // What the proxy remembers.
 
+/// A home directory where a proxy has run with one server of the App, which needs a secret.
+#[track_caller]
+fn lived_in(app: &App, server: &Server) -> Home {
+    let home = Home::new();
+    let mut client = Proxy::at(&home).app(app).start();
+    works(&mut client, server);
+    client.finish();
+    home
+}
+
 #[test]
 fn a_stored_catalog_serves_a_start_without_the_app() {
     let alpha = Server::stdio("alpha", &[]);
-    let mut workspace = Workspace::of(&[&alpha]);
-    workspace.servers[0]["env"] = json!({"TOKEN": "s3cr3t-0f-alpha"});
-    let mut app = App::start(workspace);
-    let home = Home::new();
-    let mut client = Proxy::at(&home).app(&app).start();
-    works(&mut client, &alpha);
-    client.finish();
-    assert_eq!(files_with(home.path(), "s3cr3t-0f-alpha"), Vec::<String>::new());
-    assert_eq!(files_with(home.path(), KEY), Vec::<String>::new());
-
+    let mut app = App::start(Workspace::of(&[&alpha]));
+    let home = lived_in(&app, &alpha);
     app.go_away();
     let mut client = Proxy::at(&home).app(&app).start();
     client.find(List::Tools, "alpha__echo");
-    drop(client);
+    let result = client.call("alpha__echo", json!({}));
+    assert_eq!(result["isError"], true, "nobody knows how to reach it: {result}");
+}
 
+#[test]
+fn a_stored_catalog_is_for_those_who_hold_the_key() {
+    let alpha = Server::stdio("alpha", &[]);
+    let mut app = App::start(Workspace::of(&[&alpha]));
+    let home = lived_in(&app, &alpha);
     // A key that is no longer valid gets nothing out of it.
-    app.come_back();
     app.answer(Answer::Status(401));
     let mut client = Proxy::at(&home).app(&app).start();
     client.miss(List::Tools, "alpha__echo");
     drop(client);
-
-    // Nor does another key.
+    // Nor does another key, while nobody can say whether it is valid.
     app.go_away();
     let other = KEY.replace("7Kq2", "2qK7");
-    let mut client = Proxy::at(&home).app(&app).env("PLUGGEDIN_API_KEY", &other).arg("--list-wait=0.3").start();
+    let proxy = Proxy::at(&home).app(&app).env("PLUGGEDIN_API_KEY", &other);
+    let mut client = proxy.arg("--list-wait=0.3").start();
     let names = client.names(List::Tools);
     assert!(!names.contains(&"alpha__echo".to_owned()), "{names:?}");
+}
+
+#[test]
+fn no_secret_is_kept_on_disk() {
+    let alpha = Server::stdio("alpha", &[]);
+    let beta = Server::http("beta", &["--require-header=x-api-key: s3cr3t-0f-beta"]);
+    let mut workspace = Workspace::of(&[&alpha, &beta]);
+    workspace.servers[0]["env"] = json!({"TOKEN": "s3cr3t-0f-alpha"});
+    workspace.servers[1]["streamableHTTPOptions"] = json!({"headers": {"X-Api-Key": "s3cr3t-0f-beta"}});
+    let app = App::start(workspace);
+    let home = Home::new();
+    let mut client = Proxy::at(&home).app(&app).start();
+    works(&mut client, &alpha);
+    works(&mut client, &beta);
+    client.finish();
+    for secret in [KEY, "s3cr3t-0f-alpha", "s3cr3t-0f-beta"] {
+        assert_eq!(files_with(home.path(), secret), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_server_that_is_away_at_the_start_is_listed_as_it_was() {
+    let mut alpha = Server::http("alpha", &[]);
+    let app = App::start(Workspace::of(&[&alpha]));
+    let home = lived_in(&app, &alpha);
+    alpha.running_mut().stop();
+    let mut client = Proxy::at(&home).app(&app).start();
+    client.find(List::Tools, "alpha__echo");
+    client.find(List::Templates, "scripted://items/{id}");
+    let result = client.call("alpha__echo", json!({}));
+    assert_eq!(result["isError"], true, "{result}");
+    // What it offers now counts as soon as it is there.
+    alpha.running_mut().restart();
+    alpha.running().add("tools", "new-tool");
+    client.find(List::Tools, "alpha__new-tool");
+    works(&mut client, &alpha);
 }
 
 /// The files below a folder that hold a text.
