@@ -1,11 +1,7 @@
 //! What clients see: all tools, resources, templates and prompts under one roof,
 //! each with its owner. A [`Catalog`] never changes; a new one replaces it.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -18,6 +14,7 @@ use crate::protocol::{
 
 pub mod build;
 pub mod keeper;
+pub mod store;
 
 pub use crate::downstream::ListKind;
 
@@ -46,7 +43,10 @@ pub struct CatalogServer {
     pub instructions: Vec<InstructionMessage>,
     /// The server offers to complete arguments.
     pub completions: bool,
+    /// The server has resources, be they listed or not.
     pub resources: bool,
+    /// The server itself has said what it offers.
+    pub listed: bool,
 }
 
 #[derive(Debug, Clone)]

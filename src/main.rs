@@ -1,1 +1,62 @@
-fn main() {}
+//! Parse, log, run, exit code.
+
+use std::{io::Write, process::ExitCode};
+
+use pluggedin_mcp_proxy::{
+    app::{self, App},
+    config::{Command, Config, Environment, Stop, Transport},
+    telemetry::logging,
+};
+use tokio::runtime;
+
+/// `EX_USAGE` of sysexits.h: the configuration is wrong.
+const BAD_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    let config = match Config::load(std::env::args_os(), &environment) {
+        Ok(config) => config,
+        Err(Stop::Print(text)) => return said(std::io::stdout(), &text, ExitCode::SUCCESS),
+        Err(Stop::Problems(problems)) => return said(std::io::stderr(), &problems.to_string(), BAD_CONFIGURATION.into()),
+    };
+    for warning in &config.warnings {
+        said(std::io::stderr(), &format!("warning: {warning}"), ExitCode::SUCCESS);
+    }
+    if config.command == Command::Serve && config.front.transport == Transport::StreamableHttp {
+        let problem = "error: `--transport streamable-http` is not built yet; leave it out to serve over stdio";
+        return said(std::io::stderr(), problem, BAD_CONFIGURATION.into());
+    }
+    // People who run a command want its result, not the log of how it came about, unless they ask.
+    if config.command == Command::Serve || config.log != logging::Config::default() {
+        logging::init(&config.log);
+    }
+    // One thread: the stdio front is faster without a second (see `protocol::message`).
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return said(std::io::stderr(), &format!("error: cannot start: {error}"), ExitCode::FAILURE),
+    };
+    let code = runtime.block_on(run(config));
+    // A thread that still waits for input must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(config: Config) -> ExitCode {
+    let app = App::start(config.parts);
+    let succeeded = match config.command {
+        Command::Serve => {
+            app.serve_stdio().await;
+            true
+        }
+        Command::Tools { json } => app::tools::run(&app, json).await,
+        Command::Call { name, arguments, json } => app::call::run(&app, &name, arguments.as_deref(), json).await,
+    };
+    app.stop().await;
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes a line and goes on with `code`: a closed stream is not worth a panic.
+fn said(mut stream: impl Write, text: &str, code: ExitCode) -> ExitCode {
+    let _ = writeln!(stream, "{}", text.trim_end());
+    code
+}

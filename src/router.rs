@@ -95,7 +95,12 @@ impl Router {
                 let params = Object::parse(params).map_err(CallError::malformed)?;
                 match params.get("cursor") {
                     None | Some("null") => None,
-                    Some(_) => Some(params.string("cursor").ok_or_else(|| CallError::InvalidParams("`cursor` must be a string".to_owned()))?.into_owned()),
+                    Some(_) => Some(
+                        params
+                            .string("cursor")
+                            .ok_or_else(|| CallError::InvalidParams("`cursor` must be a string".to_owned()))?
+                            .into_owned(),
+                    ),
                 }
             }
             None => None,
@@ -104,4 +109,3 @@ impl Router {
         Ok((Answer::Result(catalog.page(kind, cursor.as_deref())?), catalog.generation(kind)))
     }
 }
-

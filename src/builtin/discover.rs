@@ -75,7 +75,10 @@ impl Builtin {
         }
         if only.is_none() {
             text.push_str("\n## Built-in tools\n");
-            list(&mut text, &described(catalog, ListKind::Tools, |name| matches!(catalog.tool(name), Ok(Some(tool)) if tool.owner == Owner::Builtin)));
+            list(
+                &mut text,
+                &described(catalog, ListKind::Tools, |name| matches!(catalog.tool(name), Ok(Some(tool)) if tool.owner == Owner::Builtin)),
+            );
         }
         for (config, status) in &servers {
             server(&mut text, catalog, config, status);
@@ -95,9 +98,11 @@ fn server(text: &mut String, catalog: &Catalog, config: &ServerConfig, status: &
         None => false,
     });
     section(text, "Prompts", &prompts);
-    let resources: Vec<_> = catalog.resources().filter(|(_, resource)| mine(&resource.owner)).map(|(uri, _)| (uri.to_owned(), String::new())).collect();
+    let resources: Vec<_> =
+        catalog.resources().filter(|(_, resource)| mine(&resource.owner)).map(|(uri, _)| (uri.to_owned(), String::new())).collect();
     section(text, "Resources", &resources);
-    let templates: Vec<_> = catalog.templates().filter(|(_, template)| mine(&template.owner)).map(|(uri, _)| (uri.to_owned(), String::new())).collect();
+    let templates: Vec<_> =
+        catalog.templates().filter(|(_, template)| mine(&template.owner)).map(|(uri, _)| (uri.to_owned(), String::new())).collect();
     section(text, "Resource templates", &templates);
     if config.requires_auth {
         text.push_str("plugged.in says that this server wants a sign-in; do that in the App.\n");

@@ -41,7 +41,10 @@ impl Builtin {
         };
         let snapshot = self.source.snapshot();
         let key = "https://plugged.in/api-keys";
-        let address = self.source.app().map_or_else(|| key.to_owned(), |app| app.base_url().join("api-keys").map_or(key.to_owned(), |url| url.to_string()));
+        let address = self
+            .source
+            .app()
+            .map_or_else(|| key.to_owned(), |app| app.base_url().join("api-keys").map_or(key.to_owned(), |url| url.to_string()));
         Outcome::ok(format!("{}\n\n## The present state\n\n{}", guide.replace("{api_keys}", &address), state(&snapshot)))
     }
 }
@@ -62,7 +65,9 @@ pub(super) fn state(snapshot: &Snapshot) -> String {
             lines.push("- Local file: in use".to_owned());
             lines.extend(problems.iter().map(|problem| format!("  - **problem:** {problem}")));
         }
-        FileStatus::Broken { message } => lines.push(format!("- Local file: **problem:** {message}. Its last good state is used meanwhile.")),
+        FileStatus::Broken { message } => {
+            lines.push(format!("- Local file: **problem:** {message}. Its last good state is used meanwhile."))
+        }
     }
     lines.push(format!("- Servers: {}", snapshot.servers.len()));
     lines.join("\n")

@@ -58,6 +58,8 @@ pub struct Listing {
     pub completions: bool,
     /// The server declared the capability, even if its lists are empty.
     pub offers_resources: bool,
+    /// From the present connection, not from the store.
+    pub live: bool,
 }
 
 /// Everything that a catalog is made of.
@@ -101,6 +103,7 @@ impl Builder<'_> {
                 instructions: config.instructions.clone(),
                 completions: listing.is_some_and(|listing| listing.completions),
                 resources: listing.is_some_and(|listing| listing.offers_resources),
+                listed: listing.is_some_and(|listing| listing.live),
             };
             self.catalog.servers.insert(config.id.clone(), server);
         }
@@ -174,11 +177,14 @@ impl Builder<'_> {
         if self.someone_is_unknown() {
             for record in &self.inputs.snapshot.records.prompts {
                 if !claimed.contains(record.name.as_str()) && !self.catalog.prompts.contains_key(&record.name) {
-                    let arguments = record.arguments.as_deref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| json!([]));
+                    let arguments =
+                        record.arguments.as_deref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| json!([]));
                     let mut entry = json!({ "name": record.name, "arguments": arguments });
                     set(&mut entry, "description", record.description.as_deref());
                     self.entries[ListKind::Prompts as usize].push(entry.to_string().into());
-                    self.catalog.prompts.insert(record.name.clone(), Prompt::Forwarded { owner: Owner::Unknown, original: record.name.clone() });
+                    self.catalog
+                        .prompts
+                        .insert(record.name.clone(), Prompt::Forwarded { owner: Owner::Unknown, original: record.name.clone() });
                 }
             }
         }
@@ -186,7 +192,8 @@ impl Builder<'_> {
 
     fn prompt(&mut self, server: &ServerId, original: &str, record: &Bytes) {
         let slug = &self.catalog.servers[server].slug;
-        let exposed = free(original, |name| self.catalog.prompts.contains_key(name), |count| format!("{slug}{}{original}{count}", name::SEPARATOR));
+        let exposed =
+            free(original, |name| self.catalog.prompts.contains_key(name), |count| format!("{slug}{}{original}{count}", name::SEPARATOR));
         let Some(record) = with_string(record, "name", &exposed) else { return };
         self.entries[ListKind::Prompts as usize].push(record);
         self.catalog.prompts.insert(exposed, Prompt::Forwarded { owner: Owner::Server(server.clone()), original: original.to_owned() });
@@ -204,8 +211,9 @@ impl Builder<'_> {
             if self.catalog.prompts.contains_key(&name) {
                 continue;
             }
-            let description =
-                record.and_then(|record| record.description.clone()).unwrap_or_else(|| format!("Instructions for using the server {}", config.name));
+            let description = record
+                .and_then(|record| record.description.clone())
+                .unwrap_or_else(|| format!("Instructions for using the server {}", config.name));
             let entry = json!({ "name": name, "description": description });
             let index = self.catalog.prompts.len();
             for alias in [current, older] {
@@ -223,7 +231,8 @@ impl Builder<'_> {
             for item in &listing.resources {
                 claimed.insert(item.key.as_str());
                 let marker = self.marker(&config.id);
-                let exposed = free(&item.key, |uri| self.catalog.resources.contains_key(uri), |count| format!("{marker}{}{count}", item.key));
+                let exposed =
+                    free(&item.key, |uri| self.catalog.resources.contains_key(uri), |count| format!("{marker}{}{count}", item.key));
                 let Some(record) = with_string(&item.json, "uri", &exposed) else { continue };
                 self.entries[ListKind::Resources as usize].push(record);
                 self.catalog.resources.insert(exposed, Resource { owner: Owner::Server(config.id.clone()), original: item.key.clone() });
@@ -307,7 +316,10 @@ fn tool_record(record: &ToolRecord) -> Bytes {
     let schema = record.input_schema.as_deref().map_or(r#"{"type":"object"}"#, |schema| schema.get());
     let name = quoted(&record.name);
     let name = std::str::from_utf8(&name).expect("JSON is UTF-8");
-    let description = record.description.as_ref().map_or_else(String::new, |text| format!(r#","description":{}"#, serde_json::Value::from(text.as_str())));
+    let description = record
+        .description
+        .as_ref()
+        .map_or_else(String::new, |text| format!(r#","description":{}"#, serde_json::Value::from(text.as_str())));
     format!(r#"{{"name":{name}{description},"inputSchema":{schema}}}"#).into()
 }
 
@@ -421,3 +433,5 @@ fn split(entries: &[Bytes]) -> Vec<&[Bytes]> {
     pages
 }
 
+#[cfg(test)]
+mod tests;

@@ -128,18 +128,28 @@ impl Link {
         let mut cursors = HashSet::new();
         let mut params = "{}".to_owned();
         for _ in 0..MAX_PAGES {
-            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params))
-                .await
-                .map_err(|_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) })??;
+            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params)).await.map_err(|_| {
+                LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) }
+            })??;
             let cursor = read_page(kind, &reply, &mut items)?;
             let Some(cursor) = cursor else { return Ok(items) };
             if !cursors.insert(cursor.clone()) || items.len() > MAX_ITEMS {
-                tracing::warn!(server = self.handler.server(), list = kind.method(), items = items.len(), "the list never ends; it was cut");
+                tracing::warn!(
+                    server = self.handler.server(),
+                    list = kind.method(),
+                    items = items.len(),
+                    "the list never ends; it was cut"
+                );
                 return Ok(items);
             }
             params = serde_json::json!({ "cursor": cursor }).to_string();
         }
-        tracing::warn!(server = self.handler.server(), list = kind.method(), items = items.len(), "the list has too many pages; it was cut");
+        tracing::warn!(
+            server = self.handler.server(),
+            list = kind.method(),
+            items = items.len(),
+            "the list has too many pages; it was cut"
+        );
         Ok(items)
     }
 
@@ -181,7 +191,8 @@ fn read_peer(result: &str) -> Result<Peer, String> {
     }
     let Initialized { protocol_version, capabilities, server_info, instructions } =
         serde_json::from_str(result).map_err(|error| format!("its answer to `initialize` is malformed: {error}"))?;
-    let revision = Revision::parse(&protocol_version).ok_or_else(|| format!("it speaks revision `{}`, which we do not", protocol_version.escape_debug()))?;
+    let revision = Revision::parse(&protocol_version)
+        .ok_or_else(|| format!("it speaks revision `{}`, which we do not", protocol_version.escape_debug()))?;
     let text = |member: &str| server_info[member].as_str().unwrap_or("?").to_owned();
     Ok(Peer {
         revision,
@@ -205,7 +216,8 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
         tracing::debug!(list = kind.method(), error = %error_message(body), "the list was refused");
         return Ok(None);
     }
-    let malformed = |error: serde_json::Error| LinkError::Protocol { what: format!("its answer to `{}` is malformed: {error}", kind.method()) };
+    let malformed =
+        |error: serde_json::Error| LinkError::Protocol { what: format!("its answer to `{}` is malformed: {error}", kind.method()) };
     let page: Page<'_> = serde_json::from_str(body).map_err(malformed)?;
     let list = match kind {
         ListKind::Tools => page.tools,
@@ -285,7 +297,10 @@ mod tests {
         let (items, cursor) = page(ListKind::Tools, r#"{"tools":[{"x":1.0,"name":"a"},{"noname":1},{ "name" : "b" }],"nextCursor":"c"}"#);
         assert_eq!(items, [r#"a {"x":1.0,"name":"a"}"#, r#"b { "name" : "b" }"#]);
         assert_eq!(cursor.as_deref(), Some("c"));
-        assert_eq!(page(ListKind::Templates, r#"{"resourceTemplates":[{"uriTemplate":"t://{x}"}]}"#).0, [r#"t://{x} {"uriTemplate":"t://{x}"}"#]);
+        assert_eq!(
+            page(ListKind::Templates, r#"{"resourceTemplates":[{"uriTemplate":"t://{x}"}]}"#).0,
+            [r#"t://{x} {"uriTemplate":"t://{x}"}"#]
+        );
         assert_eq!(page(ListKind::Resources, "{}"), (Vec::new(), None));
     }
 
@@ -293,7 +308,8 @@ mod tests {
     fn a_server_that_speaks_no_known_revision_is_refused() {
         assert!(read_peer(r#"{"protocolVersion":"1999-01-01"}"#).is_err());
         assert!(read_peer("[]").is_err());
-        let peer = read_peer(r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"vendor":1},"serverInfo":{"name":"n","version":"1"}}"#);
+        let peer =
+            read_peer(r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"vendor":1},"serverInfo":{"name":"n","version":"1"}}"#);
         let peer = peer.expect("well formed");
         assert!(peer.capabilities.tools && !peer.capabilities.prompts);
         assert_eq!(peer.version, "n 1");

@@ -297,7 +297,8 @@ impl Supervisor {
         let session = config.session_id.as_deref().and_then(|id| HeaderValue::try_from(id).ok());
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
-        let outbox = http::open(endpoint, session, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker });
+        let outbox =
+            http::open(endpoint, session, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker });
         let link = Link::new(handler, outbox, closed);
         handshake(&link, HTTP_HANDSHAKE).await?;
         guard.disarm();

@@ -34,7 +34,9 @@ fn object(error: &CallError) -> ErrorObject {
         | CallError::AmbiguousTool { .. }
         | CallError::UnknownPrompt { .. }
         | CallError::BadCursor(_) => INVALID_PARAMS,
-        CallError::Unavailable { .. } | CallError::Timeout { .. } | CallError::ConnectTimeout { .. } | CallError::Link { .. } => INTERNAL_ERROR,
+        CallError::Unavailable { .. } | CallError::Timeout { .. } | CallError::ConnectTimeout { .. } | CallError::Link { .. } => {
+            INTERNAL_ERROR
+        }
     };
     ErrorObject::new(code, error.to_string())
 }

@@ -205,7 +205,11 @@ impl Message {
 impl std::fmt::Debug for Message {
     /// Never the payload: it may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Message").field("kind", &self.kind).field("method", &self.method()).field("bytes", &self.text.len()).finish_non_exhaustive()
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("method", &self.method())
+            .field("bytes", &self.text.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,10 +217,8 @@ fn classify(text: &Bytes, envelope: Envelope<'_>) -> Result<(Kind, Option<Span>,
     let Envelope { jsonrpc, id, method, params, result, error } = envelope;
     let span = |part: &RawValue| span_in(text, part.get());
     let id_text = id.filter(|id| is_id(id.get()));
-    let invalid = |message: &str| Invalid {
-        id: id_text.map(|id| Id(text.slice(span(id)))),
-        error: ErrorObject::new(INVALID_REQUEST, message),
-    };
+    let invalid =
+        |message: &str| Invalid { id: id_text.map(|id| Id(text.slice(span(id)))), error: ErrorObject::new(INVALID_REQUEST, message) };
     if jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
         return Err(invalid("`jsonrpc` must be \"2.0\""));
     }

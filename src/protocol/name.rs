@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn slugs_are_those_of_the_app() {
-        for (name, expect) in [("My Server", "my-server"), ("  --x--  y ", "x-y"), ("日本", "server"), ("a_b.c", "a-b-c"), ("", "server")] {
+        for (name, expect) in [("My Server", "my-server"), ("  --x--  y ", "x-y"), ("日本", "server"), ("a_b.c", "a-b-c"), ("", "server")]
+        {
             assert_eq!(slug(name), expect, "{name:?}");
         }
         assert_eq!(slug(&"ab ".repeat(40)).len(), 50);

@@ -1,9 +1,7 @@
 //! What one session is told outside of its calls: that a list is no longer the
 //! one it has read.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;

@@ -22,7 +22,9 @@ impl Router {
         let catalog = self.catalog.settled().await;
         let unknown = || CallError::UnknownPrompt { name: name.clone() };
         match catalog.prompt(&name).ok_or_else(unknown)? {
-            Prompt::Instructions { server, description } => instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown),
+            Prompt::Instructions { server, description } => {
+                instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown)
+            }
             Prompt::Forwarded { owner, original } => {
                 let server = self.prompt_owner(owner, original).await.ok_or_else(unknown)?;
                 if *original != name {

@@ -21,7 +21,12 @@ pub(super) struct Silent;
 
 /// `token` is the client's progress token; `patience` is how long the server may be
 /// silent, and each progress notification starts it anew.
-pub(super) async fn relay(ctx: &Ctx, mut call: InFlight, token: Option<&Bytes>, patience: Duration) -> Result<Result<Message, LinkError>, Silent> {
+pub(super) async fn relay(
+    ctx: &Ctx,
+    mut call: InFlight,
+    token: Option<&Bytes>,
+    patience: Duration,
+) -> Result<Result<Message, LinkError>, Silent> {
     let mut silence = std::pin::pin!(sleep_until(Instant::now() + patience));
     loop {
         let step = tokio::select! {

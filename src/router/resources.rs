@@ -67,6 +67,7 @@ fn renamed(reply: &Message, original: &str, uri: &str) -> Option<Bytes> {
     let text = std::str::from_utf8(&body).ok()?;
     let Contents { contents } = serde_json::from_str(text).ok()?;
     let objects = contents.into_iter().filter_map(|content| Object::parse(content.get()).ok());
-    let edits = objects.filter(|content| content.string("uri").as_deref() == Some(original)).filter_map(|content| content.span(&body, "uri"));
+    let edits =
+        objects.filter(|content| content.string("uri").as_deref() == Some(original)).filter_map(|content| content.span(&body, "uri"));
     Some(Frame::spliced(&body, edits.map(|span| (span, quoted(uri))).collect()).into_bytes())
 }

@@ -1,8 +1,12 @@
 //! The only maker of HTTP clients and of URLs that may be asked.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::OnceLock,
+    time::Duration,
+};
 
-use url::Url;
+use url::{Host, Url};
 
 /// A connection that is not there after this long will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,24 +29,35 @@ pub enum Refused {
     Scheme { scheme: String },
     #[error("a URL must not hold a user name or password; hint: use a header")]
     Userinfo,
-    #[error("{host} is a cloud metadata address, which is never asked")]
+    #[error("{host} is an address of a cloud metadata service, which is never asked")]
     Metadata { host: String },
     #[error("`{endpoint}` is on another origin than the server that named it")]
     OtherOrigin { endpoint: String },
 }
 
-/// Addresses at which clouds hand out credentials (threat model, section 4.3).
-const METADATA: [&str; 9] = [
-    "169.254.169.254",
-    "169.254.170.2",
-    "169.254.170.23",
-    "[fd00:ec2::254]",
-    "[fd00:ec2::23]",
-    "[fd20:ce::254]",
-    "100.100.100.200",
-    "192.0.0.192",
-    "168.63.129.16",
-];
+/// Whether the URL names an address or a host at which clouds hand out credentials
+/// (threat model, section 4.3).
+pub fn is_metadata(url: &Url) -> bool {
+    const ADDRESSES: [IpAddr; 9] = [
+        IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+        IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+        IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    ];
+    const NAMES: [&str; 3] = ["metadata", "metadata.google.internal", "metadata.goog"];
+    match url.host() {
+        Some(Host::Ipv4(address)) => ADDRESSES.contains(&address.into()),
+        // IPv4 in IPv6's clothes is IPv4.
+        Some(Host::Ipv6(address)) => ADDRESSES.contains(&address.to_canonical()),
+        Some(Host::Domain(name)) => NAMES.contains(&name.trim_end_matches('.')),
+        None => false,
+    }
+}
 
 /// # Errors
 /// [`Refused`] says by which rule.
@@ -56,9 +71,8 @@ pub fn allow(text: &str) -> Result<AllowedUrl, Refused> {
         return Err(Refused::Userinfo);
     }
     // SECURITY: literals only; names are checked where they are connected to.
-    let host = url.host_str().unwrap_or_default();
-    if METADATA.contains(&host) {
-        return Err(Refused::Metadata { host: host.to_owned() });
+    if is_metadata(&url) {
+        return Err(Refused::Metadata { host: url.host_str().unwrap_or_default().to_owned() });
     }
     Ok(AllowedUrl(url))
 }
@@ -124,6 +138,8 @@ mod tests {
             ("http://169.254.169.254/latest", false),
             ("http://0xa9fea9fe/", false),
             ("http://[fd00:ec2::254]/", false),
+            ("http://[::ffff:169.254.169.254]/", false),
+            ("http://metadata.google.internal./", false),
             ("nonsense", false),
         ] {
             assert_eq!(allow(text).is_ok(), ok, "{text}");

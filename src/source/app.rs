@@ -406,7 +406,7 @@ fn network(error: &reqwest::Error) -> AppError {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             kind = kind.or(Some(error.kind()));
             // An i/o error hides what it wraps from `source()`.
-            tls |= error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            tls |= error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
         }
         tls |= cause.is::<rustls::Error>();
         dns |= cause.to_string().starts_with("dns error");

@@ -412,7 +412,7 @@ fn looks_like_a_server(value: &Value<'_>) -> bool {
 }
 
 fn line(text: &str, node: &impl Ranged) -> usize {
-    1 + text.as_bytes()[..node.range().start].iter().filter(|byte| **byte == b'\n').count()
+    1 + text[..node.range().start].matches('\n').count()
 }
 
 /// `None` of the values is ever part of it.

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    #[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `json!` and `expect!` stand alone in the calls")]
     fn check(value: Value, expect: Expect) {
         let lines: Vec<String> = parse(&value).into_iter().map(|message| format!("{:?}: {}", message.role, message.text)).collect();
         expect.assert_eq(&lines.join("\n"));

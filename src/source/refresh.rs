@@ -112,7 +112,8 @@ impl SourceHandle {
 
 /// A number of `0.0..=1.0`, good enough to keep proxies from asking in step.
 fn random() -> f64 {
-    f64::from(RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
+    let [a, b, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    f64::from(u16::from_ne_bytes([a, b])) / f64::from(u16::MAX)
 }
 
 #[cfg(test)]

@@ -237,10 +237,9 @@ impl Client {
     /// The exchange is over; if the request is still open, it never will be answered.
     fn unanswered(&self, id: Option<u64>, status: Option<StatusCode>) -> Result<(), LinkError> {
         match id {
-            Some(id) if self.0.handler.is_waiting(id) => Err(status.map_or_else(
-                || LinkError::Lost { reason: "the server ended its answer before the result".to_owned() },
-                refusal,
-            )),
+            Some(id) if self.0.handler.is_waiting(id) => {
+                Err(status.map_or_else(|| LinkError::Lost { reason: "the server ended its answer before the result".to_owned() }, refusal))
+            }
             _ => Ok(()),
         }
     }

@@ -7,12 +7,7 @@ use std::{collections::VecDeque, ffi::OsString, path::PathBuf, process::Stdio, s
 
 use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{
-    io::AsyncRead,
-    process::ChildStdout,
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{io::AsyncRead, process::ChildStdout, sync::mpsc, task::JoinHandle};
 
 use super::{
     Outbox, deliver,
@@ -187,8 +182,9 @@ async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String>
     let mut last = VecDeque::with_capacity(LAST_WORDS);
     while let Ok(Some(line)) = lines.next().await {
         let Line::Text(text) = line else { continue };
-        let text: String = String::from_utf8_lossy(&text[..text.len().min(MAX_LOG_LINE)]).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        tracing::info!(target: "server", %server, "{text}");
+        let text: String =
+            String::from_utf8_lossy(&text[..text.len().min(MAX_LOG_LINE)]).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        tracing::info!(%server, "stderr: {text}");
         if last.len() == LAST_WORDS {
             last.pop_front();
         }

@@ -51,7 +51,10 @@ fn a_new_id_changes_nothing_else() {
         text(message.with(&Id::number(7), None)),
         r#"{ "vendor":1.0, "id" : 7, "result": {"big":123456789012345678901,"a":null}, "jsonrpc":"2.0","z":[ ]}"#
     );
-    assert_eq!(text(message.with(&Id::number(7), Some(Bytes::from_static(b"{}")))), r#"{ "vendor":1.0, "id" : 7, "result": {}, "jsonrpc":"2.0","z":[ ]}"#);
+    assert_eq!(
+        text(message.with(&Id::number(7), Some(Bytes::from_static(b"{}")))),
+        r#"{ "vendor":1.0, "id" : 7, "result": {}, "jsonrpc":"2.0","z":[ ]}"#
+    );
 }
 
 #[test]

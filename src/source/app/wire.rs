@@ -203,7 +203,7 @@ impl<'a> Fields<'a> {
         self.0.get(name).copied().filter(|raw| raw.get() != "null")
     }
 
-    fn object(&self, name: &str) -> Option<Fields<'a>> {
+    fn object(&self, name: &str) -> Option<Self> {
         self.get(name).and_then(|raw| Fields::of(raw.get()))
     }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::format_push_string, reason = "brevity counts for more than speed here")]
+
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
@@ -12,6 +14,7 @@ fn variables() -> Variables {
 
 /// One line a server or problem, secrets included.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
 fn check(text: &str, expect: Expect) {
     let shown = match parse(text, &variables()) {
         Err(broken) => format!("broken: {broken}"),
@@ -199,7 +202,10 @@ fn wrong_types_name_server_and_member() {
 fn a_broken_file_says_where() {
     check("", expect![[r#"broken: it is empty; hint: the least is `{"mcpServers": {}}`"#]]);
     check("// only a comment\n", expect![[r#"broken: it is empty; hint: the least is `{"mcpServers": {}}`"#]]);
-    check("{\n  \"mcpServers\": {\n    \"a\" {}\n  }\n}", expect!["broken: line 3, column 9: expected colon after the string or word in object property"]);
+    check(
+        "{\n  \"mcpServers\": {\n    \"a\" {}\n  }\n}",
+        expect!["broken: line 3, column 9: expected colon after the string or word in object property"],
+    );
     check("{\"mcpServers\": {", expect!["broken: line 1, column 16: unterminated object"]);
     check("{'mcpServers': {}}", expect!["broken: line 1, column 2: single-quoted strings are not allowed"]);
     check("{\"mcpServers\": {} \"x\": 1}", expect!["broken: line 1, column 18: expected comma"]);

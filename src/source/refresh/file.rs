@@ -169,12 +169,12 @@ fn watch(path: &Path, notice: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
             let _ = notice.try_send(());
         }
     });
-    let watched = watcher.and_then(|mut watcher| {
+    let running = watcher.and_then(|mut watcher| {
         watcher.watch(&parent(path), RecursiveMode::NonRecursive)?;
         if let Some(target) = target.filter(|_| linked) {
             watcher.watch(&parent(&target), RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });
-    watched.inspect_err(|error| debug!("changes of the configuration file are not reported: {error}")).ok()
+    running.inspect_err(|error| debug!("changes of the configuration file are not reported: {error}")).ok()
 }

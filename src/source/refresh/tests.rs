@@ -55,7 +55,12 @@ struct Answer {
 
 impl Answer {
     fn json(body: &Value) -> Self {
-        Self { status: 200, headers: vec![("content-type", "application/json".to_owned())], body: body.to_string().into(), delay: Duration::ZERO }
+        Self {
+            status: 200,
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: body.to_string().into(),
+            delay: Duration::ZERO,
+        }
     }
 
     fn status(status: u16, body: &str) -> Self {
@@ -352,8 +357,7 @@ async fn a_hanging_list_delays_nothing() {
 async fn many_callers_share_one_refresh() {
     let app = FakeApp::start().await;
     app.set("/api/mcp-servers", Answer::json(&json!([])).after(Duration::from_millis(100)));
-    let mut config = Config { app: Some(app.config()), file: None, refresh_interval: Duration::from_secs(3600) };
-    config.refresh_interval = Duration::from_secs(3600);
+    let config = Config { app: Some(app.config()), file: None, refresh_interval: Duration::from_secs(3600) };
     let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
     let handle = Source::start(config, &tracker, &token);
     handle.refresh_and_wait().await;
@@ -494,22 +498,33 @@ async fn a_wrong_key_is_told_as_such() {
     assert_eq!(wrong("line\nbreak").servers().await.map(|_| ()), Err(AppError::Unauthorized));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_request_limit_is_kept() {
     let app = FakeApp::start().await;
     let client = app.client();
-    for _ in 0..100 {
-        client.prompts().await.expect("a list");
+    let begun = Instant::now();
+    let endless = async {
+        loop {
+            client.prompts().await.expect("a list");
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), endless).await;
+    // A hundred at once, then one every 600 ms.
+    let later = begun.elapsed().as_millis() / 600 + 1;
+    let asked = app.asked("/api/prompts") as u128;
+    assert!((50..=100 + later).contains(&asked), "{asked}");
+    // Who cannot wait so long is told at once.
+    let path = ["api", "prompts"];
+    for _ in 0..2 {
+        let request = app::Request { timeout: Duration::from_millis(100), ..app::Request::get(&path) };
+        let answer = client.request(request).await;
+        assert!(matches!(answer, Err(AppError::RateLimited { retry_after: Some(_) })), "{answer:?}");
     }
-    // The next one would wait for 600 ms of real time.
-    let begun = std::time::Instant::now();
-    let _ = client.prompts().await;
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    assert!(app.asked("/api/prompts") <= 101);
 }
 
 fn write(path: &std::path::Path, servers: &[(&str, &str)]) -> io::Result<()> {
-    let servers: serde_json::Map<_, _> = servers.iter().map(|(name, command)| ((*name).to_owned(), json!({ "command": command }))).collect();
+    let servers: serde_json::Map<_, _> =
+        servers.iter().map(|(name, command)| ((*name).to_owned(), json!({ "command": command }))).collect();
     fs::write(path, json!({ "mcpServers": servers }).to_string())
 }
 

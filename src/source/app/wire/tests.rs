@@ -1,3 +1,5 @@
+#![expect(clippy::format_push_string, reason = "brevity counts for more than speed here")]
+
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
@@ -5,6 +7,7 @@ use super::*;
 
 /// One line a server or warning, secrets included.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
 fn check_servers(body: &str, expect: Expect) {
     let listing = servers(body).expect("the body is a list");
     let servers = listing.items.iter().map(|server| {
@@ -36,6 +39,7 @@ fn check_servers(body: &str, expect: Expect) {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
 fn check_tools(body: &str, prefixed: bool, expect: Expect) {
     let listing = tools(body, prefixed).expect("the body is a list");
     let tools = listing.items.iter().map(|tool| {
@@ -301,9 +305,30 @@ fn details_are_never_read() {
 fn no_json_makes_it_panic() {
     let values = ["null", "true", "1e999", "\"\"", "\"\\ud800\"", "[]", "[[]]", "{}", "{\"a\":{}}", "{\"text\":{}}"];
     let members = [
-        "uuid", "name", "type", "status", "command", "args", "env", "url", "slug", "timeout", "headers", "oauthToken", "transport",
-        "streamableHTTPOptions", "customInstructions", "config", "uri", "uriTemplate", "arguments", "_serverUuid", "_serverSlug",
-        "inputSchema", "instruction", "description",
+        "uuid",
+        "name",
+        "type",
+        "status",
+        "command",
+        "args",
+        "env",
+        "url",
+        "slug",
+        "timeout",
+        "headers",
+        "oauthToken",
+        "transport",
+        "streamableHTTPOptions",
+        "customInstructions",
+        "config",
+        "uri",
+        "uriTemplate",
+        "arguments",
+        "_serverUuid",
+        "_serverSlug",
+        "inputSchema",
+        "instruction",
+        "description",
     ];
     for member in members {
         for value in values {

@@ -1,0 +1,95 @@
+//! `pluggedin-mcp-proxy call NAME [JSON]`: one tool call from the command line, by
+//! the same path as a client's.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use super::{App, tools};
+use crate::{
+    protocol::{
+        error::ErrorObject,
+        message::{Frame, Id, Message},
+    },
+    router::{ClientPeer, Ctx},
+};
+
+/// Calls the tool and prints its result. True if it succeeded.
+pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) -> bool {
+    let arguments: Value = match serde_json::from_str(arguments.unwrap_or("{}")) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            to_stderr(&format!(
+                "error: the arguments are not JSON: {error}; hint: quote them for the shell, as in '{{\"message\": \"hi\"}}'"
+            ));
+            return false;
+        }
+    };
+    tools::watch(app).await;
+    let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    spinner.set_message(name.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let params = json!({ "name": name, "arguments": arguments, "_meta": { "progressToken": 1 } });
+    let id = Id::number(1);
+    let request = Frame::request(&id, "tools/call", Some(&params.to_string())).into_bytes();
+    let request = Message::parse(request).expect("the request was made of JSON");
+    let ctx = Ctx { client: Arc::new(Terminal(spinner.clone())) };
+    let outcome = app.router.call_tool(&ctx, &request).await;
+    spinner.finish_and_clear();
+    let response: Value = match outcome {
+        Ok(answer) => serde_json::from_slice(&answer.into_frame(&id).into_bytes()).unwrap_or_default(),
+        Err(error) => json!({ "error": ErrorObject::new(0, error.to_string()).to_json() }),
+    };
+    print(&response, as_json)
+}
+
+fn print(response: &Value, as_json: bool) -> bool {
+    if let Some(error) = response.get("error") {
+        to_stderr(&format!("error: {}", error["message"].as_str().unwrap_or("the server gave no message")));
+        return false;
+    }
+    let result = &response["result"];
+    let text = if as_json { serde_json::to_string_pretty(result).expect("this is JSON") } else { readable(result) };
+    to_stdout(&text);
+    result["isError"] != true
+}
+
+/// The text of a result; other content is named.
+fn readable(result: &Value) -> String {
+    let blocks = result["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines: Vec<String> = blocks
+        .iter()
+        .map(|block| match block["text"].as_str() {
+            Some(text) => text.to_owned(),
+            None => format!("[{} {}]", block["type"].as_str().unwrap_or("content"), block["mimeType"].as_str().unwrap_or_default()),
+        })
+        .collect();
+    if lines.is_empty() { serde_json::to_string_pretty(result).expect("this is JSON") } else { lines.join("\n") }
+}
+
+/// Progress of the call as the spinner's text.
+struct Terminal(ProgressBar);
+
+impl ClientPeer for Terminal {
+    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
+        let message: Value = serde_json::from_slice(&frame.into_bytes()).unwrap_or_default();
+        let params = &message["params"];
+        self.0.set_message(format!("{} of {} {}", params["progress"], params["total"], params["message"].as_str().unwrap_or_default()));
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// For people and pipes. A closed pipe is not worth a panic.
+pub(super) fn to_stdout(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+pub(super) fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,323 @@
+//! The command line.
+//!
+//! Values stay text here: they are judged together with those of the environment, so
+//! that all mistakes are reported at once.
+#![expect(clippy::doc_markdown, reason = "these comments are the help text, which would show the backticks")]
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// One MCP server for all your MCP servers.
+///
+/// Serves the servers of your plugged.in workspace, of a local file, or of both.
+#[derive(Debug, Parser)]
+#[command(name = "pluggedin-mcp-proxy", version, args_override_self = true, subcommand_value_name = "COMMAND")]
+#[command(after_help = "Without a command it serves MCP. Precedence: option, environment, --env-file, credentials file, default.")]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) options: Options,
+    #[command(subcommand)]
+    pub(super) command: Option<Sub>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Options {
+    /// API key of the plugged.in App [env: PLUGGEDIN_API_KEY]
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(super) pluggedin_api_key: Option<String>,
+    /// Address of the App [env: PLUGGEDIN_API_BASE_URL] [default: https://plugged.in]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) pluggedin_api_base_url: Option<String>,
+    /// Local file with servers, in the `mcpServers` form [env: PLUGGEDIN_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// How clients connect: stdio, streamable-http [env: PLUGGEDIN_TRANSPORT] [default: stdio]
+    #[arg(long, global = true, value_name = "KIND")]
+    pub(super) transport: Option<String>,
+    /// Port to listen at; PORT wins over it [env: PORT] [default: 12006]
+    #[arg(long, global = true, value_name = "PORT")]
+    pub(super) port: Option<String>,
+    /// Serve HTTP without sessions [env: PLUGGEDIN_STATELESS]
+    #[arg(long, global = true)]
+    pub(super) stateless: bool,
+    /// Ask HTTP clients for the API key [env: PLUGGEDIN_REQUIRE_API_AUTH]
+    #[arg(long, global = true)]
+    pub(super) require_api_auth: bool,
+    /// What stands before tool names: slug, uuid, none [env: PLUGGEDIN_TOOL_PREFIX] [default: slug]
+    #[arg(long, global = true, value_name = "KIND")]
+    pub(super) tool_prefix: Option<String>,
+    /// Longest tool name, 16 to 128 [env: PLUGGEDIN_MAX_TOOL_NAME] [default: 60]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) max_tool_name: Option<String>,
+    /// When servers are connected: eager, lazy [env: PLUGGEDIN_CONNECT] [default: eager]
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub(super) connect: Option<String>,
+    /// Stop a STDIO server unused for so long, as 600 or 10m; 0 is never [env: PLUGGEDIN_IDLE_TIMEOUT] [default: 0]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) idle_timeout: Option<String>,
+    /// How often the App is asked for changes [env: PLUGGEDIN_REFRESH_INTERVAL] [default: 30]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) refresh_interval: Option<String>,
+    /// How long a list waits for servers that still connect [env: PLUGGEDIN_LIST_WAIT] [default: 10]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) list_wait: Option<String>,
+    /// How long one call may take [env: PLUGGEDIN_CALL_TIMEOUT] [default: 60]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) call_timeout: Option<String>,
+    /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+    /// Form of the log on stderr: text, json [env: PLUGGEDIN_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_name = "FORM")]
+    pub(super) log_format: Option<String>,
+    /// File of variables, ranking below the environment [env: PLUGGEDIN_ENV_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Sub {
+    /// List servers and their tools
+    Tools {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call a tool and print its result
+    Call {
+        /// Name as `tools` lists it
+        name: String,
+        /// JSON object
+        arguments: Option<String>,
+        /// Print the whole result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What the command line says, and a warning for everything in it that means nothing.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> (Result<Cli, clap::Error>, Vec<String>) {
+    let command = Cli::command();
+    let (args, warnings) = known_only(&command, args);
+    let matches = command.try_get_matches_from(args);
+    (matches.and_then(|matches| Cli::from_arg_matches(&matches)), warnings)
+}
+
+/// What clap can be given, and a warning for everything that was taken out. MCP
+/// inspectors and hosts append options of their own, which must not stop anything.
+fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    // These are clap's own, which adds them later.
+    let own = ["-h", "--help", "-V", "--version"].map(str::to_owned);
+    let mut known = Known { flags: own.into(), valued: Vec::new(), commands: vec!["help".to_owned()] };
+    known.collect(command);
+
+    let mut args = args.into_iter().peekable();
+    let mut kept: Vec<OsString> = vec![args.next().unwrap_or_else(|| "pluggedin-mcp-proxy".into())];
+    let mut warnings = Vec::new();
+    let mut chosen: Option<String> = None;
+    let mut only_words = false;
+    while let Some(arg) = args.next() {
+        let text = arg.to_string_lossy().into_owned();
+        if !only_words && text == "--" {
+            only_words = true;
+            if chosen.is_some() {
+                kept.push(arg);
+            }
+            continue;
+        }
+        if only_words || !text.starts_with('-') || text == "-" {
+            match &chosen {
+                None if known.commands.contains(&text) && !only_words => {
+                    chosen = Some(text);
+                    kept.push(arg);
+                }
+                None => warnings.push(format!("ignored {}", stray(&text))),
+                Some(command) if command == "tools" => warnings.push(format!("ignored {}", stray(&text))),
+                Some(_) => kept.push(arg),
+            }
+            continue;
+        }
+        // SECURITY: what follows `=` may be a misspelt option's secret and is never shown.
+        let name = text.split('=').next().unwrap_or_default().to_owned();
+        let inline = text.contains('=');
+        let mut follows = |kept: &mut Vec<OsString>, keep: bool| {
+            let value = args.next_if(|next| {
+                let next = next.to_string_lossy();
+                !next.starts_with('-') && (keep || !known.commands.iter().any(|command| *command == next))
+            });
+            if keep {
+                kept.extend(value);
+            }
+        };
+        if known.flags.contains(&name) {
+            kept.push(arg);
+        } else if known.valued.contains(&name) {
+            kept.push(arg);
+            if !inline {
+                follows(&mut kept, true);
+            }
+        } else {
+            // In a command a word behind is more likely meant for the command.
+            if !inline && chosen.is_none() {
+                follows(&mut kept, false);
+            }
+            let hint = known.nearest(&name).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            warnings.push(format!("ignored the unknown option `{}`{hint}", shorten(&name)));
+        }
+    }
+    (kept, warnings)
+}
+
+#[derive(Debug)]
+struct Known {
+    /// With their hyphens.
+    flags: Vec<String>,
+    valued: Vec<String>,
+    commands: Vec<String>,
+}
+
+impl Known {
+    fn collect(&mut self, command: &clap::Command) {
+        for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
+            let list = if arg.get_action().takes_values() { &mut self.valued } else { &mut self.flags };
+            list.extend(arg.get_long().map(|long| format!("--{long}")));
+            list.extend(arg.get_short().map(|short| format!("-{short}")));
+        }
+        for sub in command.get_subcommands() {
+            self.commands.push(sub.get_name().to_owned());
+            self.collect(sub);
+        }
+    }
+
+    fn nearest(&self, name: &str) -> Option<&str> {
+        let all = self.flags.iter().chain(&self.valued).filter(|known| known.starts_with("--"));
+        let (distance, known) = all.map(|known| (distance(name, known), known)).min()?;
+        (distance <= 3 && distance * 3 < known.len()).then_some(known)
+    }
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A word that nothing asked for. A long one may be a key in the wrong place.
+fn stray(word: &str) -> String {
+    match word.chars().count() {
+        0..=24 => format!("the word `{}`", shorten(word)),
+        length => format!("a word of {length} characters"),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
+    fn check(line: &str, expect: Expect) {
+        let args = std::iter::once("proxy").chain(line.split_whitespace()).map(OsString::from);
+        let (kept, warnings) = known_only(&Cli::command(), args);
+        let kept: Vec<_> = kept.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
+        let lines: Vec<String> = std::iter::once(kept.join(" ")).chain(warnings.into_iter().map(|w| format!("! {w}"))).collect();
+        expect.assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn the_known_passes() {
+        check("", expect![""]);
+        check("--port 1 --stateless --transport=stdio -V", expect!["--port 1 --stateless --transport=stdio -V"]);
+        check("--port 1 tools --json --log-level debug", expect!["--port 1 tools --json --log-level debug"]);
+        check("call echo {} --json --config x", expect!["call echo {} --json --config x"]);
+        check("call -- -odd {}", expect!["call -- -odd {}"]);
+        check("help call", expect!["help call"]);
+    }
+
+    #[test]
+    fn the_unknown_is_taken_out_with_its_value() {
+        check(
+            "--inspector on --port 1",
+            expect![[r#"
+            --port 1
+            ! ignored the unknown option `--inspector`"#]],
+        );
+        check(
+            "--inspector --port 1",
+            expect![[r#"
+            --port 1
+            ! ignored the unknown option `--inspector`"#]],
+        );
+        check(
+            "--inspector=on -x y stray",
+            expect![[r#"
+
+            ! ignored the unknown option `--inspector`
+            ! ignored the unknown option `-x`
+            ! ignored the word `stray`"#]],
+        );
+        check(
+            "--x tools --y z",
+            expect![[r#"
+            tools
+            ! ignored the unknown option `--x`
+            ! ignored the unknown option `--y`
+            ! ignored the word `z`"#]],
+        );
+        check(
+            "call --y echo {}",
+            expect![[r#"
+            call echo {}
+            ! ignored the unknown option `--y`"#]],
+        );
+        check(
+            "-- tools",
+            expect![[r#"
+
+            ! ignored the word `tools`"#]],
+        );
+    }
+
+    #[test]
+    fn a_slip_is_pointed_out_and_no_secret_shown() {
+        check(
+            "--plugedin-api-key=pg_in_secret",
+            expect![[r#"
+
+            ! ignored the unknown option `--plugedin-api-key`; did you mean `--pluggedin-api-key`?"#]],
+        );
+        check(
+            "--prot 1",
+            expect![[r#"
+
+                ! ignored the unknown option `--prot`"#]],
+        );
+        check(
+            "pg_in_0123456789012345678901234567890123456789",
+            expect![[r#"
+
+            ! ignored a word of 46 characters"#]],
+        );
+    }
+}

@@ -1,0 +1,31 @@
+//! Every default, with its reason.
+
+use std::time::Duration;
+
+/// The hosted service. Not the `www` host, which redirects.
+pub const BASE_URL: &str = "https://plugged.in";
+
+/// The port that the container image has always published.
+pub const PORT: u16 = 12006;
+
+/// Reachable from this machine only.
+pub const BIND_HOST: &str = "localhost";
+
+/// Clients allow 64 characters, and some of them put a few of their own in front.
+pub const MAX_TOOL_NAME: usize = 60;
+
+/// Below, hardly anything of a name is left beside its hash; above, no known client
+/// follows.
+pub const MAX_TOOL_NAME_RANGE: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// Soon enough for someone who has just changed the workspace, and 12 requests a
+/// minute of the 100 that the App allows.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Most servers are connected by then; clients wait a minute or so for a list.
+pub const LIST_WAIT: Duration = Duration::from_secs(10);
+
+/// The time-out of the official client libraries.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub const LOG_LEVEL: &str = "info";

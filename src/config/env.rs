@@ -1,0 +1,148 @@
+//! The environment: the names that mean something here, and the only place that reads
+//! them.
+
+use std::{collections::HashMap, ffi::OsString, path::PathBuf};
+
+pub const API_KEY: &str = "PLUGGEDIN_API_KEY";
+pub const API_BASE_URL: &str = "PLUGGEDIN_API_BASE_URL";
+pub const TRANSPORT: &str = "PLUGGEDIN_TRANSPORT";
+pub const STATELESS: &str = "PLUGGEDIN_STATELESS";
+pub const REQUIRE_API_AUTH: &str = "PLUGGEDIN_REQUIRE_API_AUTH";
+pub const CONFIG: &str = "PLUGGEDIN_CONFIG";
+pub const TOOL_PREFIX: &str = "PLUGGEDIN_TOOL_PREFIX";
+pub const MAX_TOOL_NAME: &str = "PLUGGEDIN_MAX_TOOL_NAME";
+pub const CONNECT: &str = "PLUGGEDIN_CONNECT";
+pub const IDLE_TIMEOUT: &str = "PLUGGEDIN_IDLE_TIMEOUT";
+pub const REFRESH_INTERVAL: &str = "PLUGGEDIN_REFRESH_INTERVAL";
+pub const LIST_WAIT: &str = "PLUGGEDIN_LIST_WAIT";
+pub const CALL_TIMEOUT: &str = "PLUGGEDIN_CALL_TIMEOUT";
+pub const LOG_LEVEL: &str = "PLUGGEDIN_LOG_LEVEL";
+pub const LOG_FORMAT: &str = "PLUGGEDIN_LOG_FORMAT";
+pub const ENV_FILE: &str = "PLUGGEDIN_ENV_FILE";
+
+/// Exactly `false` switches the prefixes of tools off; from the Node proxy.
+pub const UUID_TOOL_PREFIXING: &str = "PLUGGEDIN_UUID_TOOL_PREFIXING";
+/// Exactly `true` means the log level `debug`; from the Node proxy.
+pub const DEBUG: &str = "DEBUG";
+/// Wins over `--port`, as in the Node proxy: hosting platforms set it.
+pub const PORT: &str = "PORT";
+/// The address to listen at; from the Node proxy.
+pub const BIND_HOST: &str = "BIND_HOST";
+
+/// Where `pluggedin/credentials.json` is looked for.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+
+/// Where listings are kept between runs.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+
+/// Every variable that is a setting. Of a file named by `--env-file` only these are
+/// read.
+pub const SETTINGS: &[&str] = &[
+    API_KEY,
+    API_BASE_URL,
+    TRANSPORT,
+    STATELESS,
+    REQUIRE_API_AUTH,
+    CONFIG,
+    TOOL_PREFIX,
+    MAX_TOOL_NAME,
+    CONNECT,
+    IDLE_TIMEOUT,
+    REFRESH_INTERVAL,
+    LIST_WAIT,
+    CALL_TIMEOUT,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    ENV_FILE,
+    UUID_TOOL_PREFIXING,
+    DEBUG,
+    PORT,
+    BIND_HOST,
+];
+
+/// What every child process gets of our own environment: what the official
+/// libraries pass on, the language, and where temporary files go. SECURITY: everything
+/// else, keys above all, stays here.
+const FOR_CHILDREN: &[&str] = if cfg!(windows) {
+    &[
+        "APPDATA",
+        "HOMEDRIVE",
+        "HOMEPATH",
+        "LOCALAPPDATA",
+        "PATH",
+        "PATHEXT",
+        "PROCESSOR_ARCHITECTURE",
+        "PROGRAMFILES",
+        "SYSTEMDRIVE",
+        "SYSTEMROOT",
+        "TEMP",
+        "TMP",
+        "USERNAME",
+        "USERPROFILE",
+    ]
+} else {
+    &["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"]
+};
+
+/// What the process was started with. A value of its own, so that tests need not touch
+/// the real one.
+#[derive(Clone, Default)]
+pub struct Environment {
+    pub variables: HashMap<String, String>,
+    pub home: Option<PathBuf>,
+    pub working_dir: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").field("variables", &self.variables.len()).finish_non_exhaustive()
+    }
+}
+
+impl Environment {
+    /// Variables that are not text cannot be settings and are left out.
+    pub fn of_process() -> Self {
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            home: std::env::home_dir().filter(|home| home.is_absolute()),
+            working_dir: std::env::current_dir().ok(),
+        }
+    }
+
+    /// By the XDG base directory specification.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let named = self.get(XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| Some(self.home.as_ref()?.join(".cache")))
+    }
+
+    /// The part that children may see.
+    pub fn for_children(&self) -> Vec<(OsString, OsString)> {
+        let shown = self.variables.iter().filter(|(name, _)| FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)));
+        shown.map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    /// Where programs are looked up.
+    pub fn path(&self) -> Option<OsString> {
+        self.variables.iter().find(|(name, _)| names_equal("PATH", name)).map(|(_, value)| value.into())
+    }
+
+    /// A setting, if it says anything.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(|value| value.trim()).filter(|value| says_something(value))
+    }
+}
+
+/// Windows does not tell `Path` from `PATH`.
+fn names_equal(a: &str, b: &str) -> bool {
+    if cfg!(windows) { a.eq_ignore_ascii_case(b) } else { a == b }
+}
+
+/// Empty means unset, and so does a placeholder like `${PLUGGEDIN_API_KEY}` that a client
+/// passed on without filling it in.
+pub(super) fn says_something(value: &str) -> bool {
+    let value = value.trim();
+    let placeholder = value.starts_with("${") && value.ends_with('}');
+    !value.is_empty() && !placeholder
+}

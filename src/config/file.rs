@@ -1,0 +1,73 @@
+//! The files that may hold a key: the user's credentials file, and the local settings
+//! of Claude Code in the working directory and in the home directory.
+
+use std::{fs, io, path::Path};
+
+use serde_json::Value;
+
+use super::env::{self, Environment, says_something};
+
+/// Far more than any of these files has.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// One file's key and base URL. They belong together.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    /// As people know the file, for messages.
+    pub(super) place: &'static str,
+    pub(super) api_key: Option<String>,
+    pub(super) base_url: Option<String>,
+}
+
+/// The files that are there, strongest first, and a warning for each that cannot be
+/// read.
+pub(super) fn credentials(environment: &Environment) -> (Vec<Credentials>, Vec<String>) {
+    let home = environment.home.as_deref();
+    let config_home = match environment.get(env::XDG_CONFIG_HOME).map(Path::new).filter(|path| path.is_absolute()) {
+        Some(path) => Some(path.to_owned()),
+        None => home.map(|home| home.join(".config")),
+    };
+    let settings = |dir: &Path| dir.join(".claude").join("settings.local.json");
+    // In the home directory the two settings files are one, and it is the user's.
+    let working_dir = environment.working_dir.as_deref().filter(|dir| Some(*dir) != home);
+    let files = [
+        ("pluggedin/credentials.json", config_home.map(|dir| dir.join("pluggedin").join("credentials.json"))),
+        (PROJECT_SETTINGS, working_dir.map(settings)),
+        ("~/.claude/settings.local.json", home.map(settings)),
+    ];
+    let mut found = Vec::new();
+    let mut warnings = Vec::new();
+    for (place, path) in files {
+        let Some(path) = path else { continue };
+        match read(&path) {
+            Ok(None) => {}
+            Ok(Some(content)) => found.push(interpret(place, &content)),
+            Err(why) => warnings.push(format!("the file `{}` is ignored: {why}", path.display())),
+        }
+    }
+    (found, warnings)
+}
+
+/// A file that came with a project, perhaps a foreign one.
+pub(super) const PROJECT_SETTINGS: &str = "./.claude/settings.local.json";
+
+fn read(path: &Path) -> Result<Option<Value>, &'static str> {
+    let text = match fs::metadata(path).and_then(|meta| if meta.len() > MAX_FILE { Ok(None) } else { fs::read(path).map(Some) }) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Err("it is larger than 1 MiB"),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(_) => return Err("it cannot be read"),
+    };
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+    serde_json::from_slice(text).map(Some).map_err(|_| "it is not valid JSON")
+}
+
+/// Values that are not text, or say nothing, count as absent.
+fn interpret(place: &'static str, content: &Value) -> Credentials {
+    let text = |value: &Value| value.as_str().map(str::trim).filter(|text| says_something(text)).map(str::to_owned);
+    let (api_key, base_url) = match content.get("env") {
+        Some(variables) => (&variables[env::API_KEY], &variables[env::API_BASE_URL]),
+        None => (&content["api_key"], &content["base_url"]),
+    };
+    Credentials { place, api_key: text(api_key), base_url: text(base_url) }
+}

@@ -1,0 +1,461 @@
+use std::sync::LazyLock;
+
+use expect_test::{Expect, expect};
+use secrecy::ExposeSecret;
+
+use super::*;
+
+static KEY: LazyLock<String> = LazyLock::new(|| format!("pg_in_{}", "k".repeat(64)));
+static OTHER: LazyLock<String> = LazyLock::new(|| format!("pg_in_{}", "o".repeat(64)));
+
+/// A machine of its own: a home, a working directory, and an environment.
+struct Machine {
+    dir: tempfile::TempDir,
+    environment: Environment,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let environment =
+            Environment { variables: HashMap::new(), home: Some(dir.path().join("home")), working_dir: Some(dir.path().join("project")) };
+        Self { dir, environment }
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn file(self, path: &str, content: &str) -> Self {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(path, content).expect("written");
+        self
+    }
+
+    fn user(self, key: Option<&str>, url: Option<&str>) -> Self {
+        self.file("home/.config/pluggedin/credentials.json", &serde_json::json!({"api_key": key, "base_url": url}).to_string())
+    }
+
+    fn settings(self, place: &str, key: Option<&str>, url: Option<&str>) -> Self {
+        let env = serde_json::json!({"env": {"PLUGGEDIN_API_KEY": key, "PLUGGEDIN_API_BASE_URL": url}});
+        self.file(&format!("{place}/.claude/settings.local.json"), &env.to_string())
+    }
+
+    fn load(&self, line: &str) -> Result<Config, Stop> {
+        let line = line.replace("DIR", &self.dir.path().display().to_string());
+        let args = std::iter::once("proxy").chain(line.split_whitespace()).map(OsString::from);
+        Config::load(args, &self.environment)
+    }
+
+    /// Key and address (with names for the two keys), warnings and problems.
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
+    fn check(&self, line: &str, expect: Expect) {
+        let shown = match self.load(line) {
+            Ok(config) => {
+                let app = config
+                    .parts
+                    .source
+                    .app
+                    .map_or_else(|| "no key".to_owned(), |app| format!("{} to {}", app.key.expose_secret(), app.base_url));
+                let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
+                std::iter::once(app).chain(warnings).collect::<Vec<_>>().join("\n")
+            }
+            Err(Stop::Problems(problems)) => problems.to_string(),
+            Err(Stop::Print(text)) => text,
+        };
+        let dir = self.dir.path().display().to_string();
+        expect.assert_eq(&shown.replace(KEY.as_str(), "KEY").replace(OTHER.as_str(), "OTHER").replace(&dir, "DIR"));
+    }
+}
+
+#[track_caller]
+fn load(line: &str) -> Config {
+    Machine::new().load(line).expect("a good configuration")
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let config = load("");
+    assert_eq!((config.command, config.front.transport, config.front.port), (Command::Serve, Transport::Stdio, 12006));
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
+        (ToolPrefix::Slug, 60, Connect::Eager)
+    );
+    assert_eq!(
+        (config.parts.downstream.idle_timeout, config.parts.catalog.patience, config.parts.router.call_timeout),
+        (None, Duration::from_secs(10), Duration::from_secs(60))
+    );
+    assert_eq!((config.front.stateless, config.front.require_api_auth, config.front.bind_host.as_str()), (false, false, "localhost"));
+    assert_eq!(config.log.filter, logging::Filter::parse("info").expect("a level"));
+    assert!(config.parts.source.app.is_none() && config.parts.source.file.is_none());
+    assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(30));
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn every_option_arrives() {
+    let config = load(
+        "--transport streamable-http --port 1 --stateless --require-api-auth --config mcp.json --tool-prefix uuid --max-tool-name 46 \
+         --connect lazy --idle-timeout 10m --refresh-interval 0.2 --list-wait 0 --call-timeout 2h --log-level trace --log-format json",
+    );
+    assert_eq!((config.front.transport, config.front.port), (Transport::StreamableHttp, 1));
+    assert!(config.front.stateless && config.front.require_api_auth);
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
+        (ToolPrefix::Uuid, 46, Connect::Lazy)
+    );
+    assert_eq!(config.parts.downstream.idle_timeout, Some(Duration::from_secs(600)));
+    assert_eq!((config.parts.catalog.patience, config.parts.router.call_timeout), (Duration::ZERO, Duration::from_secs(7200)));
+    assert_eq!(config.parts.source.refresh_interval, Duration::from_millis(200));
+    assert_eq!(config.parts.source.file.expect("a file").path, Path::new("mcp.json"));
+    assert_eq!(config.log.format, logging::Format::Json);
+}
+
+#[test]
+fn the_environment_says_the_same() {
+    let mut machine = Machine::new();
+    for (name, value) in [
+        (env::TRANSPORT, "streamable-http"),
+        (env::PORT, "2"),
+        (env::BIND_HOST, "0.0.0.0"),
+        (env::STATELESS, "true"),
+        (env::REQUIRE_API_AUTH, "1"),
+        (env::CONFIG, "mcp.json"),
+        (env::TOOL_PREFIX, "none"),
+        (env::MAX_TOOL_NAME, " 64 "),
+        (env::CONNECT, "lazy"),
+        (env::IDLE_TIMEOUT, "5"),
+        (env::REFRESH_INTERVAL, "1m"),
+        (env::LIST_WAIT, "1"),
+        (env::CALL_TIMEOUT, "1"),
+        (env::LOG_LEVEL, "warn"),
+        (env::LOG_FORMAT, "json"),
+        ("OTHER", "x"),
+    ] {
+        machine = machine.env(name, value);
+    }
+    let config = machine.load("").expect("good");
+    assert_eq!((config.front.transport, config.front.port, config.front.bind_host.as_str()), (Transport::StreamableHttp, 2, "0.0.0.0"));
+    assert!(config.front.stateless && config.front.require_api_auth);
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
+        (ToolPrefix::None, 64, Connect::Lazy)
+    );
+    assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(60));
+    assert_eq!(config.parts.source.file.expect("a file").variables.values["OTHER"], "x");
+    // Options win, but for the port.
+    let config = machine.load("--tool-prefix slug --port 3 --connect eager").expect("good");
+    assert_eq!(
+        (config.parts.catalog.naming.prefix, config.parts.downstream.connect, config.front.port),
+        (ToolPrefix::Slug, Connect::Eager, 2)
+    );
+}
+
+#[test]
+fn the_old_variables_keep_their_meaning() {
+    let prefix = |value: &str| Machine::new().env(env::UUID_TOOL_PREFIXING, value).load("").expect("good").parts.catalog.naming.prefix;
+    assert_eq!(
+        (prefix("false"), prefix("False"), prefix("0"), prefix("true")),
+        (ToolPrefix::None, ToolPrefix::Slug, ToolPrefix::Slug, ToolPrefix::Slug)
+    );
+    let both = Machine::new().env(env::UUID_TOOL_PREFIXING, "false").load("--tool-prefix slug").expect("good");
+    assert_eq!(both.parts.catalog.naming.prefix, ToolPrefix::Slug);
+
+    let filter = |value: &str, line: &str| Machine::new().env(env::DEBUG, value).load(line).expect("good").log.filter;
+    let level = |text: &str| logging::Filter::parse(text).expect("a level");
+    assert_eq!(filter("true", ""), level("debug"));
+    assert_eq!(filter("1", ""), level("info"));
+    assert_eq!(filter("true", "--log-level error"), level("error"));
+
+    // A PORT of something else does not disturb STDIO.
+    assert_eq!(Machine::new().env(env::PORT, "tcp://x").load("--port 5").expect("good").front.port, 5);
+    assert!(Machine::new().env(env::PORT, "tcp://x").load("--transport streamable-http").is_err());
+}
+
+#[test]
+fn commands_and_where_options_may_stand() {
+    assert_eq!(load("tools").command, Command::Tools { json: false });
+    let config = load("--connect lazy tools --json --tool-prefix none");
+    assert_eq!(
+        (config.command, config.parts.downstream.connect, config.parts.catalog.naming.prefix),
+        (Command::Tools { json: true }, Connect::Lazy, ToolPrefix::None)
+    );
+    let call = |arguments: Option<&str>| Command::Call { name: "echo".into(), arguments: arguments.map(str::to_owned), json: false };
+    assert_eq!(load("call echo").command, call(None));
+    assert_eq!(load("call echo {\"a\":1} --config x").command, call(Some("{\"a\":1}")));
+    assert_eq!(load("--port 1 --port 2").front.port, 2);
+}
+
+#[test]
+fn unknown_options_are_only_warned_of() {
+    Machine::new().check(
+        "--inspector-port 5 --stateles stray",
+        expect![[r#"
+            no key
+            warning: ignored the unknown option `--inspector-port`
+            warning: ignored the unknown option `--stateles`; did you mean `--stateless`?"#]],
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_together_and_none_shows_its_value() {
+    Machine::new().env(env::LIST_WAIT, "SECRET").env(env::STATELESS, "SECRET").check(
+        "--x --pluggedin-api-key SECRET --pluggedin-api-base-url https://me:SECRET@x.example --transport SECRET --tool-prefix SECRET \
+         --max-tool-name 15 --connect SECRET --idle-timeout -5 --refresh-interval 0 --call-timeout 8d --log-level SECRET --log-format SECRET \
+         --env-file none.env --port 65536 --transport sse",
+        expect![[r#"
+            warning: ignored the unknown option `--x`
+            warning: ignored the unknown option `-5`
+            error: a value is required for '--idle-timeout <TIME>' but none was supplied"#]],
+    );
+    Machine::new().env(env::LIST_WAIT, "SECRET").env(env::STATELESS, "SECRET").check(
+        "--pluggedin-api-key SECRET --pluggedin-api-base-url https://me:SECRET@x.example --transport SECRET --tool-prefix SECRET \
+         --max-tool-name 15 --connect SECRET --idle-timeout SECRET --refresh-interval 0 --call-timeout 8d --log-level SECRET --log-format SECRET \
+         --env-file none.env --port 65536",
+        expect![[r#"
+            error: `--env-file`: `none.env` does not exist
+            error: `--pluggedin-api-base-url` holds a user name or password, which does not belong there
+            error: `--pluggedin-api-key` has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)
+            error: `--refresh-interval` must be a time above 0, such as `30` or `10m`
+            error: `--transport` must be `stdio` or `streamable-http`
+            error: `--idle-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
+            error: `--tool-prefix` must be `slug`, `uuid` or `none`
+            error: `--max-tool-name` must be a number from 16 to 128
+            error: `--connect` must be `eager` or `lazy`
+            error: `PLUGGEDIN_LIST_WAIT` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
+            error: `--call-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
+            error: `--port` must be a port, 0 to 65535
+            error: `PLUGGEDIN_STATELESS` must be `true` or `false`
+            error: `--log-level` must be `off`, `error`, `warn`, `info`, `debug` or `trace`, or a list such as `info,pluggedin_mcp_proxy::source=debug`
+            error: `--log-format` must be `text` or `json`"#]],
+    );
+    Machine::new().check("call", expect!["error: the following required arguments were not provided: <NAME>"]);
+}
+
+#[test]
+fn keys() {
+    let long = "a".repeat(256);
+    for good in [KEY.as_str(), "sk_mt_0123456789.abcdefghijklmnopqrst-", &long] {
+        assert!(parse_key(&format!(" {good}\n")).is_ok(), "{good}");
+    }
+    for bad in ["", "short", &"a".repeat(31), &"a".repeat(257), &format!("{} x", *KEY), &format!("{}ü", *KEY), &format!("Bearer {}", *KEY)]
+    {
+        let why = parse_key(bad).expect_err(bad);
+        assert!(bad.is_empty() || !why.contains(bad), "{why}");
+    }
+}
+
+#[test]
+fn base_urls() {
+    let url = |text: &str| parse_base_url(text).map_or_else(|why| why, |url| url.to_string());
+    assert_eq!(url("https://my-app.example/"), "https://my-app.example/");
+    assert_eq!(url("http://localhost:12005"), "http://localhost:12005/");
+    assert_eq!(url("http://[::1]:12005/prefix//"), "http://[::1]:12005/prefix");
+    assert_eq!(url("http://192.168.0.7"), "http://192.168.0.7/");
+    assert_eq!(url("HTTPS://plugged.in"), "https://plugged.in/");
+    for bad in [
+        "plugged.in",
+        "localhost:12005",
+        "ftp://x.example",
+        "file:///etc/passwd",
+        "https://",
+        "https://u@x.example",
+        "https://u:p@x.example",
+        "https://x.example/?a",
+        "https://x.example/#a",
+        "https://x.ex\tample",
+        "https://x.example/a b",
+        "http://169.254.169.254",
+        "http://169.254.169.254./",
+        "http://[::ffff:169.254.169.254]/",
+        "http://0xa9fea9fe/",
+        "http://metadata.google.internal",
+        "http://[fd00:ec2::254]",
+    ] {
+        assert!(parse_base_url(bad).is_err(), "{bad} became {}", url(bad));
+    }
+}
+
+#[test]
+fn key_and_url_from_the_operator() {
+    let machine = Machine::new().env(env::API_KEY, &KEY);
+    machine.check("", expect!["KEY to https://plugged.in/"]);
+    machine.check("--pluggedin-api-base-url https://a.example", expect!["KEY to https://a.example/"]);
+    machine.check(&format!("--pluggedin-api-key {}", *OTHER), expect!["OTHER to https://plugged.in/"]);
+    machine
+        .env(env::API_BASE_URL, "http://localhost:1/")
+        .check(&format!("--pluggedin-api-key {}", *OTHER), expect!["OTHER to http://localhost:1/"]);
+}
+
+#[test]
+fn placeholders_and_blanks_count_as_unset() {
+    for value in ["", "  ", "${PLUGGEDIN_API_KEY}", "${user_config.api_key}"] {
+        Machine::new().env(env::API_KEY, value).env(env::API_BASE_URL, value).check("", expect!["no key"]);
+        Machine::new().env(env::API_KEY, value).user(Some(&KEY), None).check("", expect!["KEY to https://plugged.in/"]);
+    }
+    Machine::new().env(env::API_KEY, &KEY).check("--pluggedin-api-key ${PLUGGEDIN_API_KEY}", expect!["KEY to https://plugged.in/"]);
+}
+
+#[test]
+fn files_in_their_order() {
+    let (one, two) = (Some(KEY.as_str()), Some(OTHER.as_str()));
+    Machine::new().user(one, Some("https://a.example")).settings("home", two, None).check("", expect!["KEY to https://a.example/"]);
+    Machine::new().settings("home", one, Some("http://localhost:1")).check("", expect!["KEY to http://localhost:1/"]);
+    Machine::new().settings("project", one, None).settings("home", two, None).check(
+        "",
+        expect![[r#"
+        KEY to https://plugged.in/
+        warning: the API key of the working directory, in `./.claude/settings.local.json`, is used"#]],
+    );
+    let machine = Machine::new().file("xdg/pluggedin/credentials.json", &format!("{{\"api_key\": \"{}\"}}", *KEY)).user(two, None);
+    let xdg = machine.dir.path().join("xdg").display().to_string();
+    machine.env(env::XDG_CONFIG_HOME, &xdg).check("", expect!["KEY to https://plugged.in/"]);
+    // In the home directory it is the user's own file.
+    let mut machine = Machine::new().settings("home", one, None);
+    machine.environment.working_dir.clone_from(&machine.environment.home);
+    machine.check("", expect!["KEY to https://plugged.in/"]);
+}
+
+#[test]
+fn no_file_redirects_a_key_from_elsewhere() {
+    let (one, two) = (Some(KEY.as_str()), Some(OTHER.as_str()));
+    let evil = Some("https://evil.example");
+    // From the environment.
+    Machine::new().settings("project", None, evil).env(env::API_KEY, &KEY).check(
+        "",
+        expect![[r#"
+        KEY to https://plugged.in/
+        warning: the base URL in `./.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+    Machine::new().settings("project", two, evil).env(env::API_KEY, &KEY).check(
+        "",
+        expect![[r#"
+        KEY to https://plugged.in/
+        warning: the base URL in `./.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+    // From the user's file, with and without an address of its own.
+    Machine::new().user(one, None).settings("project", None, evil).check(
+        "",
+        expect![[r#"
+        KEY to https://plugged.in/
+        warning: the base URL in `./.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+    Machine::new().user(one, Some("https://mine.example")).settings("project", two, evil).check(
+        "",
+        expect![[r#"
+        KEY to https://mine.example/
+        warning: the base URL in `./.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+    // From the weakest file.
+    Machine::new().settings("home", one, None).settings("project", None, evil).check(
+        "",
+        expect![[r#"
+        KEY to https://plugged.in/
+        warning: the base URL in `./.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+    // The operator may say where any key goes, and then no warning is due.
+    Machine::new()
+        .settings("project", None, evil)
+        .user(one, None)
+        .env(env::API_BASE_URL, "https://op.example")
+        .check("", expect!["KEY to https://op.example/"]);
+    // A project's key does not get the user's address.
+    Machine::new().settings("project", one, None).settings("home", None, Some("https://mine.example")).check(
+        "",
+        expect![[r#"
+        KEY to https://plugged.in/
+        warning: the API key of the working directory, in `./.claude/settings.local.json`, is used
+        warning: the base URL in `~/.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+}
+
+#[test]
+fn files_with_mistakes_are_passed_over() {
+    Machine::new().user(Some("SECRET"), None).settings("home", Some(&KEY), None).check("", expect![[r#"
+        KEY to https://plugged.in/
+        warning: the API key in `pluggedin/credentials.json` is ignored: it has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)"#]]);
+    Machine::new().user(Some(&KEY), Some("localhost:1")).check(
+        "",
+        expect![[r#"
+        no key
+        warning: the API key in `pluggedin/credentials.json` is ignored: the base URL beside it must begin with `http://` or `https://`"#]],
+    );
+    Machine::new().file("home/.config/pluggedin/credentials.json", "{oops").check(
+        "",
+        expect![[r#"
+        no key
+        warning: the file `DIR/home/.config/pluggedin/credentials.json` is ignored: it is not valid JSON"#]],
+    );
+    for odd in ["[]", "7", "null", "{\"api_key\": 7, \"base_url\": []}", "{\"env\": 7}", "{\"env\": {\"PLUGGEDIN_API_KEY\": null}}"] {
+        Machine::new().file("home/.config/pluggedin/credentials.json", odd).check("", expect!["no key"]);
+    }
+}
+
+#[test]
+fn plain_http_to_a_public_host_is_warned_of() {
+    let warned =
+        |url: &str| !Machine::new().env(env::API_KEY, &KEY).env(env::API_BASE_URL, url).load("").expect("good").warnings.is_empty();
+    for public in ["http://app.example", "http://8.8.8.8", "http://[2001:db8::1]", "http://plugged.in"] {
+        assert!(warned(public), "{public}");
+    }
+    for private in [
+        "https://app.example",
+        "http://localhost:12005",
+        "http://127.0.0.1",
+        "http://[::1]",
+        "http://10.0.0.1",
+        "http://pluggedin-app:3000",
+        "http://nas.local",
+        "http://100.64.1.1",
+        "http://[fd00::1]",
+        "http://[::ffff:10.0.0.1]",
+    ] {
+        assert!(!warned(private), "{private}");
+    }
+}
+
+#[test]
+fn the_env_file_ranks_below_the_environment() {
+    let machine = Machine::new()
+        .file("my.env", &format!("PLUGGEDIN_API_KEY='{}'\nPLUGGEDIN_CONNECT=lazy\nPLUGGEDIN_API_BASE_URL=https://e.example\nFOO=1", *KEY));
+    machine.check("", expect!["no key"]);
+    machine.check("--env-file DIR/my.env", expect!["KEY to https://e.example/"]);
+    let config = machine.load("--env-file DIR/my.env --config x").expect("good");
+    assert_eq!(config.parts.downstream.connect, Connect::Lazy);
+    assert!(config.parts.source.file.expect("a file").variables.values.is_empty());
+    let machine = machine.env(env::API_KEY, &OTHER).env(env::CONNECT, "eager");
+    machine.check("--env-file DIR/my.env", expect!["OTHER to https://e.example/"]);
+    assert_eq!(machine.load("--env-file DIR/my.env").expect("good").parts.downstream.connect, Connect::Eager);
+    let machine = Machine::new().file("bad.env", "PLUGGEDIN_API_KEY=SECRET");
+    machine.check("--env-file DIR/bad.env", expect![[r#"error: `PLUGGEDIN_API_KEY` of the env file has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)"#]]);
+}
+
+#[test]
+fn help_names_every_variable() {
+    let Err(Stop::Print(help)) = Machine::new().load("--help") else { panic!("help expected") };
+    let old = [env::UUID_TOOL_PREFIXING, env::DEBUG, env::BIND_HOST];
+    for name in env::SETTINGS.iter().filter(|name| !old.contains(name)) {
+        assert!(help.contains(name), "{name} is not in the help");
+    }
+    let Err(Stop::Print(version)) = Machine::new().load("tools --version --config").or_else(|_| Machine::new().load("--version")) else {
+        panic!("the version expected")
+    };
+    assert_eq!(version.trim(), concat!("pluggedin-mcp-proxy ", env!("CARGO_PKG_VERSION")));
+    assert!(command_line().get_arguments().all(|arg| arg.get_help().is_some()));
+}
+
+#[test]
+fn times() {
+    let millis = |text: &str| time(text).map(|time| time.as_millis()).ok();
+    for (text, expected) in
+        [("0", 0), ("30", 30_000), ("0.25", 250), ("500ms", 500), ("5s", 5000), ("10m", 600_000), ("1.5 h", 5_400_000), ("7min", 420_000)]
+    {
+        assert_eq!(millis(text), Some(expected), "{text}");
+    }
+    for bad in ["", "s", "-1", "1d", "1e99", "nan", "inf", "1 2", "200h"] {
+        assert_eq!(millis(bad), None, "{bad}");
+    }
+}

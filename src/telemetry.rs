@@ -1,0 +1,3 @@
+//! What the process tells its operator.
+
+pub mod logging;

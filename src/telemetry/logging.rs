@@ -1,0 +1,101 @@
+//! Where log lines go: to stderr, in one of two forms.
+//!
+//! Stdout belongs to the protocol, so nothing here can write to it.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub filter: Filter,
+    pub format: Format,
+}
+
+/// Which lines are written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter(Targets);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    /// `info`, as text.
+    fn default() -> Self {
+        Self { filter: Filter::parse("info").expect("it is a level"), format: Format::Text }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be `off`, `error`, `warn`, `info`, `debug` or `trace`, or a list such as `info,pluggedin_mcp_proxy::source=debug`")]
+pub struct BadFilter;
+
+impl Filter {
+    /// A level, for our own lines (libraries keep to warnings), or directives that are
+    /// taken as they are.
+    pub fn parse(text: &str) -> Result<Self, BadFilter> {
+        // An empty text would mean `error`.
+        if let Ok(level) = text.parse::<LevelFilter>()
+            && !text.is_empty()
+        {
+            let libraries = level.min(LevelFilter::WARN);
+            return Ok(Self(Targets::new().with_default(libraries).with_target("pluggedin_mcp_proxy", level)));
+        }
+        // A single word would be taken for the name of a target.
+        if !text.contains('=') {
+            return Err(BadFilter);
+        }
+        text.parse().map(Self).map_err(|_| BadFilter)
+    }
+}
+
+/// Once a process; further calls change nothing.
+pub fn init(config: &Config) {
+    let Config { filter: Filter(targets), format } = config;
+    let lines = fmt::layer().with_writer(io::stderr);
+    // On a terminal the library decides, since it honours `NO_COLOR`.
+    let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(targets.clone())).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_level_is_for_our_own_lines() {
+        let Filter(targets) = Filter::parse("Debug").expect("a level");
+        assert!(targets.would_enable("pluggedin_mcp_proxy::source", &Level::DEBUG));
+        assert!(!targets.would_enable("hyper", &Level::INFO));
+        assert!(targets.would_enable("hyper", &Level::WARN));
+        let Filter(targets) = Filter::parse("off").expect("a level");
+        assert!(!targets.would_enable("pluggedin_mcp_proxy", &Level::ERROR));
+        assert!(!targets.would_enable("hyper", &Level::ERROR));
+    }
+
+    #[test]
+    fn directives_are_taken_as_they_are() {
+        let Filter(targets) = Filter::parse("info,hyper=trace").expect("directives");
+        assert!(targets.would_enable("hyper", &Level::TRACE));
+        assert!(!targets.would_enable("other", &Level::DEBUG));
+        for bad in ["", "loud", "a=b=c", "x=loud"] {
+            assert_eq!(Filter::parse(bad), Err(BadFilter), "{bad}");
+        }
+    }
+}
