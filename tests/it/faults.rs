@@ -220,6 +220,20 @@ fn http_requests_carry_the_session_and_the_revision() {
 }
 
 #[test]
+fn a_server_that_wants_a_sign_in_says_so() {
+    for kind in [Kind::Http, Kind::Sse] {
+        let locked = Server::new(kind, "locked", &["--require-header=authorization: Bearer x"]);
+        let open = Server::new(kind, "open", &[]);
+        let mut client = Proxy::before(&[&locked, &open]);
+        recovers(&mut client, "open");
+        client.call_until("it is told", "pluggedin_discover_tools", &json!({}), |told| {
+            let text = told["content"][0]["text"].as_str().unwrap_or_default();
+            text.contains("locked") && text.contains("401")
+        });
+    }
+}
+
+#[test]
 fn headers_for_one_host_are_not_carried_to_another() {
     let other = Server::http("other", &[]);
     let redirect = format!("--redirect={}", other.running().url());

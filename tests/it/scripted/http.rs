@@ -271,7 +271,7 @@ async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes)
     let mut response = if script.json_answers {
         session.receive(text, session.outbox(), answer);
         match answers.recv().await {
-            Some(Outgoing::Message(message)) => ([(header::CONTENT_TYPE, "application/json")], message).into_response(),
+            Some(Outgoing::Message(message)) => ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], message).into_response(),
             // A cancelled call has no answer, but HTTP must have one.
             None => StatusCode::ACCEPTED.into_response(),
             Some(Outgoing::Break) => broken(),
@@ -314,20 +314,33 @@ async fn close(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
     }
 }
 
-const EVENTS: &str = "text/event-stream";
+const EVENTS: &str = "text/event-stream; charset=utf-8";
 
-/// Events until nothing more can come, or until they are closed.
+/// Events until nothing more can come, or until they are closed. They come as inconveniently as the format allows: after
+/// comments, and torn apart anywhere.
 fn events(opening: Opening, inbox: SharedInbox, closed: CancellationToken) -> Response {
     let Opening { event, guard } = opening;
     let messages = stream::unfold((inbox, guard), |(inbox, guard)| async move {
         let event = match inbox.lock().await.recv().await? {
-            Outgoing::Message(message) => Ok(format!("event: message\ndata: {message}\n\n")),
+            Outgoing::Message(message) => Ok(format!(": ping\r\n\r\nevent: message\ndata: {message}\n\n")),
             Outgoing::Break => Err(std::io::Error::other("scripted to break here")),
         };
         Some((event, (inbox, guard)))
     });
-    let events = stream::iter(event.map(Ok)).chain(messages).take_until(async move { closed.cancelled().await });
+    let events = stream::iter(event.map(Ok)).chain(messages).flat_map(|event| stream::iter(halves(event)));
+    let events = events.take_until(async move { closed.cancelled().await });
     ([(header::CONTENT_TYPE, EVENTS)], Body::from_stream(events)).into_response()
+}
+
+fn halves(event: std::io::Result<String>) -> Vec<std::io::Result<Bytes>> {
+    match event {
+        Ok(event) => {
+            let mut end = Bytes::from(event);
+            let start = end.split_to(end.len() / 2);
+            vec![Ok(start), Ok(end)]
+        }
+        Err(error) => vec![Err(error)],
+    }
 }
 
 fn share(inbox: Inbox) -> SharedInbox {
