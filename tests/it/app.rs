@@ -1,6 +1,6 @@
 //! The App: servers that it names, changes of its mind, and every way in which it can fail.
 
-use crate::support::patience::has_ended;
+use crate::support::process::has_ended;
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Servers that are dead, slow, rude or forgetful: the others do not notice, and whoever recovers is used again.
 
-use crate::support::patience::has_ended;
+use crate::support::process::has_ended;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A local file: its forms, its variables, its filters, and what an edit does.
 
-use crate::support::patience::has_ended;
+use crate::support::process::has_ended;
 use crate::support::proxy::FILE;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
