@@ -60,6 +60,23 @@ fn the_app_and_a_file_go_together() {
 }
 
 #[test]
+fn a_server_of_the_app_and_one_of_the_file_may_have_the_same_name() {
+    let one = Server::stdio("alpha", &[]);
+    let two = Server::stdio("two", &[]);
+    let app = App::start(Workspace::of(&[&one]));
+    let file = json!({"mcpServers": {"alpha": two.entry()}});
+    let mut client = Proxy::new().app(&app).file(&file).start();
+    let echoes = eventually("both are listed", || {
+        let mut names = client.names(List::Tools);
+        names.retain(|name| name.ends_with("__echo"));
+        (names.len() == 2).then_some(names)
+    });
+    let mut servers: Vec<Value> = echoes.iter().map(|name| client.call(name, json!({}))["structuredContent"]["server"].take()).collect();
+    servers.sort_by_key(Value::to_string);
+    assert_eq!(servers, ["alpha", "two"]);
+}
+
+#[test]
 fn the_live_listing_completes_what_the_app_knows() {
     let alpha = Server::stdio("alpha", &[]);
     let workspace = Workspace::of(&[&alpha]).with_tools(&alpha, &["echo", "odd"]);
@@ -428,6 +445,21 @@ fn an_app_that_is_away_at_the_start_is_found_when_it_comes() {
 }
 
 #[test]
+fn an_app_that_fails_at_the_start_is_explained_and_asked_again() {
+    let alpha = Server::stdio("alpha", &[]);
+    for failure in [Answer::Status(500), Answer::Later(1), Answer::Page, Answer::Torn, Answer::Status(404)] {
+        let app = App::start(Workspace::of(&[&alpha]));
+        app.answer(failure.clone());
+        let mut client = Proxy::new().app(&app).arg(OFTEN).arg("--list-wait=0.3").start();
+        let names = client.names(List::Tools);
+        assert!(names.iter().all(|name| name.starts_with("pluggedin_")), "{failure:?}: {names:?}");
+        says(&mut client, "pluggedin_setup", &["problem"]);
+        app.answer(Answer::Normally);
+        works(&mut client, &alpha);
+    }
+}
+
+#[test]
 fn an_app_that_never_answers_does_not_hold_up_the_end() {
     let app = App::start(Workspace::default());
     app.answer(Answer::Never);
@@ -534,6 +566,14 @@ fn an_app_that_asks_for_time_is_left_alone() {
     // Not even if somebody is curious.
     client.call("pluggedin_discover_tools", json!({}));
     stays("no list is asked for", || app.count("GET") == before);
+}
+
+#[test]
+fn the_app_is_asked_a_hundred_times_a_minute_at_most() {
+    let app = App::start(Workspace::default());
+    let _client = Proxy::new().app(&app).arg("--refresh-interval=0.01").start();
+    eventually("the first hundred", || (app.requests().len() >= 100).then_some(()));
+    stays("no more than two a second from then on", || app.requests().len() < 105);
 }
 
 #[test]

@@ -306,3 +306,12 @@ fn an_unused_child_is_stopped_and_comes_back_when_needed() {
     let second = pid(client.call("alpha__process", json!({})));
     assert_ne!(first, second);
 }
+
+#[test]
+fn a_child_that_works_is_not_unused() {
+    let server = Server::stdio("alpha", &[]);
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--idle-timeout=0.3").start();
+    client.find(List::Tools, "alpha__slow");
+    let result = client.call("alpha__slow", json!({"label": "long", "ms": 1500}));
+    assert_eq!(result["content"][0]["text"], "finished in time");
+}
