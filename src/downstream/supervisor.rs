@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use reqwest::header::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Connect, Event, Server, Shared,
+    Connect, Event, Server, Shared, SharedHeaders,
     connection::{Link, Wiring},
     error::{ConnectError, LinkError},
     handler::Handler,
@@ -26,7 +27,10 @@ use super::{
 };
 use crate::{
     protocol::server::{Fingerprint, HttpConfig, HttpKind, ServerConfig, StdioConfig, TransportConfig},
-    security::{command, egress, headers},
+    security::{
+        command, egress,
+        headers::{self, AllowedHeaders},
+    },
 };
 
 /// The first start of `npx some-package` downloads the package.
@@ -154,17 +158,23 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
     let (demand, demands) = mpsc::channel(1);
     let stop = shared.token.child_token();
     let used = Arc::new(LastUse::new());
+    let headers = match &config.transport {
+        TransportConfig::Http(http) => headers::allow(&http.headers).unwrap_or_default(),
+        TransportConfig::Stdio(_) => AllowedHeaders::default(),
+    };
+    let headers: SharedHeaders = Arc::new(ArcSwap::from_pointee(headers));
     let span = tracing::info_span!("server", name = %config.name);
     let supervisor = Supervisor {
         shared: Arc::clone(shared),
         config: Arc::clone(&config),
         status: status_sender,
         demands,
+        headers: Arc::clone(&headers),
         used: Arc::clone(&used),
         stop: stop.clone(),
     };
     shared.tracker.spawn(supervisor.run().instrument(span));
-    Server { config, fingerprint, status, demand, used, stop }
+    Server { config, fingerprint, headers, status, demand, used, stop }
 }
 
 struct Supervisor {
@@ -173,6 +183,7 @@ struct Supervisor {
     status: watch::Sender<Status>,
     /// Ends with the last handle of the server.
     demands: mpsc::Receiver<()>,
+    headers: SharedHeaders,
     used: Arc<LastUse>,
     stop: CancellationToken,
 }
@@ -222,7 +233,14 @@ impl Supervisor {
                             if connected.elapsed() >= STABLE {
                                 failures = 0;
                             }
-                            error.into()
+                            // No attempt has failed: who waits for a connection goes on waiting.
+                            self.set(State::Backoff { error: error.clone().into() });
+                            // Servers that restart forget sessions; one that always does is given pauses.
+                            if error != LinkError::SessionGone || failures > 0 {
+                                demanded = self.rest(failures).await;
+                            }
+                            failures += 1;
+                            continue;
                         }
                     }
                 }
@@ -233,11 +251,12 @@ impl Supervisor {
                 self.set_ended(State::Disabled { error });
                 return std::future::pending().await;
             }
-            let pause = pause(failures);
-            failures += 1;
-            tracing::warn!(%error, retry_in = ?pause, "not connected");
+            tracing::warn!(%error, "not connected");
             self.set_ended(State::Backoff { error });
-            demanded = self.rest(pause).await;
+            // What was asked for during the attempt has had its answer.
+            while self.demands.try_recv().is_ok() {}
+            demanded = self.rest(failures).await;
+            failures += 1;
         }
     }
 
@@ -290,7 +309,7 @@ impl Supervisor {
     }
 
     async fn connect_http(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
-        let endpoint = endpoint(config)?;
+        let endpoint = self.endpoint(config)?;
         let session = config.session_id.as_deref().and_then(|id| HeaderValue::try_from(id).ok());
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
@@ -303,7 +322,7 @@ impl Supervisor {
     }
 
     async fn connect_sse(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
-        let endpoint = endpoint(config)?;
+        let endpoint = self.endpoint(config)?;
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
         let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
@@ -313,6 +332,13 @@ impl Supervisor {
         handshake(&link, HTTP_HANDSHAKE).await?;
         guard.disarm();
         Ok(link)
+    }
+
+    fn endpoint(&self, config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
+        let url = egress::allow(&config.url)?;
+        // Says what is wrong with them; those that are sent may be newer.
+        headers::allow(&config.headers)?;
+        Ok(http::Endpoint::new(url, Arc::clone(&self.headers)))
     }
 
     fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
@@ -355,11 +381,9 @@ impl Supervisor {
     }
 
     /// Waits before the next attempt; true if a caller cut the wait short.
-    async fn rest(&mut self, pause: Duration) -> bool {
+    async fn rest(&mut self, failures: u32) -> bool {
         let earliest = Instant::now() + SHORTEST_PAUSE;
-        // What was asked for during the attempt has had its answer.
-        while self.demands.try_recv().is_ok() {}
-        let demanded = tokio::time::timeout(pause, self.demand()).await.unwrap_or(false);
+        let demanded = tokio::time::timeout(pause(failures), self.demand()).await.unwrap_or(false);
         tokio::time::sleep_until(earliest).await;
         demanded
     }
@@ -387,10 +411,6 @@ async fn handshake(link: &Arc<Link>, time: Duration) -> Result<(), ConnectError>
         Ok(outcome) => outcome,
         Err(_) => Err(ConnectError::Timeout { after: time }),
     }
-}
-
-fn endpoint(config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
-    Ok(http::Endpoint::new(egress::allow(&config.url)?, headers::allow(&config.headers)?))
 }
 
 /// Doubles with each failure in a row, and differs by up to a fifth, so that

@@ -184,17 +184,14 @@ impl ServerConfig {
                 }
                 feed(&cwd.as_ref().map_or_else(String::new, |cwd| cwd.display().to_string()));
             }
-            TransportConfig::Http(HttpConfig { url, kind, headers, session_id }) => {
+            // Headers change while a connection lives, as tokens are renewed.
+            TransportConfig::Http(HttpConfig { url, kind, headers: _, session_id }) => {
                 feed(match kind {
                     HttpKind::Streamable => "http",
                     HttpKind::Sse => "sse",
                     HttpKind::Auto => "auto",
                 });
                 feed(url);
-                for (name, value) in headers {
-                    feed(name);
-                    feed(value_of(value));
-                }
                 feed(session_id.as_deref().unwrap_or_default());
             }
         }

@@ -616,18 +616,6 @@ fn lived_in(app: &App, server: &Server) -> Home {
 }
 
 #[test]
-fn a_stored_catalog_serves_a_start_without_the_app() {
-    let alpha = Server::stdio("alpha", &[]);
-    let mut app = App::start(Workspace::of(&[&alpha]));
-    let home = lived_in(&app, &alpha);
-    app.go_away();
-    let mut client = Proxy::at(&home).app(&app).start();
-    client.find(List::Tools, "alpha__echo");
-    let result = client.call("alpha__echo", json!({}));
-    assert_eq!(result["isError"], true, "nobody knows how to reach it: {result}");
-}
-
-#[test]
 fn a_stored_catalog_is_for_those_who_hold_the_key() {
     let alpha = Server::stdio("alpha", &[]);
     let mut app = App::start(Workspace::of(&[&alpha]));
