@@ -14,6 +14,7 @@ use crate::protocol::{
 
 pub mod build;
 pub mod keeper;
+pub mod store;
 
 pub use crate::downstream::ListKind;
 

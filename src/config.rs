@@ -20,13 +20,13 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use crate::{
     catalog::{
         build::{Naming, ToolPrefix},
-        keeper,
+        keeper, store,
     },
     downstream::{self, Connect},
     router,
@@ -188,6 +188,7 @@ impl Config {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         });
+        let store = environment.cache_dir().map(|dir| store::path(&dir, &identity(&source)));
         let parts = Parts {
             source,
             downstream: downstream::Config {
@@ -196,7 +197,7 @@ impl Config {
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
             },
-            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time) },
+            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time), store },
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
         };
         let front = Front {
@@ -225,6 +226,17 @@ impl Config {
 pub fn command_line() -> clap::Command {
     use clap::CommandFactory;
     Cli::command()
+}
+
+/// Tells this set of servers from any other.
+fn identity(source: &source::Config) -> String {
+    let source::Config { app, file, refresh_interval: _ } = source;
+    let app = app.as_ref().map(|app| format!("{} {}", app.base_url, app.key.expose_secret())).unwrap_or_default();
+    let file = file
+        .as_ref()
+        .map(|file| std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).display().to_string())
+        .unwrap_or_default();
+    format!("{app}\n{file}")
 }
 
 /// A value, and where it comes from as messages put it.

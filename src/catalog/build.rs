@@ -58,6 +58,8 @@ pub struct Listing {
     pub completions: bool,
     /// The server declared the capability, even if its lists are empty.
     pub offers_resources: bool,
+    /// From the present connection, not from the store.
+    pub live: bool,
 }
 
 /// Everything that a catalog is made of.
@@ -101,7 +103,7 @@ impl Builder<'_> {
                 instructions: config.instructions.clone(),
                 completions: listing.is_some_and(|listing| listing.completions),
                 resources: listing.is_some_and(|listing| listing.offers_resources),
-                listed: listing.is_some(),
+                listed: listing.is_some_and(|listing| listing.live),
             };
             self.catalog.servers.insert(config.id.clone(), server);
         }

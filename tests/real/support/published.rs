@@ -1,0 +1,159 @@
+//! Installs the published servers, once: from `package-lock.json` and `requirements.txt` beside these tests into `target/tmp/real`.
+//! Nothing is installed globally, and a later run finds everything in place.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
+const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
+
+/// The oldest versions that the pinned servers run on.
+const NODE_MAJOR: u32 = 20;
+const PYTHON_MINOR: u32 = 10;
+
+/// The npm packages, below one `node_modules`.
+#[derive(Debug)]
+pub(crate) struct Node {
+    modules: PathBuf,
+}
+
+impl Node {
+    /// The installed packages, or `None` with a line on stderr where this machine cannot have them.
+    pub(crate) fn installed() -> Option<&'static Self> {
+        static NODE: OnceLock<Option<Node>> = OnceLock::new();
+        NODE.get_or_init(|| or_skip("the servers from npm", Self::install())).as_ref()
+    }
+
+    fn install() -> Result<Self> {
+        let version = run("node", ["--version"])?;
+        let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+        ensure!(major.is_some_and(|major| major >= NODE_MAJOR), "Node {NODE_MAJOR} or newer is needed: `{}`", version.trim());
+
+        let prefix = once("npm", &["package.json", "package-lock.json"], |prefix| {
+            let mut npm = Command::new(NPM);
+            // No package here needs its install scripts, and a script is what an attacker would change.
+            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(prefix);
+            finish(&mut npm).map(drop)
+        })?;
+        Ok(Self { modules: prefix.join("node_modules") })
+    }
+
+    /// The program of `@modelcontextprotocol/server-{name}`, for `node`.
+    pub(crate) fn server(&self, name: &str) -> String {
+        self.file(&format!("@modelcontextprotocol/server-{name}/dist/index.js"))
+    }
+
+    /// The MCP Inspector's command line, for `node`.
+    pub(crate) fn inspector(&self) -> String {
+        self.file("@modelcontextprotocol/inspector/cli/build/cli.js")
+    }
+
+    fn file(&self, path: &str) -> String {
+        self.modules.join(path).display().to_string()
+    }
+}
+
+/// The `PyPI` packages, in one virtual environment.
+#[derive(Debug)]
+pub(crate) struct Python {
+    bin: PathBuf,
+}
+
+impl Python {
+    /// The installed packages, or `None` with a line on stderr where this machine cannot have them.
+    pub(crate) fn installed() -> Option<&'static Self> {
+        static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+        PYTHON.get_or_init(|| or_skip("the server from PyPI", Self::install())).as_ref()
+    }
+
+    fn install() -> Result<Self> {
+        let minor = run(PYTHON, ["-c", "import sys; print(sys.version_info.minor if sys.version_info.major == 3 else 0)"])?;
+        ensure!(
+            minor.trim().parse::<u32>().is_ok_and(|minor| minor >= PYTHON_MINOR),
+            "Python 3.{PYTHON_MINOR} or newer is needed: 3.{}",
+            minor.trim()
+        );
+
+        let bin = if cfg!(windows) { "Scripts" } else { "bin" };
+        let prefix = once("python", &["requirements.txt"], |prefix| {
+            run(PYTHON, [OsStr::new("-m"), OsStr::new("venv"), prefix.join("venv").as_os_str()])?;
+            let mut pip = Command::new(prefix.join("venv").join(bin).join("python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]);
+            finish(pip.current_dir(prefix)).map(drop)
+        })?;
+        Ok(Self { bin: prefix.join("venv").join(bin) })
+    }
+
+    /// The program of `mcp-server-time`.
+    pub(crate) fn time(&self) -> String {
+        self.bin.join("mcp-server-time").display().to_string()
+    }
+}
+
+/// On a person's machine a missing interpreter or registry skips these tests; in CI it fails them, or nobody would notice.
+fn or_skip<T>(what: &str, installed: Result<T>) -> Option<T> {
+    match installed {
+        Ok(installed) => Some(installed),
+        Err(error) if in_ci() => panic!("{what} cannot be had, and this is CI: {error:#}"),
+        Err(error) => {
+            // Past the capture of the test runner, which shows nothing of a test that passes.
+            writeln!(io::stderr(), "skipped: {what} cannot be had: {error:#}").expect("stderr is open");
+            None
+        }
+    }
+}
+
+fn in_ci() -> bool {
+    env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false")
+}
+
+/// Fills `target/tmp/real/{name}` from the manifests beside these tests, unless exactly these were installed there before. The file
+/// lock keeps two test runs, or a runner with a process for each test, from installing into each other.
+fn once(name: &str, manifests: &[&str], install: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
+    fs::create_dir_all(&root)?;
+    let lock = File::create(root.join(format!("{name}.lock")))?;
+    lock.lock()?;
+
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
+    let wanted = manifests.iter().map(|file| fs::read_to_string(source.join(file))).collect::<io::Result<String>>()?;
+    let prefix = root.join(name);
+    let marker = prefix.join("installed");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        return Ok(prefix);
+    }
+
+    if prefix.exists() {
+        fs::remove_dir_all(&prefix).with_context(|| format!("cannot clear {}", prefix.display()))?;
+    }
+    fs::create_dir_all(&prefix)?;
+    for file in manifests {
+        fs::copy(source.join(file), prefix.join(file))?;
+    }
+    install(&prefix)?;
+    fs::write(marker, wanted)?;
+    Ok(prefix)
+}
+
+fn run<I: IntoIterator<Item: AsRef<OsStr>>>(program: &str, args: I) -> Result<String> {
+    let output = finish(Command::new(program).args(args))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn finish(command: &mut Command) -> Result<Output> {
+    let program = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{program}`"))?;
+    if !output.status.success() {
+        bail!("`{program}` ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(output)
+}
