@@ -101,6 +101,7 @@ impl std::fmt::Debug for Environment {
 
 impl Environment {
     /// Variables that are not text cannot be settings and are left out.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn of_process() -> Self {
         Self {
             variables: std::env::vars_os()

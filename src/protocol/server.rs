@@ -175,7 +175,9 @@ impl ServerConfig {
                 feed("stdio");
                 feed(command);
                 feed(&args.len().to_string());
-                args.iter().for_each(|arg| feed(arg));
+                for arg in args {
+                    feed(arg);
+                }
                 for (name, value) in env {
                     feed(name);
                     feed(value_of(value));

@@ -2,7 +2,7 @@
 
 use crate::support::client::{Mark, Pending};
 use crate::support::patience::has_ended;
-use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of};
+use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 
 // Commands for people.
@@ -440,6 +440,19 @@ fn ids_come_back_as_they_were_whatever_they_are() {
 }
 
 // The end.
+
+#[test]
+fn it_stays_as_long_as_its_input() {
+    let server = Server::stdio("alpha", &[]);
+    let app = App::start(Workspace::default());
+    let proxies = [Proxy::new(), Proxy::new().app(&app), Proxy::new().file(&file_of(&[&server]))];
+    for proxy in proxies {
+        let mut client = proxy.start();
+        client.list(List::Tools);
+        stays("it runs", || client.process().try_wait().expect("it is ours").is_none());
+        assert_eq!(client.request("ping", json!({})).result(), json!({}));
+    }
+}
 
 /// A client with children, and the process ids of those.
 #[track_caller]

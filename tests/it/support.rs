@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use app::{Answer, App, Workspace};
 pub(crate) use client::{Client, List};
-pub(crate) use patience::eventually;
+pub(crate) use patience::{eventually, stays};
 pub(crate) use proxy::{Home, Proxy};
 pub(crate) use server::{Kind, Server, file_of};
 

@@ -23,6 +23,19 @@ pub(crate) fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
+/// How long something must not happen, to count as something that does not happen.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Looks for a moment whether something stays as it is.
+#[track_caller]
+pub(crate) fn stays(what: &str, mut look: impl FnMut() -> bool) {
+    let end = Instant::now() + MOMENT;
+    while Instant::now() < end {
+        assert!(look(), "it does not stay so: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Whether a process has ended, be it that nobody has collected it yet.
 pub(crate) fn has_ended(pid: u64) -> bool {
     if cfg!(target_os = "linux") {
