@@ -111,7 +111,7 @@ pub fn instructions(catalog: &Catalog) -> String {
     /// Instructions of servers' owners, together.
     const OWNERS_MAX: usize = 8_000;
     let mut text = "This server brings the tools, resources and prompts of several MCP servers together. \
-        A tool's name begins with its server: `{server}__{tool}`. \
+        Most tools' names begin with their server: `{server}__{tool}`. \
         `pluggedin_discover_tools` lists what is there by callable names, with the state of each server; \
         `pluggedin_setup` explains how to connect it to plugged.in or to a local file."
         .to_owned();

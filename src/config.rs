@@ -207,6 +207,11 @@ impl Config {
             require_api_auth: require_api_auth || given.switch(env::REQUIRE_API_AUTH),
         };
         let log = given.log(log_level, log_format);
+        if environment.depth() > defaults::MAX_DEPTH {
+            let problem =
+                "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
+            given.problems.problems.push(problem.to_owned());
+        }
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }

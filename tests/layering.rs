@@ -25,7 +25,7 @@ const LAYERS: [(u8, &[&str]); 9] = [
 ];
 
 /// The files that write to standard output: the protocol's front, and the commands for people.
-const STDOUT: [&str; 2] = ["src/front/stdio.rs", "src/app/"];
+const STDOUT: [&str; 3] = ["src/main.rs", "src/front/stdio.rs", "src/app/"];
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)

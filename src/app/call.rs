@@ -31,7 +31,7 @@ pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) 
             return false;
         }
     };
-    tools::watch(app).await;
+    tools::watch(app, |catalog| matches!(catalog.tool(name), Ok(Some(_)))).await;
     let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     spinner.set_message(name.to_owned());
     spinner.enable_steady_tick(Duration::from_millis(100));

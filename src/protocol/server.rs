@@ -158,6 +158,17 @@ impl ServerConfig {
         self.digest(ExposeSecret::expose_secret)
     }
 
+    /// Headers are not part of the fingerprint: tokens are renewed while a connection lives.
+    pub fn same_headers(&self, other: &Self) -> bool {
+        let headers = |config: &Self| match &config.transport {
+            TransportConfig::Http(http) => {
+                http.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+            }
+            TransportConfig::Stdio(_) => Vec::new(),
+        };
+        headers(self) == headers(other)
+    }
+
     /// As [`Self::fingerprint`], but without secrets, so that it may be stored: what
     /// is run or asked, not with which credentials.
     pub fn shape(&self) -> Fingerprint {
@@ -184,7 +195,7 @@ impl ServerConfig {
                 }
                 feed(&cwd.as_ref().map_or_else(String::new, |cwd| cwd.display().to_string()));
             }
-            // Headers change while a connection lives, as tokens are renewed.
+            // SECURITY: headers may change without a new connection, so they are left out.
             TransportConfig::Http(HttpConfig { url, kind, headers: _, session_id }) => {
                 feed(match kind {
                     HttpKind::Streamable => "http",
