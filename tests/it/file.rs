@@ -1,7 +1,7 @@
 //! A local file: its forms, its variables, its filters, and what an edit does.
 
 use crate::support::process::has_ended;
-use crate::support::proxy::FILE;
+use crate::support::proxy::{self, FILE};
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
 
@@ -101,7 +101,9 @@ fn a_child_gets_what_its_entry_says_and_nothing_of_the_proxys_own() {
     for needed in ["PATH", "HOME"] {
         assert!(environment.contains_key(needed), "{needed} is missing");
     }
-    let foreign = |name: &&String| name.starts_with("PLUGGEDIN") || *name == "SECRET";
+    // A proxy may tell another how deep it stands, and nothing else of its own.
+    let own = |name: &str| name.starts_with("PLUGGEDIN") && name != "PLUGGEDIN_PROXY_DEPTH";
+    let foreign = |name: &&String| own(name) || *name == "SECRET";
     assert_eq!(environment.keys().find(foreign), None);
 }
 
@@ -257,6 +259,28 @@ fn instructions_of_an_entry_are_a_prompt() {
     let params = json!({"name": "alpha__system_context"});
     let result = client.request("prompts/get", params).result();
     assert!(result["messages"].to_string().contains("Never on a Sunday."), "{result}");
+}
+
+#[test]
+fn a_proxy_may_stand_behind_another_but_not_behind_itself() {
+    let alpha = Server::stdio("alpha", &[]);
+    let home = crate::support::Home::new();
+    let inner = home.write("inner.json", &file_of(&[&alpha]).to_string());
+    let itself = home.path().join(FILE);
+    let file = json!({"mcpServers": {
+        "inner": {"command": proxy::PROGRAM, "args": ["--config", inner]},
+        "itself": {"command": proxy::PROGRAM, "args": ["--config", itself, "--list-wait=1"]},
+    }});
+    let mut client = Proxy::at(&home).file(&file).start();
+    let name = "inner__alpha__echo";
+    client.find(List::Tools, name);
+    let echo = client.call(name, json!({}));
+    assert_eq!(echo["structuredContent"]["params"]["name"], "echo");
+    // The other one is started by itself, too, and refuses.
+    client.find(List::Tools, "itself__pluggedin_setup");
+    client.complains("name the proxy itself");
+    let deep = client.names(List::Tools).into_iter().find(|name| name.starts_with("itself__itself"));
+    assert_eq!(deep, None);
 }
 
 // Edits.
