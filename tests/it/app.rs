@@ -1,6 +1,6 @@
 //! The App: servers that it names, changes of its mind, and every way in which it can fail.
 
-use crate::support::patience::has_ended;
+use crate::support::process::has_ended;
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -57,6 +57,23 @@ fn the_app_and_a_file_go_together() {
     let mut client = Proxy::new().app(&app).file(&file_of(&[&beta])).start();
     works(&mut client, &alpha);
     works(&mut client, &beta);
+}
+
+#[test]
+fn a_server_of_the_app_and_one_of_the_file_may_have_the_same_name() {
+    let one = Server::stdio("alpha", &[]);
+    let two = Server::stdio("two", &[]);
+    let app = App::start(Workspace::of(&[&one]));
+    let file = json!({"mcpServers": {"alpha": two.entry()}});
+    let mut client = Proxy::new().app(&app).file(&file).start();
+    let echoes = eventually("both are listed", || {
+        let mut names = client.names(List::Tools);
+        names.retain(|name| name.ends_with("__echo"));
+        (names.len() == 2).then_some(names)
+    });
+    let mut servers: Vec<Value> = echoes.iter().map(|name| client.call(name, json!({}))["structuredContent"]["server"].take()).collect();
+    servers.sort_by_key(Value::to_string);
+    assert_eq!(servers, ["alpha", "two"]);
 }
 
 #[test]
@@ -227,7 +244,8 @@ fn a_child_gets_what_the_app_configures_and_nothing_of_the_proxys_own() {
         assert!(environment.contains_key(needed), "{needed} is missing");
     }
     for name in environment.keys() {
-        let private = name.starts_with("PLUGGEDIN") || name.starts_with("__");
+        // How many proxies stand above it is all that a child learns of ours.
+        let private = (name.starts_with("PLUGGEDIN") && name != "PLUGGEDIN_PROXY_DEPTH") || name.starts_with("__");
         let foreign = ["AWS_SECRET_ACCESS_KEY", "NODE_OPTIONS"].contains(&name.as_str());
         assert!(!private && !foreign, "{name} was handed down");
     }
@@ -428,6 +446,21 @@ fn an_app_that_is_away_at_the_start_is_found_when_it_comes() {
 }
 
 #[test]
+fn an_app_that_fails_at_the_start_is_explained_and_asked_again() {
+    let alpha = Server::stdio("alpha", &[]);
+    for failure in [Answer::Status(500), Answer::Later(1), Answer::Page, Answer::Torn, Answer::Status(404)] {
+        let app = App::start(Workspace::of(&[&alpha]));
+        app.answer(failure.clone());
+        let mut client = Proxy::new().app(&app).arg(OFTEN).arg("--list-wait=0.3").start();
+        let names = client.names(List::Tools);
+        assert!(names.iter().all(|name| name.starts_with("pluggedin_")), "{failure:?}: {names:?}");
+        says(&mut client, "pluggedin_setup", &["problem"]);
+        app.answer(Answer::Normally);
+        works(&mut client, &alpha);
+    }
+}
+
+#[test]
 fn an_app_that_never_answers_does_not_hold_up_the_end() {
     let app = App::start(Workspace::default());
     app.answer(Answer::Never);
@@ -527,14 +560,23 @@ fn an_app_that_asks_for_time_is_left_alone() {
     let app = App::start(Workspace::default());
     app.answer(Answer::Later(3600));
     let mut client = Proxy::new().app(&app).arg(OFTEN).start();
-    eventually("the App has said so", || (app.count("GET /api/mcp-servers") > 0).then_some(()));
     client.complains("App");
-    let mut before = 0;
-    eventually("the first round is over", || (std::mem::replace(&mut before, app.requests().len()) == app.requests().len()).then_some(()));
-    stays("nothing is asked", || app.requests().len() == before);
+    stays("it is not asked again", || app.count("GET /api/mcp-servers") == 1);
     // Not even if somebody is curious.
     client.call("pluggedin_discover_tools", json!({}));
-    stays("no list is asked for", || app.count("GET") == before);
+    stays("it is not asked again", || app.count("GET /api/mcp-servers") == 1);
+}
+
+#[test]
+fn the_app_is_asked_a_hundred_times_a_minute_at_most() {
+    let app = App::start(Workspace::default());
+    let begin = Instant::now();
+    let _client = Proxy::new().app(&app).arg("--refresh-interval=0.01").start();
+    eventually("the first hundred", || (app.requests().len() >= 100).then_some(()));
+    stays("the limit is kept", || {
+        let seconds = usize::try_from(begin.elapsed().as_secs()).expect("it is a short time");
+        app.requests().len() <= 102 + (seconds + 1) * 100 / 60
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Cancellation: it reaches the server that works on the call, and nobody else.
 
 use crate::support::client::Pending;
-use crate::support::patience::has_ended;
+use crate::support::process::has_ended;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, over_each_wire, stays};
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The program: commands, options, exit codes, bad input on stdin, the end.
 
 use crate::support::client::{Mark, Pending};
-use crate::support::patience::has_ended;
+use crate::support::process::{self, has_ended};
 use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 
@@ -499,18 +499,37 @@ fn answers_under_way_are_given_before_the_end() {
     client.answer(&ping).result();
 }
 
+/// Nobody can clean up behind this, but the end of their input tells servers as well.
+#[test]
+fn children_end_with_a_proxy_that_is_killed() {
+    let (client, pids) = with_children();
+    client.kill();
+    let server = pids[0];
+    eventually(&format!("{server} has ended"), || has_ended(server).then_some(()));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_it_as_well() {
     for signal in ["-TERM", "-INT"] {
         let (mut client, pids) = with_children();
-        let own = client.process().id().to_string();
-        let kill = std::process::Command::new("kill").args([signal, &own]).status();
-        assert!(kill.expect("kill can be started").success());
+        process::signal(client.process().id(), signal);
         let status = eventually("it ends", || client.process().try_wait().expect("it is ours"));
         assert_eq!(status.code(), Some(0), "{signal}");
         for pid in pids {
             eventually(&format!("{pid} has ended"), || has_ended(pid).then_some(()));
         }
     }
+}
+
+#[test]
+fn a_file_that_names_the_proxy_itself_starts_no_endless_row() {
+    let home = Home::new();
+    let path = home.path().join(FILE);
+    let entry = json!({"command": env!("CARGO_BIN_EXE_pluggedin-mcp-proxy"), "args": ["--config", path]});
+    let mut client = Proxy::at(&home).file(&json!({"mcpServers": {"again": entry}})).start();
+    // One proxy behind another makes sense, and is not told from this. The next one says no.
+    client.find(List::Tools, "again__pluggedin_setup");
+    client.complains("started by a proxy");
+    client.miss(List::Tools, "again__again__pluggedin_setup");
 }

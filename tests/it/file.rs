@@ -1,6 +1,6 @@
 //! A local file: its forms, its variables, its filters, and what an edit does.
 
-use crate::support::patience::has_ended;
+use crate::support::process::has_ended;
 use crate::support::proxy::FILE;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
@@ -101,7 +101,8 @@ fn a_child_gets_what_its_entry_says_and_nothing_of_the_proxys_own() {
     for needed in ["PATH", "HOME"] {
         assert!(environment.contains_key(needed), "{needed} is missing");
     }
-    let foreign = |name: &&String| name.starts_with("PLUGGEDIN") || *name == "SECRET";
+    // How many proxies stand above it is all that a child learns of ours.
+    let foreign = |name: &&String| (name.starts_with("PLUGGEDIN") && *name != "PLUGGEDIN_PROXY_DEPTH") || *name == "SECRET";
     assert_eq!(environment.keys().find(foreign), None);
 }
 

@@ -55,6 +55,25 @@ fn tells_the_client_when_a_server_changes_a_list(kind: Kind) {
 }
 
 #[test]
+fn many_changes_at_once_are_all_seen_and_told_together() {
+    let server = Server::stdio("alpha", &[]);
+    let mut client = Proxy::before(&[&server]);
+    client.find(List::Tools, "alpha__add");
+    let mark = client.mark();
+    let names: Vec<String> = (0..50).map(|n| format!("tool-{n}")).collect();
+    for name in &names {
+        client.send_call("alpha__add", json!({"kind": "tools", "name": name}));
+    }
+    client.notified(mark, "notifications/tools/list_changed");
+    for name in &names {
+        client.find(List::Tools, &format!("alpha__{name}"));
+    }
+    let told = client.since(mark).into_iter().filter(|value| !value["method"].is_null());
+    let told = told.count();
+    assert!(told <= 25, "the client was told {told} times");
+}
+
+#[test]
 fn announces_that_lists_can_change() {
     let mut client = Proxy::new().launch();
     let answer = client.initialize();
