@@ -86,7 +86,7 @@ impl Definition {
 
 impl Builtin {
     /// The `result` of `tools/call`. `name` stands in the table.
-    pub async fn call(&self, name: &str, arguments: Option<&str>, catalog: &Catalog) -> Bytes {
+    pub fn call(&self, name: &str, arguments: Option<&str>, catalog: &Catalog) -> Bytes {
         let Some(definition) = TOOLS.iter().find(|definition| definition.name == name) else {
             return Outcome::error(format!("unknown built-in tool: {name}")).into_result();
         };

@@ -20,13 +20,13 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use crate::{
     catalog::{
         build::{Naming, ToolPrefix},
-        keeper,
+        keeper, store,
     },
     downstream::{self, Connect},
     router,
@@ -174,7 +174,6 @@ impl Config {
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
         let call_timeout = given.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
-        let log_format = given.option("--log-format", log_format, env::LOG_FORMAT);
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
         let naming = Naming {
             prefix: given.tool_prefix(tool_prefix),
@@ -188,6 +187,7 @@ impl Config {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         });
+        let store = environment.cache_dir().map(|dir| store::path(&dir, &identity(&source)));
         let parts = Parts {
             source,
             downstream: downstream::Config {
@@ -196,7 +196,7 @@ impl Config {
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
             },
-            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time) },
+            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time), store },
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
         };
         let front = Front {
@@ -206,14 +206,7 @@ impl Config {
             stateless: stateless || given.switch(env::STATELESS),
             require_api_auth: require_api_auth || given.switch(env::REQUIRE_API_AUTH),
         };
-        let log = logging::Config {
-            filter: given.log_filter(log_level),
-            format: given.parse(log_format, logging::Format::Text, |text| match text {
-                "text" => Ok(logging::Format::Text),
-                "json" => Ok(logging::Format::Json),
-                _ => Err("must be `text` or `json`".to_owned()),
-            }),
-        };
+        let log = given.log(log_level, log_format);
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }
@@ -225,6 +218,17 @@ impl Config {
 pub fn command_line() -> clap::Command {
     use clap::CommandFactory;
     Cli::command()
+}
+
+/// Tells this set of servers from any other.
+fn identity(source: &source::Config) -> String {
+    let source::Config { app, file, refresh_interval: _ } = source;
+    let app = app.as_ref().map(|app| format!("{} {}", app.base_url, app.key.expose_secret())).unwrap_or_default();
+    let file = file
+        .as_ref()
+        .map(|file| std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()).display().to_string())
+        .unwrap_or_default();
+    format!("{app}\n{file}")
 }
 
 /// A value, and where it comes from as messages put it.
@@ -311,11 +315,19 @@ impl<'a> Settings<'a> {
         })
     }
 
-    fn log_filter(&mut self, option: Option<String>) -> logging::Filter {
+    fn log(&mut self, level: Option<String>, format: Option<String>) -> logging::Config {
         let old = self.variable(env::DEBUG).is_some_and(|given| given.text == "true");
         let default = logging::Filter::parse(if old { "debug" } else { defaults::LOG_LEVEL }).expect("both are levels");
-        let given = self.option("--log-level", option, env::LOG_LEVEL);
-        self.parse(given, default, |text| logging::Filter::parse(text).map_err(|error| error.to_string()))
+        let level = self.option("--log-level", level, env::LOG_LEVEL);
+        let format = self.option("--log-format", format, env::LOG_FORMAT);
+        logging::Config {
+            filter: self.parse(level, default, |text| logging::Filter::parse(text).map_err(|error| error.to_string())),
+            format: self.parse(format, logging::Format::Text, |text| match text {
+                "text" => Ok(logging::Format::Text),
+                "json" => Ok(logging::Format::Json),
+                _ => Err("must be `text` or `json`".to_owned()),
+            }),
+        }
     }
 
     /// The App's address and key, if there is a key.

@@ -1,4 +1,90 @@
-//! x
+//! pluggedin-mcp-proxy: one MCP server in front of many.
+//!
+//! A client talks to one program; the program takes the list of servers from the
+//! plugged.in App or a local file, shows everything they offer under one roof, and
+//! forwards each call to its owner. This page is the map; each module's own page says
+//! what it is for and what it is not.
+//!
+//! # Words, used the same way everywhere
+//!
+//! - *client*: the MCP client that talks to us. *server*: an MCP server that we talk to.
+//! - *downstream*: towards servers. (*upstream* is not used: it means both ways elsewhere.)
+//! - *App*: the plugged.in App, a REST service. *source*: where server configurations come
+//!   from, the App, a local file, or both.
+//! - *workspace*: the set of servers that one API key selects at the moment. It can
+//!   change under us at any time.
+//! - *catalog*: the immutable picture of all tools, resources, templates and prompts, with
+//!   their owners. *listing*: what one server says it offers.
+//! - *session*: one client's stay. *call*: one client request. *reverse request*: sampling,
+//!   elicitation or roots, asked by a server.
+//! - *connection*: one server's place in the pool. *link*: a live one, after its handshake.
+//!
+//! # Layers: a module uses only what is lower
+//!
+//! | layer | modules | may not know |
+//! | --- | --- | --- |
+//! | 9 | [`app`] (and `main`) | |
+//! | 8 | [`config`] | how any part works: it only fills the parts' own `Config`s |
+//! | 7 | [`front`] | which server answers |
+//! | 6 | [`router`] | HTTP, stdio, how sessions are stored |
+//! | 5 | [`builtin`] | router, front |
+//! | 4 | [`catalog`] | who asks |
+//! | 3 | [`source`] and [`downstream`] | each other, the catalog, names |
+//! | 2 | [`telemetry`] | MCP |
+//! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but name lookup and signals |
+//!
+//! Lower code cannot reach an option or the environment. What must travel upward goes
+//! through a value handed down ([`router::Ctx`]) or a channel that the caller owns.
+//! `tests/layering.rs` checks this table.
+//!
+//! # In reading order
+//!
+//! [`protocol::message`] (what a message is, and the measurement behind it),
+//! [`downstream`] (pool, supervisor, link, call in flight), [`downstream::transport`],
+//! [`source`], [`catalog::build`] (names), [`catalog::keeper`], [`router`],
+//! [`front::session`], [`config`], [`app`].
+//!
+//! # A call goes one way
+//!
+//! ```text
+//! bytes - front/stdio - Message::parse - Session starts a task for the call
+//!  1 resolve  one catalog snapshot, name -> owner
+//!  2 start    builtin.call(..), or pool.link(server) and link.start(request)  -> InFlight
+//!  3 relay    until the reply: progress out in order, silence ends it, dropping it cancels at the server
+//!  4 finish   names and URIs back
+//!       - front/rescue on Err - Frame - bytes
+//! ```
+//!
+//! Messages outside a call take the only other path: handler -> `Event` -> keeper -> a new
+//! catalog -> [`router::events`] -> session. There is no request to the App in a call's path,
+//! but for prompts and resources that the App lists and no connected server has claimed.
+//!
+//! # Invariants
+//!
+//! - What is forwarded stays the text that came; only ids, progress tokens, renamed names
+//!   and URIs are replaced, in place. A member that we do not know is not touched.
+//! - Ids and progress tokens are different spaces on both sides and are mapped, never reused.
+//!   No token is sent to a server that the client did not give.
+//! - Progress of a call reaches the client before its reply, in order.
+//! - One task owns each connection; whoever spawns uses the tracker, so that the end waits.
+//! - No lock is held across an await. Readers take an `Arc` snapshot and keep it to the
+//!   end of their step.
+//! - Stdout belongs to the protocol. Secrets are types that do not print themselves.
+//!
+//! # Decisions
+//!
+//! - **Names.** `{slug}__{tool}` in `^[A-Za-z0-9_-]{1,60}$`; too long ones are cut and end in a
+//!   stable hash. Lookup is by map, never by splitting: the listed name, `{uuid}__{tool}`,
+//!   `{slug}__{tool}`, and the bare name where one server has it. Prompts and URIs keep their names
+//!   until they collide.
+//! - **App first, then live.** The App says which servers exist and which of their tools are
+//!   switched on; a connected server's own listing completes the record.
+//! - **Nobody waits for the slowest.** Servers connect in the background. The first list waits
+//!   for servers that nobody knows yet, and not for stragglers; listings are kept between runs.
+//! - **The stdio front never dies of a server or the App.** It ends at the end of input or a signal.
+//! - **Errors to the model.** A failed tool call is a result with `isError` and one sentence;
+//!   protocol mistakes are JSON-RPC errors. Neither holds a secret or a path.
+
 pub mod app;
 pub mod builtin;
 pub mod catalog;

@@ -1,7 +1,7 @@
 //! `pluggedin-mcp-proxy tools`: for people who want to see before they configure
 //! a client. Takes the same path as serving.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{fmt::Write, io::IsTerminal, sync::Arc, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -151,7 +151,7 @@ fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
     let mut text = columns(&rows);
     for (config, status) in servers {
         if let Some(error) = status.error() {
-            text.push_str(&format!("\n{}: {error}", config.name));
+            let _ = write!(text, "\n{}: {error}", config.name);
         }
     }
     let names = catalog.descriptions(ListKind::Tools).into_iter().map(|(name, description)| {

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Catalog, CatalogHandle, ListKind,
     build::{self, Inputs, Listing, Naming},
+    store::{self, Kept},
 };
 use crate::{
     downstream::{Event, Item, Link, LinkError, Pool, State},
@@ -29,6 +30,9 @@ use crate::{
 /// A server that adds ten tools says ten times that its list changed.
 const CHANGES_TOGETHER: Duration = Duration::from_millis(20);
 
+/// Listings are written together, this long after the first change.
+const SAVED_AFTER: Duration = Duration::from_secs(1);
+
 /// Stragglers get this long at least, even if all others were quick.
 const STRAGGLER: Duration = Duration::from_secs(2);
 /// Stragglers get so many times what the slowest of the others took.
@@ -36,11 +40,13 @@ const STRAGGLER_FACTOR: u32 = 3;
 /// Commands that download what they run. They take seconds without being stuck.
 const RUNNERS: [&str; 14] = ["npx", "uvx", "uv", "uvenv", "bunx", "bun", "pnpm", "pnpx", "yarn", "dnx", "pipx", "deno", "docker", "podman"];
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub naming: Naming,
     /// How long the first lists wait at most for servers that nobody knows yet.
     pub patience: Duration,
+    /// Where listings are kept between runs.
+    pub store: Option<PathBuf>,
 }
 
 /// What the keeper works with.
@@ -59,8 +65,12 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
     // Each server has one listing under way at most, and the keeper waits for nothing else.
     let (listed, listed_receiver) = mpsc::channel(64);
     let (publish, catalog) = watch::channel(Arc::default());
+    let patience = config.patience;
+    let stored = config.store.as_deref().map(store::load).unwrap_or_default();
     let mut keeper = Keeper {
         config,
+        stored,
+        saving: None,
         source,
         pool,
         builtin,
@@ -85,12 +95,19 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
             () = token.cancelled() => {}
             () = keeper.run(events, listed_receiver) => {}
         }
+        if keeper.saving.is_some() {
+            keeper.save();
+        }
     });
-    CatalogHandle { catalog, patience: config.patience }
+    CatalogHandle { catalog, patience }
 }
 
 struct Keeper {
     config: Config,
+    /// Of the last run, for servers that have not been seen in this one.
+    stored: HashMap<ServerId, Kept>,
+    /// When the listings are written, if they have changed.
+    saving: Option<Instant>,
     source: watch::Receiver<Arc<Snapshot>>,
     pool: Pool,
     builtin: Vec<(String, Bytes)>,
@@ -126,9 +143,10 @@ struct Listed {
 }
 
 impl Keeper {
-    async fn run(mut self, mut events: mpsc::Receiver<Event>, mut listed: mpsc::Receiver<Listed>) {
+    async fn run(&mut self, mut events: mpsc::Receiver<Event>, mut listed: mpsc::Receiver<Listed>) {
         loop {
             let deadline = self.deadline();
+            let save_at = self.saving.unwrap_or(deadline);
             tokio::select! {
                 changed = self.source.changed() => match changed {
                     Ok(()) => self.apply_source(),
@@ -137,6 +155,7 @@ impl Keeper {
                 Some(event) = events.recv() => self.take(event),
                 Some(answer) = listed.recv() => self.store(answer),
                 () = tokio::time::sleep_until(deadline), if !self.settled => self.settled = true,
+                () = tokio::time::sleep_until(save_at), if self.saving.is_some() => self.save(),
             }
             // What has come together is published together.
             while let Ok(event) = events.try_recv() {
@@ -161,6 +180,11 @@ impl Keeper {
         self.fingerprints = fingerprints;
         self.pool.apply(servers);
         for config in servers {
+            if let Some(kept) = self.stored.remove(&config.id)
+                && kept.shape == config.shape()
+            {
+                self.listings.entry(config.id.clone()).or_insert(kept.listing);
+            }
             if !self.is_known(&config.id) {
                 // Where servers wait for their first call, this one must be asked what it offers.
                 self.pool.demand(&config.id);
@@ -216,6 +240,7 @@ impl Keeper {
         }
         let again = self.asking.remove(&server).map(|asking| asking.again).unwrap_or_default();
         let mut listing = self.listings.get(&server).map(|listing| Listing::clone(listing)).unwrap_or_default();
+        listing.live = true;
         listing.completions = link.peer().capabilities.completions;
         listing.offers_resources = link.peer().capabilities.resources;
         let mut failed = false;
@@ -232,6 +257,10 @@ impl Keeper {
             self.refused.insert(server.clone());
         } else {
             self.refused.remove(&server);
+            let same = self.listings.get(&server).is_some_and(|old| Listing { live: true, ..Listing::clone(old) } == listing);
+            if self.config.store.is_some() && !same {
+                self.saving.get_or_insert_with(|| Instant::now() + SAVED_AFTER);
+            }
             self.listings.insert(server.clone(), Arc::new(listing));
         }
         self.changed = true;
@@ -239,6 +268,20 @@ impl Keeper {
         if !again.is_empty() {
             self.ask(server, link, again);
         }
+    }
+
+    /// Keeps what is known of the present servers for the next start.
+    fn save(&mut self) {
+        self.saving = None;
+        let Some(path) = self.config.store.clone() else { return };
+        let shapes = self.snapshot.servers.iter().map(|config| (&config.id, config.shape()));
+        let kept =
+            shapes.filter_map(|(id, shape)| Some((id.clone(), Kept { shape, listing: Arc::clone(self.listings.get(id)?) }))).collect();
+        self.tracker.spawn_blocking(move || {
+            if let Err(error) = store::save(&path, &kept) {
+                tracing::debug!(reason = %error.kind(), "the catalog could not be stored");
+            }
+        });
     }
 
     /// Nothing more will be learnt of the server by waiting a little.

@@ -32,6 +32,9 @@ pub const BIND_HOST: &str = "BIND_HOST";
 /// Where `pluggedin/credentials.json` is looked for.
 pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 
+/// Where listings are kept between runs.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+
 /// Every variable that is a setting. Of a file named by `--env-file` only these are
 /// read.
 pub const SETTINGS: &[&str] = &[
@@ -98,6 +101,7 @@ impl std::fmt::Debug for Environment {
 
 impl Environment {
     /// Variables that are not text cannot be settings and are left out.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn of_process() -> Self {
         Self {
             variables: std::env::vars_os()
@@ -106,6 +110,12 @@ impl Environment {
             home: std::env::home_dir().filter(|home| home.is_absolute()),
             working_dir: std::env::current_dir().ok(),
         }
+    }
+
+    /// By the XDG base directory specification.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let named = self.get(XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| Some(self.home.as_ref()?.join(".cache")))
     }
 
     /// The part that children may see.

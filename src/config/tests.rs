@@ -222,13 +222,13 @@ fn all_mistakes_are_reported_together_and_none_shows_its_value() {
             error: `--refresh-interval` must be a time above 0, such as `30` or `10m`
             error: `--transport` must be `stdio` or `streamable-http`
             error: `--idle-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
-            error: `--port` must be a port, 0 to 65535
-            error: `PLUGGEDIN_STATELESS` must be `true` or `false`
             error: `--tool-prefix` must be `slug`, `uuid` or `none`
             error: `--max-tool-name` must be a number from 16 to 128
             error: `--connect` must be `eager` or `lazy`
             error: `PLUGGEDIN_LIST_WAIT` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
             error: `--call-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
+            error: `--port` must be a port, 0 to 65535
+            error: `PLUGGEDIN_STATELESS` must be `true` or `false`
             error: `--log-level` must be `off`, `error`, `warn`, `info`, `debug` or `trace`, or a list such as `info,pluggedin_mcp_proxy::source=debug`
             error: `--log-format` must be `text` or `json`"#]],
     );

@@ -47,6 +47,7 @@ pub struct Peer {
 }
 
 /// Only what decides whether something is asked at all.
+#[expect(clippy::struct_excessive_bools, reason = "each is one member of the protocol's capabilities")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
     pub tools: bool,
@@ -227,10 +228,11 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
     };
     let bytes = reply.body_bytes().unwrap_or_default();
     for record in list.unwrap_or_default() {
-        match serde_json::from_str::<Key>(record.get()).ok().and_then(|key| key.of(kind)) {
-            Some(key) => items.push(Item { key, json: bytes.slice(span_in(&bytes, record.get())) }),
-            None => tracing::warn!(list = kind.method(), "an entry without its name was left out"),
-        }
+        let Some(key) = serde_json::from_str::<Key>(record.get()).ok().and_then(|key| key.of(kind)) else {
+            tracing::warn!(list = kind.method(), "an entry without its name was left out");
+            continue;
+        };
+        items.push(Item { key, json: bytes.slice(span_in(&bytes, record.get())) });
     }
     Ok(page.next_cursor.filter(|cursor| !cursor.is_empty()))
 }
@@ -286,7 +288,7 @@ mod tests {
     use super::*;
 
     fn page(kind: ListKind, result: &str) -> (Vec<String>, Option<String>) {
-        let reply = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).expect("valid");
+        let reply = Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).expect("valid");
         let mut items = Vec::new();
         let cursor = read_page(kind, &reply, &mut items).expect("readable");
         (items.into_iter().map(|item| format!("{} {}", item.key, String::from_utf8_lossy(&item.json))).collect(), cursor)

@@ -179,7 +179,6 @@ struct Supervisor {
 
 /// How a connection ended.
 enum End {
-    Stopped,
     Unused,
     Lost(LinkError),
 }
@@ -213,7 +212,6 @@ impl Supervisor {
                     self.ready(&link, begun.elapsed()).await;
                     let connected = Instant::now();
                     match self.attend(&link).await {
-                        End::Stopped => return,
                         End::Unused => {
                             link.closed().cancel();
                             self.set(State::Idle);
@@ -251,13 +249,11 @@ impl Supervisor {
         }
         let mut connecting = std::pin::pin!(connecting);
         let permit = self.shared.connecting.acquire().await.expect("the semaphore is never closed");
-        match tokio::time::timeout(PERMIT, &mut connecting).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                drop(permit);
-                connecting.await
-            }
+        if let Ok(outcome) = tokio::time::timeout(PERMIT, &mut connecting).await {
+            return outcome;
         }
+        drop(permit);
+        connecting.await
     }
 
     async fn connect(&self) -> Result<Arc<Link>, ConnectError> {
@@ -285,7 +281,8 @@ impl Supervisor {
         };
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
-        let outbox = stdio::open(program, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker })?;
+        let outbox =
+            stdio::open(&program, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker })?;
         let link = Link::new(handler, outbox, closed);
         handshake(&link, STDIO_HANDSHAKE).await?;
         guard.disarm();
@@ -326,9 +323,8 @@ impl Supervisor {
     /// Until the connection is lost, stopped or unused for too long.
     async fn attend(&mut self, link: &Arc<Link>) -> End {
         let unused = async {
-            let idle_timeout = match (&self.config.transport, self.shared.config.idle_timeout) {
-                (TransportConfig::Stdio(_), Some(timeout)) => timeout,
-                _ => return std::future::pending().await,
+            let (TransportConfig::Stdio(_), Some(idle_timeout)) = (&self.config.transport, self.shared.config.idle_timeout) else {
+                return std::future::pending().await;
             };
             self.used.touch();
             loop {
@@ -339,10 +335,7 @@ impl Supervisor {
             }
         };
         tokio::select! {
-            () = link.closed().cancelled() => match self.stop.is_cancelled() {
-                true => End::Stopped,
-                false => End::Lost(link.handler().ended().unwrap_or(LinkError::Closed)),
-            },
+            () = link.closed().cancelled() => End::Lost(link.handler().ended().unwrap_or(LinkError::Closed)),
             () = unused => End::Unused,
         }
     }
@@ -405,5 +398,5 @@ fn endpoint(config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
 fn pause(failures: u32) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
     let jitter = u32::try_from(uuid::Uuid::new_v4().as_u128() % 200).unwrap_or(0);
-    pause - pause.mul_f64(f64::from(jitter) / 1000.0)
+    pause.mul_f64(1.0 - f64::from(jitter) / 1000.0)
 }

@@ -81,7 +81,7 @@ async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
     let mut lines = Lines::new(reader, lines::MAX_LINE);
     loop {
         match lines.next().await {
-            Ok(Some(Line::Text(text))) => match Message::parse(text) {
+            Ok(Some(Line::Text(text))) => match Message::parse(&text) {
                 Ok(message) => session.receive(message).await,
                 Err(invalid) => session.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },

@@ -155,6 +155,16 @@ impl ServerConfig {
     /// same fingerprint can keep the same connection; a renamed server, new
     /// instructions or another filter do not restart anything.
     pub fn fingerprint(&self) -> Fingerprint {
+        self.digest(ExposeSecret::expose_secret)
+    }
+
+    /// As [`Self::fingerprint`], but without secrets, so that it may be stored: what
+    /// is run or asked, not with which credentials.
+    pub fn shape(&self) -> Fingerprint {
+        self.digest(|_| "")
+    }
+
+    fn digest(&self, value_of: impl Fn(&SecretString) -> &str) -> Fingerprint {
         let mut hash = Sha256::new();
         let mut feed = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
@@ -165,10 +175,12 @@ impl ServerConfig {
                 feed("stdio");
                 feed(command);
                 feed(&args.len().to_string());
-                args.iter().for_each(|arg| feed(arg));
+                for arg in args {
+                    feed(arg);
+                }
                 for (name, value) in env {
                     feed(name);
-                    feed(value.expose_secret());
+                    feed(value_of(value));
                 }
                 feed(&cwd.as_ref().map_or_else(String::new, |cwd| cwd.display().to_string()));
             }
@@ -181,7 +193,7 @@ impl ServerConfig {
                 feed(url);
                 for (name, value) in headers {
                     feed(name);
-                    feed(value.expose_secret());
+                    feed(value_of(value));
                 }
                 feed(session_id.as_deref().unwrap_or_default());
             }
@@ -194,6 +206,21 @@ impl ServerConfig {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     pub fn to_hex(self) -> String {
         use fmt::Write;
         self.0.iter().fold(String::with_capacity(64), |mut text, byte| {

@@ -166,7 +166,7 @@ impl Client {
             MediaType::EventStream if status.is_success() => self.stream(id, response).await,
             MediaType::Json if id.is_some() => {
                 let body = read_body(response).await?;
-                self.deliver(body);
+                self.deliver(&body);
                 self.unanswered(id, if status.is_success() { None } else { Some(status) })
             }
             _ if !status.is_success() => Err(refusal(status)),
@@ -202,7 +202,7 @@ impl Client {
             }
             position.retry = retry.map(|millis| Duration::from_millis(millis).min(RESUME_AT_MOST)).or(position.retry);
             if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
-                self.deliver(data.into());
+                self.deliver(&data.into());
             }
         }
     }
@@ -228,7 +228,7 @@ impl Client {
         }
     }
 
-    fn deliver(&self, text: Bytes) {
+    fn deliver(&self, text: &Bytes) {
         if let Some(answer) = deliver(&self.0.handler, text) {
             self.notify_soon(answer);
         }

@@ -1,0 +1,200 @@
+//! The last good listings on disk, so that a client has its tools at once while the
+//! servers still start. Holds what servers say of themselves, no configuration and no
+//! secret. A file that is broken or of another version counts as none.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::build::Listing;
+use crate::{
+    downstream::Item,
+    protocol::server::{Fingerprint, ServerId},
+};
+
+/// Changes with the format.
+const VERSION: u32 = 1;
+
+/// A larger file is not ours.
+const MAX_FILE: u64 = 256 * 1024 * 1024;
+
+/// Each server's listing of the last run.
+pub type Stored = HashMap<ServerId, Kept>;
+
+/// What was listed by a server of this shape.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub shape: Fingerprint,
+    pub listing: Arc<Listing>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    version: u32,
+    servers: HashMap<String, Server>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Server {
+    /// Of the configuration without its secrets: another program lists other tools.
+    shape: String,
+    tools: Vec<Record>,
+    prompts: Vec<Record>,
+    resources: Vec<Record>,
+    templates: Vec<Record>,
+    completions: bool,
+    offers_resources: bool,
+}
+
+/// Key and record.
+#[derive(Serialize, Deserialize)]
+struct Record(String, Box<RawValue>);
+
+/// What the file holds; nothing where there is none to use.
+pub fn load(path: &Path) -> Stored {
+    match read(path) {
+        Ok(servers) => servers,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::debug!(reason = %error.kind(), "the stored catalog is not used");
+            }
+            HashMap::new()
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
+    if fs::metadata(path)?.len() > MAX_FILE {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let File { version, servers } = serde_json::from_slice(&fs::read(path)?)?;
+    if version != VERSION {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(servers.into_iter().filter_map(|(id, server)| Some((ServerId::new(&id), server.into_kept()?))).collect())
+}
+
+/// Writes the file anew, readable by its owner alone; readers see the old one or
+/// the new one.
+///
+/// # Errors
+/// What the operating system says.
+pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
+    let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
+    let text = serde_json::to_vec(&File { version: VERSION, servers })?;
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(dir)?;
+    let new = dir.join(format!(".{}.tmp", uuid::Uuid::new_v4()));
+    let written = create_private(&new).and_then(|mut file| file.write_all(&text)).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // It may never have come to be.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn create_private(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+impl Server {
+    fn of(kept: &Kept) -> Self {
+        let Listing { tools, prompts, resources, templates, completions, offers_resources, live: _ } = &*kept.listing;
+        let records = |items: &[Item]| items.iter().filter_map(Record::of).collect();
+        Self {
+            shape: kept.shape.to_hex(),
+            tools: records(tools),
+            prompts: records(prompts),
+            resources: records(resources),
+            templates: records(templates),
+            completions: *completions,
+            offers_resources: *offers_resources,
+        }
+    }
+
+    fn into_kept(self) -> Option<Kept> {
+        let Self { shape, tools, prompts, resources, templates, completions, offers_resources } = self;
+        let items = |records: Vec<Record>| records.into_iter().map(Record::into_item).collect();
+        let listing = Listing {
+            tools: items(tools),
+            prompts: items(prompts),
+            resources: items(resources),
+            templates: items(templates),
+            completions,
+            offers_resources,
+            live: false,
+        };
+        Some(Kept { shape: Fingerprint::from_hex(&shape)?, listing: Arc::new(listing) })
+    }
+}
+
+impl Record {
+    fn of(item: &Item) -> Option<Self> {
+        let json = String::from_utf8(item.json.to_vec()).ok()?;
+        Some(Self(item.key.clone(), RawValue::from_string(json).ok()?))
+    }
+
+    fn into_item(self) -> Item {
+        let Self(key, json) = self;
+        Item { key, json: String::from(Box::<str>::from(json)).into() }
+    }
+}
+
+/// Where the file for these sources is. `identity` tells one set of servers from
+/// another and may hold a key: only its hash is in the name.
+pub fn path(cache_dir: &Path, identity: &str) -> PathBuf {
+    let hash = Fingerprint::of(identity.as_bytes()).to_hex();
+    cache_dir.join("pluggedin-mcp-proxy").join(format!("catalog-{}.json", &hash[..32]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept() -> HashMap<ServerId, Kept> {
+        let tools = vec![Item { key: "a".to_owned(), json: r#"{"name":"a", "x":1.0}"#.into() }];
+        let listing = Listing { tools, completions: true, ..Listing::default() };
+        [(ServerId::of_file("s"), Kept { shape: Fingerprint::of(b"shape"), listing: Arc::new(listing) })].into()
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = path(dir.path(), "identity");
+        save(&path, &kept()).expect("the directory can be written to");
+        let loaded = load(&path);
+        let (old, new) = (&kept()[&ServerId::of_file("s")], &loaded[&ServerId::of_file("s")]);
+        assert_eq!((old.shape, &old.listing), (new.shape, &new.listing));
+        assert_eq!(fs::read_dir(path.parent().expect("a file has a parent")).expect("readable").count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_none() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.json");
+        assert!(load(&path).is_empty());
+        for text in ["", "{", "[]", r#"{"version":999,"servers":{}}"#, r#"{"version":1,"servers":{"a":{}}}"#] {
+            fs::write(&path, text).expect("writable");
+            assert!(load(&path).is_empty(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The proxy as a program, seen from outside: what a client sees over its pipes, servers over each of their wires, and
+//! the App over HTTP.
+
+mod scripted; // the servers, also a program of their own
+mod support; // what scenarios are built from
+
+mod app; // servers that the App names, and an App that fails
+mod cancel; // a cancellation reaches the server that works on the call, and only that
+mod cli; // commands, options, exit codes, bad input on stdin, the end
+mod faults; // servers that are dead, slow, rude or forgetful
+mod file; // servers that a local file names, and edits of it
+mod lists; // pages, changes, order
+mod names; // how tools, prompts and resources are called when servers disagree
+mod progress; // progress arrives at its call, in order, before the answer
+mod prompts; // prompts, completion, instructions as prompts
+mod resources; // resources and templates
+mod tools; // tools, and that nothing is changed on the way

@@ -1,0 +1,213 @@
+//! A scripted MCP server, written by hand on plain JSON text, so that it can also misbehave.
+//!
+//! It is no model of a good server and shares no code with the proxy. The same script runs as a child process (STDIO)
+//! and inside the test process (the two HTTP kinds), where a test can look at what arrived.
+
+#![allow(dead_code, unused_imports, reason = "compiled twice, as a program and into the tests, and neither uses all of it")]
+#![allow(
+    clippy::exit,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it is a program that is rude on purpose"
+)]
+
+mod features;
+mod http;
+mod session;
+mod sse;
+mod stdio;
+
+pub(crate) use features::ODD_RESULT;
+pub(crate) use http::Running;
+
+use clap::{Parser, ValueEnum};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+
+/// What the server is and does. Every field is a flag, so that a scenario is the same text for a child process and for
+/// a server inside the test process.
+#[derive(Debug, Clone, Parser)]
+#[allow(clippy::struct_excessive_bools, reason = "a flag each, and none excludes another")]
+pub(crate) struct Script {
+    /// Name in `serverInfo`.
+    #[arg(long, default_value = "scripted")]
+    pub(crate) name: String,
+    #[arg(long, value_enum, default_value_t = Wire::Stdio)]
+    pub(crate) wire: Wire,
+    /// Port of the HTTP kinds; 0 picks one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// Number of generated tools, `tool-0000` and so on.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) tools: usize,
+    /// One more tool, of any name.
+    #[arg(long = "tool")]
+    pub(crate) more_tools: Vec<String>,
+    /// One more prompt, of any name.
+    #[arg(long = "prompt")]
+    pub(crate) more_prompts: Vec<String>,
+    /// One more resource, of any URI.
+    #[arg(long = "resource")]
+    pub(crate) more_resources: Vec<String>,
+    /// A resource that can be read but stands in no list.
+    #[arg(long)]
+    pub(crate) unlisted: Vec<String>,
+    /// Leaves out a capability and answers its methods with -32601: `tools`, `prompts`, `resources`, `completions`.
+    #[arg(long)]
+    pub(crate) without: Vec<String>,
+    /// Entries in one page of a list; all of them when absent.
+    #[arg(long)]
+    pub(crate) page_size: Option<usize>,
+    /// Every page of a list is the first one and points to the same next.
+    #[arg(long)]
+    pub(crate) looping_cursor: bool,
+    /// Every page of a list is the first one and points to a next that was never named before.
+    #[arg(long)]
+    pub(crate) endless_cursor: bool,
+    /// `protocolVersion` of the answer to `initialize`; the client's own when absent.
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+
+    /// A method that is never answered.
+    #[arg(long)]
+    pub(crate) hang: Vec<String>,
+    /// Milliseconds before `initialize` is answered.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow_start: u64,
+    /// Ends with a message on stderr before it reads anything.
+    #[arg(long)]
+    pub(crate) exit_at_start: bool,
+    /// Sends messages before each answer that have nothing to do with anything.
+    #[arg(long)]
+    pub(crate) stray: bool,
+    /// Prints lines on stdout that are no messages.
+    #[arg(long)]
+    pub(crate) garbage: bool,
+    /// Bytes of chatter on stderr before the first message.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) chatter: usize,
+    /// Starts a process of its own, as `npx` does.
+    #[arg(long)]
+    pub(crate) grandchild: bool,
+    /// Stays when its stdin ends and when it is asked to terminate.
+    #[arg(long)]
+    pub(crate) stubborn: bool,
+
+    /// Streamable HTTP: answers are JSON bodies rather than event streams.
+    #[arg(long)]
+    pub(crate) json_answers: bool,
+    /// Streamable HTTP: GET answers 405.
+    #[arg(long)]
+    pub(crate) no_get: bool,
+    /// Streamable HTTP: no session ids.
+    #[arg(long)]
+    pub(crate) sessionless: bool,
+    /// Streamable HTTP: the stream of an answer ends at once and has to be resumed with `Last-Event-ID`.
+    #[arg(long)]
+    pub(crate) resumable: bool,
+    /// Streamable HTTP: every POST is redirected to this URL.
+    #[arg(long)]
+    pub(crate) redirect: Option<String>,
+    /// HTTP+SSE: the URL for messages is this one, which may be anybody's.
+    #[arg(long)]
+    pub(crate) endpoint: Option<String>,
+    /// HTTP kinds: every request without this header, written `name: value`, is answered with 401.
+    #[arg(long)]
+    pub(crate) require_header: Option<String>,
+
+    /// Anything more, to be seen with the `process` tool.
+    #[arg(last = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wire {
+    Stdio,
+    /// Streamable HTTP.
+    Http,
+    /// HTTP+SSE of revision 2024-11-05.
+    Sse,
+}
+
+/// The state that all clients of one server share.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) script: Script,
+    added: Mutex<Added>,
+    journal: Mutex<Journal>,
+    released: watch::Sender<HashSet<String>>,
+    sessions: Mutex<Vec<session::Weak>>,
+    grandchild: Option<u32>,
+}
+
+/// What clients added to the lists with the `add` tool.
+#[derive(Debug, Default)]
+struct Added {
+    tools: Vec<String>,
+    prompts: Vec<String>,
+    resources: Vec<String>,
+}
+
+/// The labels of `slow` calls, in the order in which things happened to them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Journal {
+    pub(crate) started: Vec<String>,
+    pub(crate) cancelled: Vec<String>,
+    pub(crate) finished: Vec<String>,
+}
+
+impl Server {
+    pub(crate) fn new(script: Script) -> Arc<Self> {
+        let grandchild = script.grandchild.then(stdio::start_grandchild);
+        Arc::new(Self {
+            added: Mutex::new(Added {
+                tools: script.more_tools.clone(),
+                prompts: script.more_prompts.clone(),
+                resources: script.more_resources.clone(),
+            }),
+            script,
+            journal: Mutex::default(),
+            released: watch::Sender::default(),
+            sessions: Mutex::default(),
+            grandchild,
+        })
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        lock(&self.journal).clone()
+    }
+
+    /// Tells every client something that belongs to no call.
+    pub(crate) fn broadcast(&self, notification: &Value) {
+        for session in lock(&self.sessions).iter().filter_map(session::Weak::upgrade) {
+            session.tell(notification);
+        }
+    }
+}
+
+/// Runs the program until its input ends (STDIO) or forever (HTTP kinds, which print their URL first).
+pub(crate) fn run(script: Script) -> std::io::Result<()> {
+    if script.exit_at_start {
+        eprintln!("scripted server: no licence found, giving up");
+        std::process::exit(3);
+    }
+    match script.wire {
+        Wire::Stdio => stdio::run(&Server::new(script)),
+        Wire::Http | Wire::Sse => {
+            let running = Running::start(script);
+            println!("{}", running.url());
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+/// A lock that a panic elsewhere does not spoil.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

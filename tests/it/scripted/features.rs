@@ -1,0 +1,388 @@
+//! What the server offers: its lists and what their entries do.
+
+use super::session::{Call, Reply, parse};
+use super::{Server, lock};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A result with everything that a proxy may be tempted to tidy up: an unknown content type, members of vendors, nulls,
+/// members out of order, and numbers that change when they go through a double or through the other kind of number.
+pub(crate) const ODD_RESULT: &str = concat!(
+    r#"{"zeta":null,"content":[{"type":"hologram","frames":[1.0,1,-0.0,9007199254740993,18446744073709551615],"#,
+    r#""x-depth":{"b":1,"a":2}},{"text":"\u00e9\u2028 \ud83d\ude00 </script>","type":"text","#,
+    r#""annotations":{"priority":1.0,"audience":["user"],"x-seen":false}}],"structuredContent":{"empty":{},"#,
+    r#""list":[],"deep":[[[[{"":""}]]]],"resultType":"mine"},"isError":false,"#,
+    r#""_meta":{"vendor.example/trace":"00-4bf9","progressToken":"not one of yours"},"x-vendor":[true,null]}"#
+);
+
+impl Server {
+    pub(crate) fn add(&self, list: &str, name: String) {
+        {
+            let mut added = lock(&self.added);
+            match list {
+                "prompts" => added.prompts.push(name),
+                "resources" => added.resources.push(name),
+                _ => added.tools.push(name),
+            }
+        }
+        let method = format!("notifications/{list}/list_changed");
+        self.broadcast(&json!({"jsonrpc": "2.0", "method": method}));
+    }
+}
+
+impl Call {
+    pub(crate) async fn handle(&self) -> Reply {
+        let script = &self.session.server.script;
+        let params = parse(&self.params);
+        let area = match self.method.split('/').next() {
+            Some("completion") => "completions",
+            area => area.unwrap_or_default(),
+        };
+        if script.without.iter().any(|without| without == area) {
+            return no_method(&self.method);
+        }
+        match self.method.as_str() {
+            "initialize" => result(&self.initialize(&params)),
+            "ping" => result(&json!({})),
+            "tools/list" => self.page("tools", self.tools(), &params),
+            "tools/call" => self.call_tool(&params).await,
+            "prompts/list" => self.page("prompts", self.prompts(), &params),
+            "prompts/get" => self.get_prompt(&params),
+            "resources/list" => self.page("resources", self.resources(), &params),
+            "resources/templates/list" => self.page("resourceTemplates", vec![item_template()], &params),
+            "resources/read" => self.read_resource(&params),
+            "completion/complete" => complete(&params),
+            method => no_method(method),
+        }
+    }
+
+    fn initialize(&self, params: &Value) -> Value {
+        let script = &self.session.server.script;
+        let revision = match &script.revision {
+            Some(revision) => json!(revision),
+            None => params["protocolVersion"].clone(),
+        };
+        let mut capabilities: Map<String, Value> =
+            ["tools", "prompts", "resources"].map(|area| (area.to_owned(), json!({"listChanged": true}))).into_iter().collect();
+        capabilities.insert("completions".to_owned(), json!({}));
+        capabilities.insert("experimental".to_owned(), json!({"x-odd": {"deep": [1]}}));
+        for without in &script.without {
+            capabilities.remove(without);
+        }
+        json!({
+            "protocolVersion": revision,
+            "capabilities": capabilities,
+            "serverInfo": {"name": script.name, "version": "0.1.0", "x-build": 7},
+            "instructions": format!("Instructions of {}.", script.name),
+        })
+    }
+
+    /// One page of a list, as the script cuts it.
+    fn page(&self, member: &str, entries: Vec<Value>, params: &Value) -> Reply {
+        let script = &self.session.server.script;
+        let size = script.page_size.unwrap_or(entries.len()).max(1);
+        let from = match &params["cursor"] {
+            Value::Null => 0,
+            Value::String(cursor) => match cursor.strip_prefix("from ").map(str::parse) {
+                Some(Ok(_)) if script.looping_cursor => 0,
+                Some(Ok(from)) => from,
+                _ => return invalid(&format!("no such cursor: {cursor}")),
+            },
+            other => return invalid(&format!("cursor is no string: {other}")),
+        };
+        let total = entries.len();
+        let repeated = script.looping_cursor || script.endless_cursor;
+        let first = if repeated { 0 } else { from };
+        let page: Vec<Value> = entries.into_iter().skip(first).take(size).collect();
+        let mut answer = json!({member: page});
+        if repeated || from + size < total {
+            answer["nextCursor"] = json!(format!("from {}", from + size));
+        }
+        result(&answer)
+    }
+
+    fn tools(&self) -> Vec<Value> {
+        let server = &self.session.server;
+        let mut tools = vec![
+            json!({
+                "name": "echo",
+                "title": "Echo",
+                "description": "Returns its parameters",
+                "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
+            }),
+            json!({
+                "x-vendor": {"rank": 1.0, "limit": 9_007_199_254_740_993_u64, "none": null},
+                "name": "odd",
+                "title": "Odd",
+                "description": "Returns what is valid and unusual",
+                "inputSchema": {
+                    "$schema": "https://json-schema.org/draft/2020-12/schema",
+                    "type": "object",
+                    "properties": {"b": {"type": "number", "default": 1.0}, "a": true},
+                    "x-order": ["b", "a"],
+                },
+                "outputSchema": {"type": "object"},
+                "annotations": {"readOnlyHint": true, "x-cost": 0.10},
+                "icons": [{"src": "data:image/png;base64,AA==", "mimeType": "image/png", "sizes": ["any"]}],
+                "execution": {"taskSupport": "optional"},
+                "_meta": {"vendor.example/version": 1},
+            }),
+        ];
+        let plain = [
+            ("slow", "Waits until it is released or cancelled"),
+            ("release", "Ends the slow call with the same label"),
+            ("calls", "Tells what happened to slow calls"),
+            ("progress", "Reports progress, then answers"),
+            ("add", "Adds an entry to a list"),
+            ("process", "Shows identity, arguments, directory and environment"),
+            ("fail", "Fails as a tool fails"),
+            ("error", "Fails as a request fails"),
+            ("crash", "Breaks the connection"),
+            ("large", "Returns that many letters"),
+            ("ask", "Sends the client a request and returns the answer"),
+        ];
+        tools.extend(plain.iter().map(|(name, description)| tool(name, description)));
+        tools.extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
+        tools.extend(lock(&server.added).tools.iter().map(|name| tool(name, "Added")));
+        tools
+    }
+
+    async fn call_tool(&self, params: &Value) -> Reply {
+        let server = &self.session.server;
+        let arguments = &params["arguments"];
+        match params["name"].as_str().unwrap_or_default() {
+            "odd" => Reply::Result(ODD_RESULT.to_owned()),
+            "slow" => self.slow(arguments).await,
+            "release" => {
+                let label = text_of(&arguments["label"]);
+                server.released.send_modify(|labels| {
+                    labels.insert(label);
+                });
+                text("released")
+            }
+            "calls" => {
+                let journal = server.journal();
+                structured(&json!({
+                    "started": journal.started,
+                    "cancelled": journal.cancelled,
+                    "finished": journal.finished,
+                }))
+            }
+            "progress" => self.progress(params),
+            "add" => {
+                server.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
+                text("added")
+            }
+            "process" => structured(&json!({
+                "pid": std::process::id(),
+                "grandchild": server.grandchild,
+                "arguments": server.script.rest,
+                "directory": std::env::current_dir().unwrap_or_default(),
+                "environment": std::env::vars().collect::<BTreeMap<_, _>>(),
+            })),
+            "fail" => result(&json!({
+                "content": [{"type": "text", "text": "the printer is on fire"}],
+                "isError": true,
+                "x-code": 451,
+            })),
+            "error" => Reply::Error(json!({
+                "code": -32_050,
+                "message": "the moon is in the wrong phase",
+                "data": {"phase": "waxing", "fraction": 1.0},
+            })),
+            "crash" => Reply::Break,
+            "large" => {
+                let bytes = arguments["bytes"].as_u64().unwrap_or(1 << 20);
+                text(&"x".repeat(usize::try_from(bytes).expect("a test asks for less")))
+            }
+            "ask" => {
+                let method = text_of(&arguments["method"]);
+                structured(&self.ask(&method, arguments["params"].clone()).await)
+            }
+            name => self.echo(name),
+        }
+    }
+
+    /// Says who was asked for what, with the parameters to the letter.
+    fn echo(&self, name: &str) -> Reply {
+        let server = &self.session.server;
+        let known = self.tools().iter().any(|tool| tool["name"] == name);
+        if !known {
+            return invalid(&format!("Unknown tool: {name}"));
+        }
+        Reply::Result(format!(
+            r#"{{"content":[{{"type":"text","text":{}}}],"structuredContent":{{"server":{},"tool":{},"params":{}}}}}"#,
+            json!(self.params.get()),
+            json!(server.script.name),
+            json!(name),
+            self.params.get(),
+        ))
+    }
+
+    async fn slow(&self, arguments: &Value) -> Reply {
+        let server = &self.session.server;
+        let label = text_of(&arguments["label"]);
+        lock(&server.journal).started.push(label.clone());
+        let mut released = server.released.subscribe();
+        tokio::select! {
+            () = self.cancelled.cancelled() => {
+                lock(&server.journal).cancelled.push(label);
+                Reply::Silence
+            }
+            _ = released.wait_for(|labels| labels.contains(&label)) => {
+                lock(&server.journal).finished.push(label);
+                text("finished")
+            }
+            () = time(&arguments["ms"]) => {
+                lock(&server.journal).finished.push(label);
+                text("finished in time")
+            }
+        }
+    }
+
+    fn progress(&self, params: &Value) -> Reply {
+        let steps = params["arguments"]["steps"].as_u64().unwrap_or(3);
+        let token = &params["_meta"]["progressToken"];
+        if !token.is_null() {
+            for step in 1..=steps {
+                self.tell(&json!({
+                    "jsonrpc": "2.0",
+                    "method": "notifications/progress",
+                    "params": {
+                        "progressToken": token,
+                        "progress": step,
+                        "total": steps,
+                        "message": format!("{} {step}", params["arguments"]["label"]),
+                        "x-step": {"of": self.session.server.script.name, "share": 1.0},
+                    },
+                }));
+            }
+        }
+        text(if token.is_null() { "nobody listened" } else { "done" })
+    }
+
+    fn prompts(&self) -> Vec<Value> {
+        let mut prompts = vec![json!({
+            "name": "greet",
+            "title": "Greeting",
+            "description": "Greets somebody",
+            "arguments": [{"name": "who", "description": "Whom", "required": true, "x-hint": 1.0}],
+            "x-vendor": {"tone": ["warm", null]},
+        })];
+        let added = lock(&self.session.server.added);
+        prompts.extend(added.prompts.iter().map(|name| json!({"name": name})));
+        prompts
+    }
+
+    fn get_prompt(&self, params: &Value) -> Reply {
+        let name = &params["name"];
+        let Some(prompt) = self.prompts().into_iter().find(|prompt| prompt["name"] == *name) else {
+            return invalid(&format!("Unknown prompt: {name}"));
+        };
+        result(&json!({
+            "description": prompt["description"],
+            "messages": [{
+                "role": "user",
+                "content": {"type": "text", "text": self.session.server.script.name, "x-raw": params},
+            }],
+            "x-vendor": 1.0,
+        }))
+    }
+
+    fn resources(&self) -> Vec<Value> {
+        let mut resources = vec![json!({
+            "uri": "scripted://greeting",
+            "name": "greeting",
+            "title": "Greeting",
+            "mimeType": "text/plain",
+            "size": 5,
+            "annotations": {"priority": 1.0, "lastModified": "2025-01-12T15:00:58Z"},
+            "x-vendor": null,
+        })];
+        let added = lock(&self.session.server.added);
+        resources.extend(added.resources.iter().map(|uri| json!({"uri": uri, "name": uri})));
+        resources
+    }
+
+    fn read_resource(&self, params: &Value) -> Reply {
+        let script = &self.session.server.script;
+        let uri = params["uri"].as_str().unwrap_or_default();
+        let listed = self.resources().iter().any(|known| known["uri"] == uri);
+        let unlisted = script.unlisted.iter().any(|known| known == uri);
+        let item = uri.strip_prefix("scripted://items/");
+        if !listed && !unlisted && item.is_none() {
+            return Reply::Error(json!({
+                "code": -32_002,
+                "message": "Resource not found",
+                "data": {"uri": uri},
+            }));
+        }
+        result(&json!({
+            "contents": [{
+                "uri": uri,
+                "mimeType": "text/plain",
+                "text": format!("{} of {}", item.unwrap_or("resource"), script.name),
+                "x-vendor": {"rank": 1.0},
+            }],
+            "_meta": {"vendor.example/etag": "7"},
+        }))
+    }
+}
+
+fn tool(name: &str, description: &str) -> Value {
+    json!({"name": name, "description": description, "inputSchema": {"type": "object"}})
+}
+
+fn item_template() -> Value {
+    json!({
+        "uriTemplate": "scripted://items/{id}",
+        "name": "item",
+        "title": "Item",
+        "description": "Any item",
+        "mimeType": "text/plain",
+        "x-vendor": {"ids": 1.0},
+    })
+}
+
+/// Completes every argument with three colours.
+fn complete(params: &Value) -> Reply {
+    let start = params["argument"]["value"].as_str().unwrap_or_default();
+    let values: Vec<_> = ["red", "green", "grey"].iter().filter(|value| value.starts_with(start)).collect();
+    result(&json!({
+        "completion": {"values": values, "total": values.len(), "hasMore": false, "x-for": params["ref"]},
+    }))
+}
+
+fn result(value: &Value) -> Reply {
+    Reply::Result(value.to_string())
+}
+
+fn text(text: &str) -> Reply {
+    result(&json!({"content": [{"type": "text", "text": text}]}))
+}
+
+fn structured(value: &Value) -> Reply {
+    let text = value.to_string();
+    result(&json!({"content": [{"type": "text", "text": text}], "structuredContent": value}))
+}
+
+fn invalid(message: &str) -> Reply {
+    Reply::Error(json!({"code": -32_602, "message": message}))
+}
+
+fn no_method(method: &str) -> Reply {
+    Reply::Error(json!({"code": -32_601, "message": format!("Method not found: {method}")}))
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Passes after so many milliseconds; never, when there is no number.
+async fn time(ms: &Value) {
+    match ms.as_u64() {
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,346 @@
+//! Streamable HTTP, and how both HTTP kinds run: on a runtime of their own, so that they can be stopped at once.
+
+use super::session::{Inbox, Outgoing, Session};
+use super::{Script, Server, Wire, lock, sse};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{delete, get, post};
+use axum::serve::ListenerExt;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A server of one of the HTTP kinds. Dropping it closes its port and every connection.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) server: Arc<Server>,
+    host: Arc<Host>,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+/// One HTTP request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) http: Method,
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The JSON-RPC method, if the body has one.
+    pub(crate) method: Option<String>,
+}
+
+/// What the HTTP kinds have beside the server.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) server: Arc<Server>,
+    pub(crate) sessions: Mutex<HashMap<String, Entry>>,
+    seen: Mutex<Vec<Seen>>,
+    next: Mutex<u64>,
+    /// Streams that ended early, by the id of their only event.
+    resumable: Mutex<HashMap<String, Inbox>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) session: Arc<Session>,
+    /// What waits for the client's stream; one stream at a time reads from it.
+    inbox: SharedInbox,
+    /// Ends the client's GET together with the session.
+    closed: CancellationToken,
+}
+
+/// What a stream begins with, and what is kept as long as the stream lasts.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    pub(crate) event: Option<String>,
+    pub(crate) guard: Option<SessionGuard>,
+}
+
+/// Ends the session when it is dropped.
+#[derive(Debug)]
+pub(crate) struct SessionGuard {
+    pub(crate) host: Arc<Host>,
+    pub(crate) id: String,
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        let entry = lock(&self.host.sessions).remove(&self.id);
+        drop(entry);
+    }
+}
+
+type SharedInbox = Arc<tokio::sync::Mutex<Inbox>>;
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+impl Running {
+    pub(crate) fn start(script: Script) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], script.port));
+        Self::start_at(script, address)
+    }
+
+    fn start_at(script: Script, address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
+        let wire = script.wire;
+        let server = Server::new(script);
+        let host = Arc::new(Host {
+            server: server.clone(),
+            sessions: Mutex::default(),
+            seen: Mutex::default(),
+            next: Mutex::default(),
+            resumable: Mutex::default(),
+        });
+        let routes = match wire {
+            Wire::Sse => sse::routes(),
+            Wire::Http | Wire::Stdio => routes(),
+        };
+        let app = routes
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .layer(axum::middleware::from_fn_with_state(host.clone(), watch))
+            .with_state(host.clone());
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a port of this machine is free");
+        let address = listener.local_addr().expect("it is bound");
+        // Small messages leave at once, as those of most servers do.
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self { server, host, address, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let path = match self.server.script.wire {
+            Wire::Sse => "sse",
+            Wire::Http | Wire::Stdio => "mcp",
+        };
+        format!("http://{}/{path}", self.address)
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        lock(&self.host.seen).clone()
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        lock(&self.host.sessions).len()
+    }
+
+    /// Forgets every session, as a restart does, while the port stays open.
+    pub(crate) fn forget_sessions(&self) {
+        lock(&self.host.sessions).clear();
+    }
+
+    /// Breaks the stream on which each client hears what belongs to no call.
+    pub(crate) fn break_streams(&self) {
+        for entry in lock(&self.host.sessions).values() {
+            let _ = entry.session.outbox().send(Outgoing::Break);
+        }
+    }
+
+    /// Adds an entry to a list, as the `add` tool does.
+    pub(crate) fn add(&self, list: &str, name: &str) {
+        self.server.add(list, name.to_owned());
+    }
+
+    /// Closes the port and every connection.
+    pub(crate) fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+
+    /// Starts anew on the same port, with nothing left of the time before.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        *self = Self::start_at(self.server.script.clone(), self.address);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Host {
+    pub(crate) fn open_session(&self) -> (String, Arc<Session>) {
+        let id = {
+            let mut next = lock(&self.next);
+            *next += 1;
+            format!("session-{next}")
+        };
+        let (session, inbox) = Session::open(&self.server);
+        let entry = Entry { session: session.clone(), inbox: share(inbox), closed: CancellationToken::new() };
+        lock(&self.sessions).insert(id.clone(), entry);
+        (id, session)
+    }
+
+    pub(crate) fn session(&self, id: &str) -> Option<Arc<Session>> {
+        lock(&self.sessions).get(id).map(|entry| entry.session.clone())
+    }
+
+    /// The messages of a session that belong to no call, as a stream of events until the session ends.
+    pub(crate) fn stream(&self, id: &str, opening: Opening) -> Option<Response> {
+        let sessions = lock(&self.sessions);
+        let entry = sessions.get(id)?;
+        Some(events(opening, entry.inbox.clone(), entry.closed.clone()))
+    }
+}
+
+/// Notes every request, and refuses those without the header that the script requires.
+async fn watch(State(host): State<Arc<Host>>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let headers: BTreeMap<String, String> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.to_string(), value.into_owned())
+        })
+        .collect();
+    let allowed = match &host.server.script.require_header {
+        Some(header) => headers.iter().any(|(name, value)| *header == format!("{name}: {value}")),
+        None => true,
+    };
+    lock(&host.seen).push(Seen { http: parts.method.clone(), headers, method: message["method"].as_str().map(str::to_owned) });
+    if !allowed {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    next.run(axum::extract::Request::from_parts(parts, Body::from(body))).await
+}
+
+fn routes() -> Router<Arc<Host>> {
+    Router::new().route("/mcp", post(receive)).route("/mcp", get(listen)).route("/mcp", delete(close))
+}
+
+async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes) -> Response {
+    let script = &host.server.script;
+    if let Some(url) = &script.redirect {
+        return Redirect::temporary(url).into_response();
+    }
+    let accept = text_of(&headers, "accept");
+    if !accept.contains("application/json") || !accept.contains("text/event-stream") {
+        return StatusCode::NOT_ACCEPTABLE.into_response();
+    }
+    let Ok(text) = str::from_utf8(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let message: Value = serde_json::from_str(text).unwrap_or_default();
+    let (id, session) = if message["method"] == "initialize" {
+        host.open_session()
+    } else if script.sessionless {
+        // The newest session serves every request that names none.
+        let sessions = lock(&host.sessions).len();
+        let id = format!("session-{sessions}");
+        let Some(session) = host.session(&id) else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
+        (id, session)
+    } else {
+        let id = text_of(&headers, "mcp-session-id");
+        if id.is_empty() {
+            return StatusCode::BAD_REQUEST.into_response();
+        }
+        let Some(session) = host.session(&id) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        (id, session)
+    };
+
+    let (answer, mut answers) = mpsc::unbounded_channel();
+    if message["method"].is_null() || message["id"].is_null() {
+        session.receive(text, session.outbox(), answer);
+        return StatusCode::ACCEPTED.into_response();
+    }
+    let mut response = if script.json_answers {
+        session.receive(text, session.outbox(), answer);
+        match answers.recv().await {
+            Some(Outgoing::Message(message)) => ([(header::CONTENT_TYPE, "application/json")], message).into_response(),
+            // A cancelled call has no answer, but HTTP must have one.
+            None => StatusCode::ACCEPTED.into_response(),
+            Some(Outgoing::Break) => broken(),
+        }
+    } else {
+        session.receive(text, answer.clone(), answer);
+        if script.resumable && message["method"] != "initialize" {
+            let event = format!("{id}/{}", message["id"]);
+            let opening = format!("id: {event}\nretry: 10\ndata: \n\n");
+            lock(&host.resumable).insert(event, answers);
+            ([(header::CONTENT_TYPE, EVENTS)], opening).into_response()
+        } else {
+            events(Opening::default(), share(answers), CancellationToken::new())
+        }
+    };
+    if message["method"] == "initialize" && !script.sessionless {
+        let id = id.parse().expect("letters and digits");
+        response.headers_mut().insert("mcp-session-id", id);
+    }
+    response
+}
+
+async fn listen(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
+    if let Some(inbox) = lock(&host.resumable).remove(&text_of(&headers, "last-event-id")) {
+        return events(Opening::default(), share(inbox), CancellationToken::new());
+    }
+    if host.server.script.no_get {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let id = text_of(&headers, "mcp-session-id");
+    host.stream(&id, Opening::default()).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+}
+
+async fn close(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
+    let id = text_of(&headers, "mcp-session-id");
+    let entry = lock(&host.sessions).remove(&id);
+    match entry {
+        Some(_) => StatusCode::OK.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+const EVENTS: &str = "text/event-stream";
+
+/// Events until nothing more can come, or until they are closed.
+fn events(opening: Opening, inbox: SharedInbox, closed: CancellationToken) -> Response {
+    let Opening { event, guard } = opening;
+    let messages = stream::unfold((inbox, guard), |(inbox, guard)| async move {
+        let event = match inbox.lock().await.recv().await? {
+            Outgoing::Message(message) => Ok(format!("event: message\ndata: {message}\n\n")),
+            Outgoing::Break => Err(std::io::Error::other("scripted to break here")),
+        };
+        Some((event, (inbox, guard)))
+    });
+    let events = stream::iter(event.map(Ok)).chain(messages).take_until(async move { closed.cancelled().await });
+    ([(header::CONTENT_TYPE, EVENTS)], Body::from_stream(events)).into_response()
+}
+
+fn share(inbox: Inbox) -> SharedInbox {
+    Arc::new(tokio::sync::Mutex::new(inbox))
+}
+
+/// An answer that breaks off before its first byte.
+fn broken() -> Response {
+    let error = std::io::Error::other("scripted to break here");
+    Body::from_stream(stream::iter([Err::<String, _>(error)])).into_response()
+}
+
+pub(crate) fn text_of(headers: &HeaderMap, name: &str) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}

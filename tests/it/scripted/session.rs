@@ -1,0 +1,196 @@
+//! One client's stay: sorts what arrives into requests, cancellations and answers, whatever the wire is.
+
+use super::{Server, lock};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// What goes to the client: a message, or the end of the connection in the middle of a word.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Message(String),
+    Break,
+}
+
+pub(crate) type Outbox = mpsc::UnboundedSender<Outgoing>;
+pub(crate) type Inbox = mpsc::UnboundedReceiver<Outgoing>;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) server: Arc<Server>,
+    /// For messages that belong to no call.
+    outbox: Outbox,
+    running: Mutex<HashMap<String, CancellationToken>>,
+    /// Requests of ours that the client has not answered yet.
+    asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
+    next_ask: AtomicU64,
+}
+
+/// A session that may have ended.
+#[derive(Debug)]
+pub(crate) struct Weak(std::sync::Weak<Session>);
+
+impl Weak {
+    pub(crate) fn upgrade(&self) -> Option<Arc<Session>> {
+        self.0.upgrade()
+    }
+}
+
+/// One request being worked on.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) session: Arc<Session>,
+    pub(crate) method: String,
+    /// As they came, to the letter.
+    pub(crate) params: Box<RawValue>,
+    pub(crate) cancelled: CancellationToken,
+    /// For messages that belong to this call.
+    beside: Outbox,
+}
+
+/// How a request ends.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The text of a JSON value, sent to the letter.
+    Result(String),
+    Error(Value),
+    /// Nothing is ever sent.
+    Silence,
+    /// The connection breaks.
+    Break,
+}
+
+#[derive(Deserialize)]
+struct Incoming {
+    id: Option<Value>,
+    method: Option<String>,
+    params: Option<Box<RawValue>>,
+    #[serde(flatten)]
+    rest: HashMap<String, Value>,
+}
+
+impl Session {
+    /// A session and the messages for its client that belong to no call.
+    pub(crate) fn open(server: &Arc<Server>) -> (Arc<Self>, Inbox) {
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let session = Arc::new(Self {
+            server: server.clone(),
+            outbox,
+            running: Mutex::default(),
+            asked: Mutex::default(),
+            next_ask: AtomicU64::new(1),
+        });
+        lock(&server.sessions).push(Weak(Arc::downgrade(&session)));
+        (session, inbox)
+    }
+
+    pub(crate) fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
+    pub(crate) fn tell(&self, message: &Value) {
+        let _ = self.outbox.send(Outgoing::Message(message.to_string()));
+    }
+
+    /// Takes one message. What it causes goes to `beside`, its answer to `answer`; both end when it is done.
+    pub(crate) fn receive(self: &Arc<Self>, text: &str, beside: Outbox, answer: Outbox) {
+        let incoming: Incoming = match serde_json::from_str(text) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let error = json!({"code": -32700, "message": error.to_string()});
+                let message = json!({"jsonrpc": "2.0", "id": null, "error": error});
+                let _ = answer.send(Outgoing::Message(message.to_string()));
+                return;
+            }
+        };
+        let params = incoming.params.unwrap_or_else(|| raw("{}"));
+        match (incoming.method, incoming.id) {
+            (Some(method), Some(id)) => {
+                let cancelled = CancellationToken::new();
+                lock(&self.running).insert(id.to_string(), cancelled.clone());
+                let call = Call { session: self.clone(), method, params, cancelled, beside };
+                tokio::spawn(call.work(id, answer));
+            }
+            (Some(method), None) if method == "notifications/cancelled" => {
+                let params: Value = parse(&params);
+                if let Some(token) = lock(&self.running).get(&params["requestId"].to_string()) {
+                    token.cancel();
+                }
+            }
+            (Some(_), None) => {}
+            (None, id) => {
+                let asked = lock(&self.asked).remove(&id.unwrap_or_default().to_string());
+                if let Some(asked) = asked {
+                    let _ = asked.send(json!(incoming.rest));
+                }
+            }
+        }
+    }
+}
+
+impl Call {
+    async fn work(self, id: Value, answer: Outbox) {
+        let script = &self.session.server.script;
+        if self.method == "initialize" && script.slow_start > 0 {
+            tokio::time::sleep(Duration::from_millis(script.slow_start)).await;
+        }
+        let reply = if script.hang.contains(&self.method) {
+            self.cancelled.cancelled().await;
+            Reply::Silence
+        } else {
+            self.handle().await
+        };
+        if script.stray {
+            self.stray();
+        }
+        lock(&self.session.running).remove(&id.to_string());
+        let message = match reply {
+            Reply::Result(result) => Outgoing::Message(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)),
+            Reply::Error(error) => Outgoing::Message(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()),
+            Reply::Silence => return,
+            Reply::Break => Outgoing::Break,
+        };
+        let _ = answer.send(message);
+    }
+
+    /// Sends what fits nothing that the client ever said.
+    fn stray(&self) {
+        self.tell(&json!({"jsonrpc": "2.0", "id": "never asked", "result": {"x": 1}}));
+        self.tell(&json!({"jsonrpc": "2.0", "id": 4_242_424_242_u64, "error": {"code": 1, "message": "x"}}));
+        self.tell(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32_700, "message": "x"}}));
+        let progress = json!({"progressToken": "never given", "progress": 1});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}));
+        let progress = json!({"progressToken": 4_242_424_242_u64, "progress": 1});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}));
+        let cancelled = json!({"requestId": "never asked"});
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled}));
+    }
+
+    pub(crate) fn tell(&self, message: &Value) {
+        let _ = self.beside.send(Outgoing::Message(message.to_string()));
+    }
+
+    /// Asks the client something and returns the members of its answer but the id.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
+        let number = self.session.next_ask.fetch_add(1, Ordering::Relaxed);
+        let id = json!(format!("scripted-{number}"));
+        let (answer, answered) = oneshot::channel();
+        lock(&self.session.asked).insert(id.to_string(), answer);
+        self.tell(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        answered.await.unwrap_or_default()
+    }
+}
+
+pub(crate) fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("a literal")
+}
+
+pub(crate) fn parse(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).expect("a raw value is valid JSON")
+}
