@@ -2,7 +2,8 @@
 
 use crate::support::client::{Mark, Pending};
 use crate::support::process::{self, has_ended};
-use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
+use crate::support::proxy::FILE;
+use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 
 // Commands for people.
