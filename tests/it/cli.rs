@@ -2,7 +2,8 @@
 
 use crate::support::client::{Mark, Pending};
 use crate::support::process::{self, has_ended};
-use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
+use crate::support::proxy::FILE;
+use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 
 // Commands for people.
@@ -520,4 +521,16 @@ fn a_signal_ends_it_as_well() {
             eventually(&format!("{pid} has ended"), || has_ended(pid).then_some(()));
         }
     }
+}
+
+#[test]
+fn a_file_that_names_the_proxy_itself_starts_no_endless_row() {
+    let home = Home::new();
+    let path = home.path().join(FILE);
+    let entry = json!({"command": env!("CARGO_BIN_EXE_pluggedin-mcp-proxy"), "args": ["--config", path]});
+    let mut client = Proxy::at(&home).file(&json!({"mcpServers": {"again": entry}})).start();
+    // One proxy behind another makes sense, and is not told from this. The next one says no.
+    client.find(List::Tools, "again__pluggedin_setup");
+    client.complains("started by a proxy");
+    client.miss(List::Tools, "again__again__pluggedin_setup");
 }
