@@ -2,7 +2,7 @@
 
 use crate::support::process::has_ended;
 use crate::support::proxy::{self, FILE};
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of};
+use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -84,7 +84,7 @@ fn a_child_gets_what_its_entry_says_and_nothing_of_the_proxys_own() {
     let flags: Vec<&str> = ["--"].into_iter().chain(arguments).collect();
     let server = Server::stdio("alpha", &flags);
     let mut file = file_of(&[&server]);
-    let folder = crate::support::Home::new();
+    let folder = Home::new();
     file["mcpServers"]["alpha"]["cwd"] = json!(folder.path());
     file["mcpServers"]["alpha"]["env"] = json!({"PEM": "a\nb", "EMPTY": "", "LANG": "xx_XX"});
     let mut client =
@@ -264,7 +264,7 @@ fn instructions_of_an_entry_are_a_prompt() {
 #[test]
 fn a_proxy_may_stand_behind_another_but_not_behind_itself() {
     let alpha = Server::stdio("alpha", &[]);
-    let home = crate::support::Home::new();
+    let home = Home::new();
     let inner = home.write("inner.json", &file_of(&[&alpha]).to_string());
     let itself = home.path().join(FILE);
     let file = json!({"mcpServers": {
@@ -399,7 +399,7 @@ fn a_file_that_is_broken_from_the_start_is_explained_and_can_be_mended() {
 #[test]
 fn a_file_that_does_not_exist_yet_may_come() {
     let alpha = Server::stdio("alpha", &[]);
-    let home = crate::support::Home::new();
+    let home = Home::new();
     let path = home.path().join(FILE).display().to_string();
     let mut client = Proxy::at(&home).arg("--config").arg(&path).start();
     client.complains(FILE);

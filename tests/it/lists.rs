@@ -1,5 +1,6 @@
 //! Lists: all their pages, towards servers and towards the client, and what happens when they change.
 
+use crate::support::client::Pending;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -174,7 +175,7 @@ fn a_list_can_be_asked_for_in_several_ways() {
     client.line(r#"{"jsonrpc":"2.0","id":"null","method":"tools/list","params":{"cursor":null}}"#);
     client.line(r#"{"jsonrpc":"2.0","id":"meta","method":"tools/list","params":{"_meta":{"a":1}}}"#);
     for id in ["bare", "null", "meta"] {
-        let pending = crate::support::client::Pending(json!(id));
+        let pending = Pending(json!(id));
         let result = client.answer(&pending).result();
         assert_eq!(result["tools"].as_array(), Some(&expected), "{id}");
     }
