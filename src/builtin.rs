@@ -86,7 +86,7 @@ impl Definition {
 
 impl Builtin {
     /// The `result` of `tools/call`. `name` stands in the table.
-    pub async fn call(&self, name: &str, arguments: Option<&str>, catalog: &Catalog) -> Bytes {
+    pub fn call(&self, name: &str, arguments: Option<&str>, catalog: &Catalog) -> Bytes {
         let Some(definition) = TOOLS.iter().find(|definition| definition.name == name) else {
             return Outcome::error(format!("unknown built-in tool: {name}")).into_result();
         };
@@ -111,7 +111,7 @@ pub fn instructions(catalog: &Catalog) -> String {
     /// Instructions of servers' owners, together.
     const OWNERS_MAX: usize = 8_000;
     let mut text = "This server brings the tools, resources and prompts of several MCP servers together. \
-        A tool's name begins with its server: `{server}__{tool}`. \
+        Most tools' names begin with their server: `{server}__{tool}`. \
         `pluggedin_discover_tools` lists what is there by callable names, with the state of each server; \
         `pluggedin_setup` explains how to connect it to plugged.in or to a local file."
         .to_owned();

@@ -216,7 +216,7 @@ impl Catalog {
         }
         let pages = self.lists[kind as usize].pages.iter();
         let records = pages.filter_map(|page| serde_json::from_slice::<IndexMap<String, serde_json::Value>>(page).ok());
-        let records = records.flat_map(|page| page.into_values().next()).flat_map(|list| list.as_array().cloned().unwrap_or_default());
+        let records = records.filter_map(|page| page.into_values().next()).flat_map(|list| list.as_array().cloned().unwrap_or_default());
         let entries = records.filter_map(|record| serde_json::from_value::<Entry>(record).ok());
         entries.map(|entry| (entry.name, entry.description.unwrap_or_default())).collect()
     }

@@ -174,7 +174,6 @@ impl Config {
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
         let call_timeout = given.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
-        let log_format = given.option("--log-format", log_format, env::LOG_FORMAT);
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
         let naming = Naming {
             prefix: given.tool_prefix(tool_prefix),
@@ -207,14 +206,12 @@ impl Config {
             stateless: stateless || given.switch(env::STATELESS),
             require_api_auth: require_api_auth || given.switch(env::REQUIRE_API_AUTH),
         };
-        let log = logging::Config {
-            filter: given.log_filter(log_level),
-            format: given.parse(log_format, logging::Format::Text, |text| match text {
-                "text" => Ok(logging::Format::Text),
-                "json" => Ok(logging::Format::Json),
-                _ => Err("must be `text` or `json`".to_owned()),
-            }),
-        };
+        let log = given.log(log_level, log_format);
+        if environment.depth() > defaults::MAX_DEPTH {
+            let problem =
+                "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
+            given.problems.problems.push(problem.to_owned());
+        }
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }
@@ -323,11 +320,19 @@ impl<'a> Settings<'a> {
         })
     }
 
-    fn log_filter(&mut self, option: Option<String>) -> logging::Filter {
+    fn log(&mut self, level: Option<String>, format: Option<String>) -> logging::Config {
         let old = self.variable(env::DEBUG).is_some_and(|given| given.text == "true");
         let default = logging::Filter::parse(if old { "debug" } else { defaults::LOG_LEVEL }).expect("both are levels");
-        let given = self.option("--log-level", option, env::LOG_LEVEL);
-        self.parse(given, default, |text| logging::Filter::parse(text).map_err(|error| error.to_string()))
+        let level = self.option("--log-level", level, env::LOG_LEVEL);
+        let format = self.option("--log-format", format, env::LOG_FORMAT);
+        logging::Config {
+            filter: self.parse(level, default, |text| logging::Filter::parse(text).map_err(|error| error.to_string())),
+            format: self.parse(format, logging::Format::Text, |text| match text {
+                "text" => Ok(logging::Format::Text),
+                "json" => Ok(logging::Format::Json),
+                _ => Err("must be `text` or `json`".to_owned()),
+            }),
+        }
     }
 
     /// The App's address and key, if there is a key.

@@ -13,7 +13,10 @@ use indexmap::IndexMap;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::protocol::server::{Fingerprint, ServerConfig, ServerId};
+use crate::{
+    protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
+    security::headers::{self, AllowedHeaders},
+};
 
 pub mod connection;
 pub mod error;
@@ -110,11 +113,34 @@ struct Shared {
 struct Server {
     config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
+    /// Sent with each request from now on.
+    headers: SharedHeaders,
     status: watch::Receiver<Status>,
     /// Somebody needs the server now.
     demand: mpsc::Sender<()>,
     used: Arc<supervisor::LastUse>,
     stop: CancellationToken,
+}
+
+/// The headers of one server, which the source may renew at any time.
+type SharedHeaders = Arc<ArcSwap<AllowedHeaders>>;
+
+impl Server {
+    /// Takes over what may change without a new connection. False if it needs one.
+    fn adopt(&self, config: &Arc<ServerConfig>) -> bool {
+        if Arc::ptr_eq(&self.config, config) {
+            return true;
+        }
+        if matches!(self.status.borrow().state, State::Disabled { .. }) {
+            return false;
+        }
+        let TransportConfig::Http(http) = &config.transport else { return true };
+        let Ok(headers) = headers::allow(&http.headers) else { return false };
+        self.headers.store(Arc::new(headers));
+        // A server that refused the old ones may take the new ones at once.
+        let _ = self.demand.try_send(());
+        true
+    }
 }
 
 impl Pool {
@@ -132,7 +158,7 @@ impl Pool {
         let old = self.servers.load_full();
         let servers: IndexMap<_, _> = configs.iter().map(|config| (config.id.clone(), self.keep_or_start(&old, config))).collect();
         for (id, server) in &*old {
-            if servers.get(id).is_none_or(|kept| kept.fingerprint != server.fingerprint) {
+            if servers.get(id).is_none_or(|kept| !kept.status.same_channel(&server.status)) {
                 server.stop.cancel();
             }
         }
@@ -142,7 +168,9 @@ impl Pool {
     fn keep_or_start(&self, old: &IndexMap<ServerId, Server>, config: &Arc<ServerConfig>) -> Server {
         let fingerprint = config.fingerprint();
         match old.get(&config.id) {
-            Some(server) if server.fingerprint == fingerprint => Server { config: Arc::clone(config), ..server.clone() },
+            Some(server) if server.fingerprint == fingerprint && server.adopt(config) => {
+                Server { config: Arc::clone(config), ..server.clone() }
+            }
             _ => supervisor::start(&self.shared, Arc::clone(config), fingerprint),
         }
     }

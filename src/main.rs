@@ -5,6 +5,7 @@ use std::{io::Write, process::ExitCode};
 use pluggedin_mcp_proxy::{
     app::{self, App},
     config::{Command, Config, Environment, Stop, Transport},
+    downstream::Connect,
     telemetry::logging,
 };
 use tokio::runtime;
@@ -41,7 +42,11 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(config: Config) -> ExitCode {
+async fn run(mut config: Config) -> ExitCode {
+    if let Command::Tools { .. } = config.command {
+        // The table shows what came of connecting, not what is put off.
+        config.parts.downstream.connect = Connect::Eager;
+    }
     let app = App::start(config.parts);
     let succeeded = match config.command {
         Command::Serve => {

@@ -1,7 +1,7 @@
 //! The entry for every call: from a request of a client to its answer, whichever
 //! server or built-in tool gives it. Knows neither HTTP nor stdio.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -45,13 +45,13 @@ pub struct Router {
 }
 
 /// Who calls, and how the caller is reached while the call runs.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Ctx {
     pub client: Arc<dyn ClientPeer>,
 }
 
 /// The client as the router sees it.
-pub trait ClientPeer: Send + Sync {
+pub trait ClientPeer: fmt::Debug + Send + Sync {
     /// Sends a notification that belongs to a call. Waits while the client is slow.
     fn notify(&self, frame: Frame) -> BoxFuture<'_, ()>;
 }
@@ -92,7 +92,7 @@ impl Router {
     pub async fn list(&self, kind: ListKind, request: &Message) -> Result<(Answer, u64), CallError> {
         let cursor = match request.body() {
             Some(params) => {
-                let params = Object::parse(params).map_err(CallError::malformed)?;
+                let params = Object::parse(params).map_err(|error| CallError::malformed(&error))?;
                 match params.get("cursor") {
                     None | Some("null") => None,
                     Some(_) => Some(

@@ -24,8 +24,8 @@ const LAYERS: [(u8, &[&str]); 9] = [
     (1, &["protocol", "security", "shutdown"]),
 ];
 
-/// The files that write to standard output: the protocol's front, and the commands for people.
-const STDOUT: [&str; 2] = ["src/front/stdio.rs", "src/app/"];
+/// The files that write to standard output: the protocol's front, the commands for people, and `--help`.
+const STDOUT: [&str; 3] = ["src/front/stdio.rs", "src/app/", "src/main.rs"];
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)

@@ -31,14 +31,14 @@ pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) 
             return false;
         }
     };
-    tools::watch(app).await;
+    tools::watch(app, |catalog| matches!(catalog.tool(name), Ok(Some(_)))).await;
     let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     spinner.set_message(name.to_owned());
     spinner.enable_steady_tick(Duration::from_millis(100));
     let params = json!({ "name": name, "arguments": arguments, "_meta": { "progressToken": 1 } });
     let id = Id::number(1);
     let request = Frame::request(&id, "tools/call", Some(&params.to_string())).into_bytes();
-    let request = Message::parse(request).expect("the request was made of JSON");
+    let request = Message::parse(&request).expect("the request was made of JSON");
     let ctx = Ctx { client: Arc::new(Terminal(spinner.clone())) };
     let outcome = app.router.call_tool(&ctx, &request).await;
     spinner.finish_and_clear();
@@ -74,6 +74,7 @@ fn readable(result: &Value) -> String {
 }
 
 /// Progress of the call as the spinner's text.
+#[derive(Debug)]
 struct Terminal(ProgressBar);
 
 impl ClientPeer for Terminal {

@@ -1,7 +1,7 @@
 //! `pluggedin-mcp-proxy tools`: for people who want to see before they configure
 //! a client. Takes the same path as serving.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{fmt::Write, io::IsTerminal, sync::Arc, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Waits for every server's first attempt and shows what came of it. True if the
 /// sources themselves are in order.
 pub async fn run(app: &App, as_json: bool) -> bool {
-    watch(app).await;
+    watch(app, |_| false).await;
     let snapshot = app.source.snapshot();
     let catalog = app.catalog.current();
     let servers = app.pool.servers();
@@ -30,13 +30,17 @@ pub async fn run(app: &App, as_json: bool) -> bool {
     for problem in &problems {
         super::call::to_stderr(&format!("problem: {problem}"));
     }
-    let text = if as_json { json_text(&catalog, &servers) } else { table(&catalog, &servers) };
+    if snapshot.app == AppStatus::Unset && snapshot.file == FileStatus::Unset {
+        super::call::to_stderr("hint: there are no servers yet; name a file with `--config`, or set PLUGGEDIN_API_KEY");
+    }
+    let text = if as_json { json_text(&catalog, &servers, &problems) } else { table(&catalog, &servers) };
     super::call::to_stdout(&text);
     problems.is_empty()
 }
 
-/// Until every server has connected and said what it offers, or failed.
-pub(super) async fn watch(app: &App) {
+/// Until every server has connected and said what it offers, or failed, or until
+/// the catalog is `enough`.
+pub(super) async fn watch(app: &App, enough: impl Fn(&Catalog) -> bool) {
     let lines = std::io::stderr().is_terminal().then(MultiProgress::new);
     let mut bars: Vec<(ServerId, ProgressBar)> = Vec::new();
     let deadline = Instant::now() + PATIENCE;
@@ -49,7 +53,8 @@ pub(super) async fn watch(app: &App) {
             }
         }
         let answered = app.source.snapshot().app != AppStatus::Loading;
-        if (answered && servers.iter().all(|(config, status)| is_done(&catalog, config, status))) || Instant::now() >= deadline {
+        let all_done = answered && servers.iter().all(|(config, status)| is_done(&catalog, config, status));
+        if all_done || enough(&catalog) || Instant::now() >= deadline {
             return;
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -110,7 +115,7 @@ fn took(status: &Status) -> Option<u128> {
     }
 }
 
-fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
+fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)], problems: &[String]) -> String {
     let rows: Vec<_> = servers
         .iter()
         .map(|(config, status)| {
@@ -138,7 +143,7 @@ fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> Stri
             Some(json!({ "name": name, "server": server, "original": tool.original, "description": description }))
         })
         .collect();
-    serde_json::to_string_pretty(&json!({ "servers": rows, "tools": tools })).expect("this is JSON")
+    serde_json::to_string_pretty(&json!({ "servers": rows, "tools": tools, "problems": problems })).expect("this is JSON")
 }
 
 fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
@@ -151,7 +156,7 @@ fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
     let mut text = columns(&rows);
     for (config, status) in servers {
         if let Some(error) = status.error() {
-            text.push_str(&format!("\n{}: {error}", config.name));
+            let _ = write!(text, "\n{}: {error}", config.name);
         }
     }
     let names = catalog.descriptions(ListKind::Tools).into_iter().map(|(name, description)| {

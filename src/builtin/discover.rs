@@ -125,10 +125,8 @@ fn section(text: &mut String, title: &str, entries: &[(String, String)]) {
 
 fn list(text: &mut String, entries: &[(String, String)]) {
     for (name, description) in entries.iter().take(SHOWN) {
-        let _ = match description.is_empty() {
-            true => writeln!(text, "- `{name}`"),
-            false => writeln!(text, "- `{name}`: {description}"),
-        };
+        let colon = if description.is_empty() { "" } else { ": " };
+        let _ = writeln!(text, "- `{name}`{colon}{description}");
     }
     if entries.len() > SHOWN {
         let _ = writeln!(text, "- … and {} more", entries.len() - SHOWN);

@@ -66,7 +66,7 @@ pub(super) fn state(snapshot: &Snapshot) -> String {
             lines.extend(problems.iter().map(|problem| format!("  - **problem:** {problem}")));
         }
         FileStatus::Broken { message } => {
-            lines.push(format!("- Local file: **problem:** {message}. Its last good state is used meanwhile."))
+            lines.push(format!("- Local file: **problem:** {message}. Its last good state is used meanwhile."));
         }
     }
     lines.push(format!("- Servers: {}", snapshot.servers.len()));

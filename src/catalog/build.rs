@@ -378,12 +378,13 @@ fn free(wanted: &str, taken: impl Fn(&str) -> bool, other: impl Fn(&str) -> Stri
     if !taken(&first) {
         return first;
     }
-    (2..).map(|count: usize| other(&format!("-{count}"))).find(|name| !taken(name)).expect("numbers do not end")
+    let mut numbered = (2..=usize::MAX).map(|count| other(&format!("-{count}")));
+    numbered.find(|name| !taken(name)).expect("numbers do not end")
 }
 
 /// As the App numbers equal slugs: `a`, `a-1`, `a-2`.
 fn unique(wanted: &str, taken: &mut HashSet<String>) -> String {
-    let numbered = (1..).map(|count: usize| format!("{wanted}-{count}"));
+    let numbered = (1..=usize::MAX).map(|count| format!("{wanted}-{count}"));
     let slug = std::iter::once(wanted.to_owned()).chain(numbered).find(|slug| !taken.contains(slug)).expect("numbers do not end");
     taken.insert(slug.clone());
     slug

@@ -148,10 +148,8 @@ impl Keeper {
             let deadline = self.deadline();
             let save_at = self.saving.unwrap_or(deadline);
             tokio::select! {
-                changed = self.source.changed() => match changed {
-                    Ok(()) => self.apply_source(),
-                    Err(_) => return,
-                },
+                // A source that is done saying things leaves the rest as it is.
+                Ok(()) = self.source.changed() => self.apply_source(),
                 Some(event) = events.recv() => self.take(event),
                 Some(answer) = listed.recv() => self.store(answer),
                 () = tokio::time::sleep_until(deadline), if !self.settled => self.settled = true,
@@ -174,7 +172,11 @@ impl Keeper {
         let servers = &self.snapshot.servers;
         let fingerprints: HashMap<_, _> = servers.iter().map(|config| (config.id.clone(), config.fingerprint())).collect();
         let unchanged = |id: &ServerId| fingerprints.contains_key(id) && fingerprints.get(id) == self.fingerprints.get(id);
-        self.listings.retain(|id, _| unchanged(id));
+        self.listings.retain(|id, _| fingerprints.contains_key(id));
+        // What a server offered before its entry changed stands in until it has spoken again.
+        for (_, listing) in self.listings.iter_mut().filter(|(id, listing)| listing.live && !unchanged(id)) {
+            *listing = Arc::new(Listing { live: false, ..Listing::clone(listing) });
+        }
         self.asking.retain(|id, _| unchanged(id));
         self.refused.retain(&unchanged);
         self.fingerprints = fingerprints;

@@ -25,6 +25,9 @@ const VERSION: u32 = 1;
 /// A larger file is not ours.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
+/// Each server's listing of the last run.
+pub type Stored = HashMap<ServerId, Kept>;
+
 /// What was listed by a server of this shape.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -55,7 +58,7 @@ struct Server {
 struct Record(String, Box<RawValue>);
 
 /// What the file holds; nothing where there is none to use.
-pub fn load(path: &Path) -> HashMap<ServerId, Kept> {
+pub fn load(path: &Path) -> Stored {
     match read(path) {
         Ok(servers) => servers,
         Err(error) => {
@@ -83,7 +86,7 @@ fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
 ///
 /// # Errors
 /// What the operating system says.
-pub fn save(path: &Path, servers: &HashMap<ServerId, Kept>) -> io::Result<()> {
+pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
     let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
     let text = serde_json::to_vec(&File { version: VERSION, servers })?;
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;

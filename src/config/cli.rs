@@ -59,7 +59,7 @@ pub(super) struct Options {
     /// How often the App is asked for changes [env: PLUGGEDIN_REFRESH_INTERVAL] [default: 30]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) refresh_interval: Option<String>,
-    /// How long a list waits for servers that still connect [env: PLUGGEDIN_LIST_WAIT] [default: 10]
+    /// How long a list waits for servers that still connect [env: PLUGGEDIN_LIST_WAIT] [default: 9]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) list_wait: Option<String>,
     /// How long one call may take [env: PLUGGEDIN_CALL_TIMEOUT] [default: 60]

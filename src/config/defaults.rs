@@ -22,10 +22,14 @@ pub const MAX_TOOL_NAME_RANGE: std::ops::RangeInclusive<usize> = 16..=128;
 /// minute of the 100 that the App allows.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Most servers are connected by then; clients wait a minute or so for a list.
-pub const LIST_WAIT: Duration = Duration::from_secs(10);
+/// Most servers are connected by then. The most impatient client known gives up a
+/// server that has not listed its tools within 10 seconds.
+pub const LIST_WAIT: Duration = Duration::from_secs(9);
 
 /// The time-out of the official client libraries.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A proxy behind a proxy makes sense; one more is a file that names itself.
+pub const MAX_DEPTH: u32 = 1;
 
 pub const LOG_LEVEL: &str = "info";

@@ -35,6 +35,10 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Where listings are kept between runs.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
+/// How many proxies stand above this one. Set for children, so that a proxy whose
+/// file names the proxy itself does not start itself without end.
+pub const DEPTH: &str = "PLUGGEDIN_PROXY_DEPTH";
+
 /// Every variable that is a setting. Of a file named by `--env-file` only these are
 /// read.
 pub const SETTINGS: &[&str] = &[
@@ -101,6 +105,7 @@ impl std::fmt::Debug for Environment {
 
 impl Environment {
     /// Variables that are not text cannot be settings and are left out.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn of_process() -> Self {
         Self {
             variables: std::env::vars_os()
@@ -120,7 +125,13 @@ impl Environment {
     /// The part that children may see.
     pub fn for_children(&self) -> Vec<(OsString, OsString)> {
         let shown = self.variables.iter().filter(|(name, _)| FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)));
-        shown.map(|(name, value)| (name.into(), value.into())).collect()
+        let depth = (OsString::from(DEPTH), OsString::from((self.depth() + 1).to_string()));
+        shown.map(|(name, value)| (name.into(), value.into())).chain([depth]).collect()
+    }
+
+    /// Proxies above this one.
+    pub fn depth(&self) -> u32 {
+        self.get(DEPTH).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     /// Where programs are looked up.

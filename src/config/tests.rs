@@ -86,7 +86,7 @@ fn without_anything_the_defaults_hold() {
     );
     assert_eq!(
         (config.parts.downstream.idle_timeout, config.parts.catalog.patience, config.parts.router.call_timeout),
-        (None, Duration::from_secs(10), Duration::from_secs(60))
+        (None, Duration::from_secs(9), Duration::from_secs(60))
     );
     assert_eq!((config.front.stateless, config.front.require_api_auth, config.front.bind_host.as_str()), (false, false, "localhost"));
     assert_eq!(config.log.filter, logging::Filter::parse("info").expect("a level"));

@@ -47,6 +47,7 @@ pub struct Peer {
 }
 
 /// Only what decides whether something is asked at all.
+#[expect(clippy::struct_excessive_bools, reason = "each is one member of the protocol's capabilities")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
     pub tools: bool,
@@ -124,32 +125,24 @@ impl Link {
     /// # Errors
     /// [`LinkError`] where the list could not be read to its end.
     pub async fn list(self: &Arc<Self>, kind: ListKind) -> Result<Vec<Item>, LinkError> {
-        let mut items = Vec::new();
+        let silent = |_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) };
+        let mut items: Vec<Item> = Vec::new();
+        let mut keys: HashSet<String> = HashSet::new();
         let mut cursors = HashSet::new();
         let mut params = "{}".to_owned();
-        for _ in 0..MAX_PAGES {
-            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params)).await.map_err(|_| {
-                LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) }
-            })??;
-            let cursor = read_page(kind, &reply, &mut items)?;
-            let Some(cursor) = cursor else { return Ok(items) };
-            if !cursors.insert(cursor.clone()) || items.len() > MAX_ITEMS {
-                tracing::warn!(
-                    server = self.handler.server(),
-                    list = kind.method(),
-                    items = items.len(),
-                    "the list never ends; it was cut"
-                );
-                return Ok(items);
+        while cursors.len() < MAX_PAGES && items.len() < MAX_ITEMS {
+            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params)).await.map_err(silent)??;
+            let known = items.len();
+            let Some(cursor) = read_page(kind, &reply, &mut items)? else { return Ok(items) };
+            let new = items[known..].iter().filter(|item| keys.insert(item.key.clone())).count();
+            // A page may be empty, but one that only repeats what was there leads nowhere.
+            let repeats = new == 0 && items.len() > known;
+            if repeats || !cursors.insert(cursor.clone()) {
+                break;
             }
             params = serde_json::json!({ "cursor": cursor }).to_string();
         }
-        tracing::warn!(
-            server = self.handler.server(),
-            list = kind.method(),
-            items = items.len(),
-            "the list has too many pages; it was cut"
-        );
+        tracing::warn!(server = self.handler.server(), list = kind.method(), items = items.len(), "the list does not end; it was cut");
         Ok(items)
     }
 
@@ -227,10 +220,11 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
     };
     let bytes = reply.body_bytes().unwrap_or_default();
     for record in list.unwrap_or_default() {
-        match serde_json::from_str::<Key>(record.get()).ok().and_then(|key| key.of(kind)) {
-            Some(key) => items.push(Item { key, json: bytes.slice(span_in(&bytes, record.get())) }),
-            None => tracing::warn!(list = kind.method(), "an entry without its name was left out"),
-        }
+        let Some(key) = serde_json::from_str::<Key>(record.get()).ok().and_then(|key| key.of(kind)) else {
+            tracing::warn!(list = kind.method(), "an entry without its name was left out");
+            continue;
+        };
+        items.push(Item { key, json: bytes.slice(span_in(&bytes, record.get())) });
     }
     Ok(page.next_cursor.filter(|cursor| !cursor.is_empty()))
 }
@@ -286,7 +280,7 @@ mod tests {
     use super::*;
 
     fn page(kind: ListKind, result: &str) -> (Vec<String>, Option<String>) {
-        let reply = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).expect("valid");
+        let reply = Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).expect("valid");
         let mut items = Vec::new();
         let cursor = read_page(kind, &reply, &mut items).expect("readable");
         (items.into_iter().map(|item| format!("{} {}", item.key, String::from_utf8_lossy(&item.json))).collect(), cursor)

@@ -45,7 +45,7 @@ pub enum ConnectError {
     Url(#[from] egress::Refused),
     #[error(transparent)]
     Header(#[from] headers::Refused),
-    #[error("the program could not be started: {reason}")]
+    #[error("the program could not be started: {reason}; hint: check `command` and `cwd`")]
     Spawn { reason: String },
     #[error("no answer to `initialize` within {} s", .after.as_secs())]
     Timeout { after: Duration },

@@ -135,13 +135,11 @@ impl Handler {
 
     fn reply(&self, message: Message) {
         let waiting = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().waiting.remove(&id));
-        match waiting {
-            Some(waiting) => {
-                // An error means that the caller gave up this moment.
-                let _ = waiting.reply.send(Ok(message));
-            }
-            None => tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped"),
-        }
+        let Some(waiting) = waiting else {
+            return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
+        };
+        // An error means that the caller gave up this moment.
+        let _ = waiting.reply.send(Ok(message));
     }
 
     fn notification(&self, message: Message) {
@@ -165,13 +163,11 @@ impl Handler {
             let calls = self.calls();
             progress_token(&message).and_then(|id| calls.waiting.get(&id)?.progress.clone())
         };
-        match sender {
-            Some(sender) => {
-                if sender.try_send(message).is_err() {
-                    tracing::warn!(server = %self.name, "the client is too slow for this progress; one notification was dropped");
-                }
-            }
-            None => tracing::debug!(server = %self.name, "progress of no call in flight was dropped"),
+        let Some(sender) = sender else {
+            return tracing::debug!(server = %self.name, "progress of no call in flight was dropped");
+        };
+        if sender.try_send(message).is_err() {
+            tracing::warn!(server = %self.name, "the client is too slow for this progress; one notification was dropped");
         }
     }
 

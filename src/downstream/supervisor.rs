@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use reqwest::header::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Connect, Event, Server, Shared,
+    Connect, Event, Server, Shared, SharedHeaders,
     connection::{Link, Wiring},
     error::{ConnectError, LinkError},
     handler::Handler,
@@ -26,7 +27,10 @@ use super::{
 };
 use crate::{
     protocol::server::{Fingerprint, HttpConfig, HttpKind, ServerConfig, StdioConfig, TransportConfig},
-    security::{command, egress, headers},
+    security::{
+        command, egress,
+        headers::{self, AllowedHeaders},
+    },
 };
 
 /// The first start of `npx some-package` downloads the package.
@@ -154,17 +158,23 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
     let (demand, demands) = mpsc::channel(1);
     let stop = shared.token.child_token();
     let used = Arc::new(LastUse::new());
+    let headers = match &config.transport {
+        TransportConfig::Http(http) => headers::allow(&http.headers).unwrap_or_default(),
+        TransportConfig::Stdio(_) => AllowedHeaders::default(),
+    };
+    let headers: SharedHeaders = Arc::new(ArcSwap::from_pointee(headers));
     let span = tracing::info_span!("server", name = %config.name);
     let supervisor = Supervisor {
         shared: Arc::clone(shared),
         config: Arc::clone(&config),
         status: status_sender,
         demands,
+        headers: Arc::clone(&headers),
         used: Arc::clone(&used),
         stop: stop.clone(),
     };
     shared.tracker.spawn(supervisor.run().instrument(span));
-    Server { config, fingerprint, status, demand, used, stop }
+    Server { config, fingerprint, headers, status, demand, used, stop }
 }
 
 struct Supervisor {
@@ -173,13 +183,13 @@ struct Supervisor {
     status: watch::Sender<Status>,
     /// Ends with the last handle of the server.
     demands: mpsc::Receiver<()>,
+    headers: SharedHeaders,
     used: Arc<LastUse>,
     stop: CancellationToken,
 }
 
 /// How a connection ended.
 enum End {
-    Stopped,
     Unused,
     Lost(LinkError),
 }
@@ -213,7 +223,6 @@ impl Supervisor {
                     self.ready(&link, begun.elapsed()).await;
                     let connected = Instant::now();
                     match self.attend(&link).await {
-                        End::Stopped => return,
                         End::Unused => {
                             link.closed().cancel();
                             self.set(State::Idle);
@@ -224,7 +233,14 @@ impl Supervisor {
                             if connected.elapsed() >= STABLE {
                                 failures = 0;
                             }
-                            error.into()
+                            // No attempt has failed: who waits for a connection goes on waiting.
+                            self.set(State::Backoff { error: error.clone().into() });
+                            // Servers that restart forget sessions; one that always does is given pauses.
+                            if error != LinkError::SessionGone || failures > 0 {
+                                demanded = self.rest(failures).await;
+                            }
+                            failures += 1;
+                            continue;
                         }
                     }
                 }
@@ -235,11 +251,12 @@ impl Supervisor {
                 self.set_ended(State::Disabled { error });
                 return std::future::pending().await;
             }
-            let pause = pause(failures);
-            failures += 1;
-            tracing::warn!(%error, retry_in = ?pause, "not connected");
+            tracing::warn!(%error, "not connected");
             self.set_ended(State::Backoff { error });
-            demanded = self.rest(pause).await;
+            // What was asked for during the attempt has had its answer.
+            while self.demands.try_recv().is_ok() {}
+            demanded = self.rest(failures).await;
+            failures += 1;
         }
     }
 
@@ -251,13 +268,11 @@ impl Supervisor {
         }
         let mut connecting = std::pin::pin!(connecting);
         let permit = self.shared.connecting.acquire().await.expect("the semaphore is never closed");
-        match tokio::time::timeout(PERMIT, &mut connecting).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                drop(permit);
-                connecting.await
-            }
+        if let Ok(outcome) = tokio::time::timeout(PERMIT, &mut connecting).await {
+            return outcome;
         }
+        drop(permit);
+        connecting.await
     }
 
     async fn connect(&self) -> Result<Arc<Link>, ConnectError> {
@@ -285,7 +300,8 @@ impl Supervisor {
         };
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
-        let outbox = stdio::open(program, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker })?;
+        let outbox =
+            stdio::open(&program, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker })?;
         let link = Link::new(handler, outbox, closed);
         handshake(&link, STDIO_HANDSHAKE).await?;
         guard.disarm();
@@ -293,7 +309,7 @@ impl Supervisor {
     }
 
     async fn connect_http(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
-        let endpoint = endpoint(config)?;
+        let endpoint = self.endpoint(config)?;
         let session = config.session_id.as_deref().and_then(|id| HeaderValue::try_from(id).ok());
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
@@ -306,7 +322,7 @@ impl Supervisor {
     }
 
     async fn connect_sse(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
-        let endpoint = endpoint(config)?;
+        let endpoint = self.endpoint(config)?;
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
         let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
@@ -318,6 +334,13 @@ impl Supervisor {
         Ok(link)
     }
 
+    fn endpoint(&self, config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
+        let url = egress::allow(&config.url)?;
+        // Says what is wrong with them; those that are sent may be newer.
+        headers::allow(&config.headers)?;
+        Ok(http::Endpoint::new(url, Arc::clone(&self.headers)))
+    }
+
     fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
         let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.events.clone());
         (Arc::new(handler), CancellationToken::new())
@@ -326,9 +349,8 @@ impl Supervisor {
     /// Until the connection is lost, stopped or unused for too long.
     async fn attend(&mut self, link: &Arc<Link>) -> End {
         let unused = async {
-            let idle_timeout = match (&self.config.transport, self.shared.config.idle_timeout) {
-                (TransportConfig::Stdio(_), Some(timeout)) => timeout,
-                _ => return std::future::pending().await,
+            let (TransportConfig::Stdio(_), Some(idle_timeout)) = (&self.config.transport, self.shared.config.idle_timeout) else {
+                return std::future::pending().await;
             };
             self.used.touch();
             loop {
@@ -339,10 +361,7 @@ impl Supervisor {
             }
         };
         tokio::select! {
-            () = link.closed().cancelled() => match self.stop.is_cancelled() {
-                true => End::Stopped,
-                false => End::Lost(link.handler().ended().unwrap_or(LinkError::Closed)),
-            },
+            () = link.closed().cancelled() => End::Lost(link.handler().ended().unwrap_or(LinkError::Closed)),
             () = unused => End::Unused,
         }
     }
@@ -362,11 +381,9 @@ impl Supervisor {
     }
 
     /// Waits before the next attempt; true if a caller cut the wait short.
-    async fn rest(&mut self, pause: Duration) -> bool {
+    async fn rest(&mut self, failures: u32) -> bool {
         let earliest = Instant::now() + SHORTEST_PAUSE;
-        // What was asked for during the attempt has had its answer.
-        while self.demands.try_recv().is_ok() {}
-        let demanded = tokio::time::timeout(pause, self.demand()).await.unwrap_or(false);
+        let demanded = tokio::time::timeout(pause(failures), self.demand()).await.unwrap_or(false);
         tokio::time::sleep_until(earliest).await;
         demanded
     }
@@ -396,14 +413,10 @@ async fn handshake(link: &Arc<Link>, time: Duration) -> Result<(), ConnectError>
     }
 }
 
-fn endpoint(config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
-    Ok(http::Endpoint::new(egress::allow(&config.url)?, headers::allow(&config.headers)?))
-}
-
 /// Doubles with each failure in a row, and differs by up to a fifth, so that
 /// servers that fell together do not come back together.
 fn pause(failures: u32) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
     let jitter = u32::try_from(uuid::Uuid::new_v4().as_u128() % 200).unwrap_or(0);
-    pause - pause.mul_f64(f64::from(jitter) / 1000.0)
+    pause.mul_f64(1.0 - f64::from(jitter) / 1000.0)
 }

@@ -78,12 +78,11 @@ impl Outbox {
 /// Hands one text from the server to the handler; what it returns is to be sent
 /// back. A text that is no message is logged (never its content) and skipped: the
 /// messages around it are still good.
-fn deliver(handler: &Handler, text: Bytes) -> Option<Frame> {
-    let bytes = text.len();
+fn deliver(handler: &Handler, text: &Bytes) -> Option<Frame> {
     match Message::parse(text) {
         Ok(message) => handler.receive(message),
         Err(invalid) => {
-            tracing::warn!(server = handler.server(), bytes, problem = %invalid.error.message, "the server sent something that is not a JSON-RPC message");
+            tracing::warn!(server = handler.server(), bytes = text.len(), problem = %invalid.error.message, "the server sent something that is not a JSON-RPC message");
             None
         }
     }

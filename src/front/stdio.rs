@@ -69,7 +69,7 @@ where
     tokio::select! {
         // Input that is there is read before a signal is obeyed; order does not matter otherwise.
         () = read(reader, &session) => drain(&session, &gone).await,
-        () = session.watch_lists() => {}
+        () = told_of_changes(&session) => {}
         () = shutdown.cancelled() => {}
     }
     // The writer ends when the last sender does: calls still running are aborted with the process.
@@ -81,7 +81,7 @@ async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
     let mut lines = Lines::new(reader, lines::MAX_LINE);
     loop {
         match lines.next().await {
-            Ok(Some(Line::Text(text))) => match Message::parse(text) {
+            Ok(Some(Line::Text(text))) => match Message::parse(&text) {
                 Ok(message) => session.receive(message).await,
                 Err(invalid) => session.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },
@@ -96,6 +96,12 @@ async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
             Err(error) => return tracing::warn!(%error, "standard input cannot be read"),
         }
     }
+}
+
+/// Does not end: lists that change no more are no reason to leave.
+async fn told_of_changes(session: &Session) {
+    session.watch_lists().await;
+    std::future::pending().await
 }
 
 /// Waits for calls in flight, unless nobody reads the answers any more.

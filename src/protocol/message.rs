@@ -96,7 +96,7 @@ impl Id {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone, Copy)]
 struct Envelope<'a> {
     // Raw values, because serde does not borrow an optional `Cow`.
     #[serde(borrow, default)]
@@ -125,26 +125,25 @@ impl Message {
     /// # Errors
     /// [`Invalid`] with the JSON-RPC error to answer: not UTF-8 or not JSON, a batch,
     /// members that contradict each other, an id that is neither a string nor a number.
-    pub fn parse(text: Bytes) -> Result<Self, Invalid> {
-        let parse_error = |what: &dyn std::fmt::Display| Invalid {
-            id: None,
-            error: ErrorObject::new(PARSE_ERROR, format!("this is not a JSON-RPC message: {what}")),
+    pub fn parse(text: &Bytes) -> Result<Self, Box<Invalid>> {
+        let parse_error = |what: &dyn std::fmt::Display| {
+            let error = ErrorObject::new(PARSE_ERROR, format!("this is not a JSON-RPC message: {what}"));
+            Box::new(Invalid { id: None, error })
         };
-        let utf8 = std::str::from_utf8(&text).map_err(|error| parse_error(&error))?;
+        let utf8 = std::str::from_utf8(text).map_err(|error| parse_error(&error))?;
         let envelope: Envelope<'_> = match serde_json::from_str(utf8) {
             Ok(envelope) => envelope,
-            Err(error) if error.is_data() => return Err(not_a_request(utf8, &error)),
+            Err(error) if error.is_data() => return Err(Box::new(not_a_request(utf8, &error))),
             Err(error) => return Err(parse_error(&error)),
         };
-        let (kind, id, body, method) = classify(&text, envelope)?;
-        Ok(Self { kind, id, body, method, text })
+        classify(text, envelope)
     }
 
     /// A notification that the proxy itself sends. `params` is JSON text.
     pub fn notification(method: &str, params: Option<&str>) -> Self {
         let params = params.map_or_else(String::new, |params| format!(r#","params":{params}"#));
         let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}"{params}}}"#);
-        Self::parse(text.into()).expect("method is a constant and params is JSON")
+        Self::parse(&text.into()).expect("method is a constant and params is JSON")
     }
 
     pub fn kind(&self) -> Kind {
@@ -213,41 +212,39 @@ impl std::fmt::Debug for Message {
     }
 }
 
-fn classify(text: &Bytes, envelope: Envelope<'_>) -> Result<(Kind, Option<Span>, Option<Span>, Option<Method>), Invalid> {
+/// Where the parts of a message stand, if they make one.
+fn classify(text: &Bytes, envelope: Envelope<'_>) -> Result<Message, Box<Invalid>> {
     let Envelope { jsonrpc, id, method, params, result, error } = envelope;
     let span = |part: &RawValue| span_in(text, part.get());
     let id_text = id.filter(|id| is_id(id.get()));
-    let invalid =
-        |message: &str| Invalid { id: id_text.map(|id| Id(text.slice(span(id)))), error: ErrorObject::new(INVALID_REQUEST, message) };
+    let invalid = |message: &str| {
+        let id = id_text.map(|id| Id(text.slice(span(id))));
+        Box::new(Invalid { id, error: ErrorObject::new(INVALID_REQUEST, message) })
+    };
     if jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
         return Err(invalid("`jsonrpc` must be \"2.0\""));
     }
-    let id_span = id_text.map(span);
+    let params = params.filter(|params| params.get() != "null");
+    if params.is_some_and(|params| !params.get().starts_with(['{', '['])) {
+        return Err(invalid("`params` must be an object"));
+    }
+    let (kind, body) = match (method, result, error) {
+        (Some(_), None, None) if id_text.is_some() => (Kind::Request, params),
+        (Some(_), None, None) if id.is_some() => return Err(invalid("`id` must be a string or a number")),
+        (Some(_), None, None) => (Kind::Notification, params),
+        (None, Some(result), None) if id_text.is_some() => (Kind::Result, Some(result)),
+        // An error without a usable id answers a message that could not be read.
+        (None, None, Some(error)) => (Kind::Error, Some(error)),
+        _ => return Err(invalid("a message has either `method`, or `id` and one of `result` and `error`")),
+    };
     let method = match method {
-        Some(method) => Some(read_method(method.get(), span(method)).ok_or_else(|| invalid("`method` must be a string"))?),
+        Some(method) => Some(read_method(method.get(), &span(method)).ok_or_else(|| invalid("`method` must be a string"))?),
         None => None,
     };
-    match (method, result, error) {
-        (Some(method), None, None) => {
-            let params = params.filter(|params| params.get() != "null");
-            if params.is_some_and(|params| !params.get().starts_with(['{', '['])) {
-                return Err(invalid("`params` must be an object"));
-            }
-            let kind = match id {
-                Some(_) if id_span.is_none() => return Err(invalid("`id` must be a string or a number")),
-                Some(_) => Kind::Request,
-                None => Kind::Notification,
-            };
-            Ok((kind, id_span, params.map(span), Some(method)))
-        }
-        (None, Some(result), None) if id_span.is_some() => Ok((Kind::Result, id_span, Some(span(result)), None)),
-        // An error without a usable id answers a message that could not be read.
-        (None, None, Some(error)) => Ok((Kind::Error, id_span, Some(span(error)), None)),
-        _ => Err(invalid("a message has either `method`, or `id` and one of `result` and `error`")),
-    }
+    Ok(Message { text: text.clone(), kind, id: id_text.map(span), body: body.map(span), method })
 }
 
-fn read_method(json: &str, span: Span) -> Option<Method> {
+fn read_method(json: &str, span: &Span) -> Option<Method> {
     if !json.starts_with('"') {
         return None;
     }

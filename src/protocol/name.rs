@@ -26,9 +26,9 @@ pub fn exposed(prefix: Option<&str>, name: &str, identity: &str, max: usize) -> 
 /// `name`, cut so that `_` and six hexadecimal digits of `identity`'s hash fit.
 pub fn with_hash(name: &str, identity: &str, max: usize) -> String {
     let digest = Sha256::digest(identity);
-    let hash: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    let keep = max.saturating_sub(hash.len() + 1).min(name.len());
-    format!("{}_{hash}", &name[..keep])
+    let hash = u32::from_be_bytes([0, digest[0], digest[1], digest[2]]);
+    let keep = max.saturating_sub("_012345".len()).min(name.len());
+    format!("{}_{hash:06x}", &name[..keep])
 }
 
 /// A slug as the App makes it: lower-case letters, digits and single hyphens,

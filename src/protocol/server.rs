@@ -158,6 +158,17 @@ impl ServerConfig {
         self.digest(ExposeSecret::expose_secret)
     }
 
+    /// Headers are not part of the fingerprint: tokens are renewed while a connection lives.
+    pub fn same_headers(&self, other: &Self) -> bool {
+        let headers = |config: &Self| match &config.transport {
+            TransportConfig::Http(http) => {
+                http.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+            }
+            TransportConfig::Stdio(_) => Vec::new(),
+        };
+        headers(self) == headers(other)
+    }
+
     /// As [`Self::fingerprint`], but without secrets, so that it may be stored: what
     /// is run or asked, not with which credentials.
     pub fn shape(&self) -> Fingerprint {
@@ -175,24 +186,23 @@ impl ServerConfig {
                 feed("stdio");
                 feed(command);
                 feed(&args.len().to_string());
-                args.iter().for_each(|arg| feed(arg));
+                for arg in args {
+                    feed(arg);
+                }
                 for (name, value) in env {
                     feed(name);
                     feed(value_of(value));
                 }
                 feed(&cwd.as_ref().map_or_else(String::new, |cwd| cwd.display().to_string()));
             }
-            TransportConfig::Http(HttpConfig { url, kind, headers, session_id }) => {
+            // SECURITY: headers may change without a new connection, so they are left out.
+            TransportConfig::Http(HttpConfig { url, kind, headers: _, session_id }) => {
                 feed(match kind {
                     HttpKind::Streamable => "http",
                     HttpKind::Sse => "sse",
                     HttpKind::Auto => "auto",
                 });
                 feed(url);
-                for (name, value) in headers {
-                    feed(name);
-                    feed(value_of(value));
-                }
                 feed(session_id.as_deref().unwrap_or_default());
             }
         }

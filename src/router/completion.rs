@@ -18,7 +18,7 @@ impl Router {
     pub async fn complete(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let mut outgoing = Outgoing::of(request)?;
         let reference = outgoing.params.get("ref").ok_or_else(|| CallError::InvalidParams("`ref` is missing".to_owned()))?;
-        let reference = Object::parse(reference).map_err(CallError::malformed)?;
+        let reference = Object::parse(reference).map_err(|error| CallError::malformed(&error))?;
         let (member, name) = match reference.string("type").as_deref() {
             Some("ref/prompt") => ("name", string_in(&reference, "name")?),
             Some("ref/resource") => ("uri", string_in(&reference, "uri")?),

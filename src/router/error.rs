@@ -42,7 +42,7 @@ pub enum Blame {
 }
 
 impl CallError {
-    pub fn malformed(error: serde_json::Error) -> Self {
+    pub fn malformed(error: &serde_json::Error) -> Self {
         Self::InvalidParams(error.to_string())
     }
 

@@ -17,7 +17,7 @@ use crate::{
 /// A request on its way to a server: the client's own text, and what is replaced in it.
 pub(super) struct Outgoing<'a> {
     request: &'a Message,
-    pub params: Object<'a>,
+    pub(super) params: Object<'a>,
     edits: Vec<(Span, Bytes)>,
     /// The client's progress token and where it stands.
     token: Option<(Bytes, Span)>,
@@ -26,9 +26,9 @@ pub(super) struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     /// # Errors
     /// [`CallError::InvalidParams`] where `params` is no object, or says things twice.
-    pub fn of(request: &'a Message) -> Result<Self, CallError> {
+    pub(super) fn of(request: &'a Message) -> Result<Self, CallError> {
         let body = request.body().ok_or_else(|| CallError::InvalidParams("`params` is missing".to_owned()))?;
-        let params = Object::parse(body).map_err(CallError::malformed)?;
+        let params = Object::parse(body).map_err(|error| CallError::malformed(&error))?;
         let meta = params.get("_meta").and_then(|meta| Object::parse(meta).ok());
         let token = meta.and_then(|meta| meta.span(request.text(), "progressToken"));
         let token = token.map(|span| (request.text().slice(span.clone()), span));
@@ -36,12 +36,12 @@ impl<'a> Outgoing<'a> {
     }
 
     /// A member that must be there and be a string.
-    pub fn string(&self, name: &str) -> Result<String, CallError> {
+    pub(super) fn string(&self, name: &str) -> Result<String, CallError> {
         string_in(&self.params, name)
     }
 
     /// Puts another string where `member` of `object`, a part of the request, stands.
-    pub fn rename(&mut self, object: &Object<'_>, member: &str, to: &str) {
+    pub(super) fn rename(&mut self, object: &Object<'_>, member: &str, to: &str) {
         if let Some(span) = object.span(self.request.text(), member) {
             self.edits.push((span, quoted(to)));
         }

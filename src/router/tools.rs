@@ -20,7 +20,7 @@ impl Router {
             Owner::Builtin => {
                 let catalog = self.catalog.current();
                 let arguments = outgoing.params.get("arguments");
-                Ok(Answer::Result(self.builtin.call(&original, arguments, &catalog).await))
+                Ok(Answer::Result(self.builtin.call(&original, arguments, &catalog)))
             }
             Owner::Server(server) => {
                 if original != name {

@@ -93,6 +93,7 @@ pub fn same_origin(base: &AllowedUrl, endpoint: &str) -> Result<AllowedUrl, Refu
 ///
 /// SECURITY: no redirect is followed (custom headers would go along) and no
 /// proxy variable is honoured (an outer proxy resolves names where we cannot see it).
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn client_builder() -> reqwest::ClientBuilder {
     install_tls();
     reqwest::Client::builder()

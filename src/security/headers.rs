@@ -6,7 +6,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// Headers that may be sent to the server they were configured for.
 #[derive(Debug, Clone, Default)]
-pub struct AllowedHeaders(pub(crate) HeaderMap);
+pub struct AllowedHeaders(HeaderMap);
+
+impl AllowedHeaders {
+    pub fn as_map(&self) -> &HeaderMap {
+        &self.0
+    }
+}
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Refused {

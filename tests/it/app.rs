@@ -1,7 +1,9 @@
 //! The App: servers that it names, changes of its mind, and every way in which it can fail.
 
-use crate::support::patience::has_ended;
-use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of};
+use crate::support::client::Mark;
+use crate::support::patience::patiently;
+use crate::support::process::has_ended;
+use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ fn ask(client: &mut Client, tool: &str) -> String {
 #[track_caller]
 fn says(client: &mut Client, tool: &str, words: &[&str]) {
     let mut last = String::new();
-    let said = crate::support::patience::patiently(|| {
+    let said = patiently(|| {
         last = ask(client, tool).to_lowercase();
         words.iter().any(|word| last.contains(word)).then_some(())
     });
@@ -57,6 +59,23 @@ fn the_app_and_a_file_go_together() {
     let mut client = Proxy::new().app(&app).file(&file_of(&[&beta])).start();
     works(&mut client, &alpha);
     works(&mut client, &beta);
+}
+
+#[test]
+fn a_server_of_the_app_and_one_of_the_file_may_have_the_same_name() {
+    let one = Server::stdio("alpha", &[]);
+    let two = Server::stdio("two", &[]);
+    let app = App::start(Workspace::of(&[&one]));
+    let file = json!({"mcpServers": {"alpha": two.entry()}});
+    let mut client = Proxy::new().app(&app).file(&file).start();
+    let echoes = eventually("both are listed", || {
+        let mut names = client.names(List::Tools);
+        names.retain(|name| name.ends_with("__echo"));
+        (names.len() == 2).then_some(names)
+    });
+    let mut servers: Vec<Value> = echoes.iter().map(|name| client.call(name, json!({}))["structuredContent"]["server"].take()).collect();
+    servers.sort_by_key(Value::to_string);
+    assert_eq!(servers, ["alpha", "two"]);
 }
 
 #[test]
@@ -227,7 +246,9 @@ fn a_child_gets_what_the_app_configures_and_nothing_of_the_proxys_own() {
         assert!(environment.contains_key(needed), "{needed} is missing");
     }
     for name in environment.keys() {
-        let private = name.starts_with("PLUGGEDIN") || name.starts_with("__");
+        // A proxy may tell another how deep it stands, and nothing else of its own.
+        let own = name.starts_with("PLUGGEDIN") && name != "PLUGGEDIN_PROXY_DEPTH";
+        let private = own || name.starts_with("__");
         let foreign = ["AWS_SECRET_ACCESS_KEY", "NODE_OPTIONS"].contains(&name.as_str());
         assert!(!private && !foreign, "{name} was handed down");
     }
@@ -270,7 +291,7 @@ fn the_key_and_the_address_are_found_where_they_may_stand() {
     for proxy in ways {
         let described = format!("{proxy:?}").replace(KEY, "KEY");
         let mut client = proxy.start();
-        let found = crate::support::patience::patiently(|| client.names(List::Tools).contains(&alpha.tool("echo")).then_some(()));
+        let found = patiently(|| client.names(List::Tools).contains(&alpha.tool("echo")).then_some(()));
         assert!(found.is_some(), "{described}");
     }
     assert_eq!(app.count("GET //"), 0, "slashes at the end are not sent");
@@ -428,6 +449,21 @@ fn an_app_that_is_away_at_the_start_is_found_when_it_comes() {
 }
 
 #[test]
+fn an_app_that_fails_at_the_start_is_explained_and_asked_again() {
+    let alpha = Server::stdio("alpha", &[]);
+    for failure in [Answer::Status(500), Answer::Later(1), Answer::Page, Answer::Torn, Answer::Status(404)] {
+        let app = App::start(Workspace::of(&[&alpha]));
+        app.answer(failure.clone());
+        let mut client = Proxy::new().app(&app).arg(OFTEN).arg("--list-wait=0.3").start();
+        let names = client.names(List::Tools);
+        assert!(names.iter().all(|name| name.starts_with("pluggedin_")), "{failure:?}: {names:?}");
+        says(&mut client, "pluggedin_setup", &["problem"]);
+        app.answer(Answer::Normally);
+        works(&mut client, &alpha);
+    }
+}
+
+#[test]
 fn an_app_that_never_answers_does_not_hold_up_the_end() {
     let app = App::start(Workspace::default());
     app.answer(Answer::Never);
@@ -524,19 +560,26 @@ fn a_key_that_is_revoked_takes_everything_away() {
 
 #[test]
 fn an_app_that_asks_for_time_is_left_alone() {
-    let clock = Server::stdio("clock", &[]);
     let app = App::start(Workspace::default());
-    let mut client = Proxy::new().app(&app).file(&file_of(&[&clock])).arg(OFTEN).start();
-    works(&mut client, &clock);
     app.answer(Answer::Later(3600));
-    eventually("the App has said so", || {
-        let before = app.count("GET /api/mcp-servers");
-        client.call("clock__slow", json!({"label": "tick", "ms": 700}));
-        (before == app.count("GET /api/mcp-servers")).then_some(())
+    let mut client = Proxy::new().app(&app).arg(OFTEN).start();
+    client.complains("App");
+    stays("it is not asked again", || app.count("GET /api/mcp-servers") == 1);
+    // Not even if somebody is curious.
+    client.call("pluggedin_discover_tools", json!({}));
+    stays("it is not asked again", || app.count("GET /api/mcp-servers") == 1);
+}
+
+#[test]
+fn the_app_is_asked_a_hundred_times_a_minute_at_most() {
+    let app = App::start(Workspace::default());
+    let begin = Instant::now();
+    let _client = Proxy::new().app(&app).arg("--refresh-interval=0.01").start();
+    eventually("the first hundred", || (app.requests().len() >= 100).then_some(()));
+    stays("the limit is kept", || {
+        let seconds = usize::try_from(begin.elapsed().as_secs()).expect("it is a short time");
+        app.requests().len() <= 102 + (seconds + 1) * 100 / 60
     });
-    let before = app.requests().len();
-    client.call("clock__slow", json!({"label": "tick", "ms": 2000}));
-    assert_eq!(app.requests().len(), before, "it was asked again after `Retry-After: 3600`");
 }
 
 #[test]
@@ -576,18 +619,6 @@ fn lived_in(app: &App, server: &Server) -> Home {
     works(&mut client, server);
     client.finish();
     home
-}
-
-#[test]
-fn a_stored_catalog_serves_a_start_without_the_app() {
-    let alpha = Server::stdio("alpha", &[]);
-    let mut app = App::start(Workspace::of(&[&alpha]));
-    let home = lived_in(&app, &alpha);
-    app.go_away();
-    let mut client = Proxy::at(&home).app(&app).start();
-    client.find(List::Tools, "alpha__echo");
-    let result = client.call("alpha__echo", json!({}));
-    assert_eq!(result["isError"], true, "nobody knows how to reach it: {result}");
 }
 
 #[test]
@@ -667,7 +698,7 @@ fn lazy_servers_are_reached_at_the_first_call() {
     let app = App::start(workspace);
     let mut client = Proxy::new().app(&app).arg("--connect=lazy").start();
     client.find(List::Tools, "alpha__echo");
-    assert_eq!(alpha.running().seen().len(), 0, "nobody called");
+    stays("nobody called", || alpha.running().seen().is_empty());
     let echo = client.call("alpha__echo", json!({}));
     assert_eq!(echo["structuredContent"]["server"], "alpha");
 }
@@ -694,7 +725,7 @@ fn discovery_shows_what_can_be_called_and_asks_the_app_to_look() {
     let wrong = [json!({"server_uuid": "not-one"}), json!({"server_uuid": 7}), json!({"force_refresh": "yes"})];
     for arguments in wrong {
         let pending = client.send_call("pluggedin_discover_tools", arguments.clone());
-        let answer = client.hear(crate::support::client::Mark::START, "an answer", |value| value["id"] == pending.0);
+        let answer = client.hear(Mark::START, "an answer", |value| value["id"] == pending.0);
         let refused = answer["result"]["isError"] == true || answer["error"]["code"] == -32_602;
         assert!(refused, "{arguments}: {answer}");
     }

@@ -1,8 +1,8 @@
 //! Cancellation: it reaches the server that works on the call, and nobody else.
 
 use crate::support::client::Pending;
-use crate::support::patience::has_ended;
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, over_each_wire};
+use crate::support::process::has_ended;
+use crate::support::{Client, Kind, List, Proxy, Server, eventually, over_each_wire, stays};
 use serde_json::json;
 
 over_each_wire!(cancels_one_call_of_many, a_cancelled_call_leaves_the_connection_usable);
@@ -58,6 +58,8 @@ fn a_cancelled_call_leaves_the_connection_usable(kind: Kind) {
         wait_for(&mut client, "alpha", "cancelled", &label);
         assert!(!client.has_answered(&call), "a cancelled call has no answer");
     }
+    let mark = client.mark();
+    stays("nothing is answered late", || client.since(mark).is_empty());
 }
 
 #[test]

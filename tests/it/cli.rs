@@ -1,8 +1,10 @@
 //! The program: commands, options, exit codes, bad input on stdin, the end.
 
+use crate::scripted::ODD_RESULT;
 use crate::support::client::{Mark, Pending};
-use crate::support::patience::has_ended;
-use crate::support::{Answer, App, Client, KEY, List, Proxy, Server, Workspace, eventually, file_of};
+use crate::support::process::{self, has_ended};
+use crate::support::proxy::FILE;
+use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 
 // Commands for people.
@@ -101,7 +103,7 @@ fn call_prints_the_result_and_tells_failure_by_its_exit_code() {
     }
     let finished = proxy.run(&["call", "alpha__odd", "{}", "--json"]);
     let result: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
-    let expected: Value = serde_json::from_str(crate::scripted::ODD_RESULT).expect("it is JSON");
+    let expected: Value = serde_json::from_str(ODD_RESULT).expect("it is JSON");
     assert_eq!(result, expected);
     for command in [["call", "alpha__nothing", "{}"], ["call", "alpha__echo", "{text: hi}"], ["call", "alpha__echo", "[1]"]] {
         let finished = proxy.run(&command);
@@ -209,7 +211,7 @@ fn an_env_file_gives_settings_that_the_environment_overrides() {
     let alpha = Server::stdio("alpha", &[]);
     let app = App::start(Workspace::of(&[&alpha]));
     let proxy = Proxy::new();
-    let home = crate::support::Home::new();
+    let home = Home::new();
     let text = format!("# the App\nPLUGGEDIN_API_KEY={KEY}\nexport PLUGGEDIN_API_BASE_URL=\"{}\"\n", app.url());
     let file = home.write("settings.env", &text);
     let mut client = proxy.arg("--env-file").arg(&file.display().to_string()).start();
@@ -441,6 +443,19 @@ fn ids_come_back_as_they_were_whatever_they_are() {
 
 // The end.
 
+#[test]
+fn it_stays_as_long_as_its_input() {
+    let server = Server::stdio("alpha", &[]);
+    let app = App::start(Workspace::default());
+    let proxies = [Proxy::new(), Proxy::new().app(&app), Proxy::new().file(&file_of(&[&server]))];
+    for proxy in proxies {
+        let mut client = proxy.start();
+        client.list(List::Tools);
+        stays("it runs", || client.process().try_wait().expect("it is ours").is_none());
+        assert_eq!(client.request("ping", json!({})).result(), json!({}));
+    }
+}
+
 /// A client with children, and the process ids of those.
 #[track_caller]
 fn with_children() -> (Client, Vec<u64>) {
@@ -486,18 +501,37 @@ fn answers_under_way_are_given_before_the_end() {
     client.answer(&ping).result();
 }
 
+/// Nobody can clean up behind this, but the end of their input tells servers as well.
+#[test]
+fn children_end_with_a_proxy_that_is_killed() {
+    let (client, pids) = with_children();
+    client.kill();
+    let server = pids[0];
+    eventually(&format!("{server} has ended"), || has_ended(server).then_some(()));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_it_as_well() {
     for signal in ["-TERM", "-INT"] {
         let (mut client, pids) = with_children();
-        let own = client.process().id().to_string();
-        let kill = std::process::Command::new("kill").args([signal, &own]).status();
-        assert!(kill.expect("kill can be started").success());
+        process::signal(client.process().id(), signal);
         let status = eventually("it ends", || client.process().try_wait().expect("it is ours"));
         assert_eq!(status.code(), Some(0), "{signal}");
         for pid in pids {
             eventually(&format!("{pid} has ended"), || has_ended(pid).then_some(()));
         }
     }
+}
+
+#[test]
+fn a_file_that_names_the_proxy_itself_starts_no_endless_row() {
+    let home = Home::new();
+    let path = home.path().join(FILE);
+    let entry = json!({"command": env!("CARGO_BIN_EXE_pluggedin-mcp-proxy"), "args": ["--config", path]});
+    let mut client = Proxy::at(&home).file(&json!({"mcpServers": {"again": entry}})).start();
+    // One proxy behind another makes sense, and is not told from this. The next one says no.
+    client.find(List::Tools, "again__pluggedin_setup");
+    client.complains("started by a proxy");
+    client.miss(List::Tools, "again__again__pluggedin_setup");
 }

@@ -1,7 +1,7 @@
 //! Servers that are dead, slow, rude or forgetful: the others do not notice, and whoever recovers is used again.
 
-use crate::support::patience::has_ended;
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
+use crate::support::process::has_ended;
+use crate::support::{Answer, App, Client, Kind, List, Proxy, Server, Workspace, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,6 @@ fn a_server_that_hangs_keeps_nobody_waiting() {
 
 #[test]
 fn initialize_is_answered_whatever_servers_and_the_app_do() {
-    use crate::support::{Answer, App, Workspace};
     let hanging = Server::stdio("hanging", &["--hang=initialize"]);
     let app = App::start(Workspace::default());
     app.answer(Answer::Never);
@@ -220,6 +219,20 @@ fn http_requests_carry_the_session_and_the_revision() {
 }
 
 #[test]
+fn a_server_that_wants_a_sign_in_says_so() {
+    for kind in [Kind::Http, Kind::Sse] {
+        let locked = Server::new(kind, "locked", &["--require-header=authorization: Bearer x"]);
+        let open = Server::new(kind, "open", &[]);
+        let mut client = Proxy::before(&[&locked, &open]);
+        recovers(&mut client, "open");
+        client.call_until("it is told", "pluggedin_discover_tools", &json!({}), |told| {
+            let text = told["content"][0]["text"].as_str().unwrap_or_default();
+            text.contains("locked") && text.contains("401")
+        });
+    }
+}
+
+#[test]
 fn headers_for_one_host_are_not_carried_to_another() {
     let other = Server::http("other", &[]);
     let redirect = format!("--redirect={}", other.running().url());
@@ -291,4 +304,13 @@ fn an_unused_child_is_stopped_and_comes_back_when_needed() {
     assert!(client.names(List::Tools).iter().any(|name| name == "alpha__process"));
     let second = pid(client.call("alpha__process", json!({})));
     assert_ne!(first, second);
+}
+
+#[test]
+fn a_child_that_works_is_not_unused() {
+    let server = Server::stdio("alpha", &[]);
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--idle-timeout=0.3").start();
+    client.find(List::Tools, "alpha__slow");
+    let result = client.call("alpha__slow", json!({"label": "long", "ms": 1500}));
+    assert_eq!(result["content"][0]["text"], "finished in time");
 }

@@ -127,6 +127,23 @@ fn instructions_of_the_system_are_said_to_be_so() {
     assert!(said.is_some_and(|said| said.contains("Read-only.")), "{result}");
 }
 
+#[test]
+fn instructions_go_with_the_tools_of_their_server() {
+    let alpha = Server::stdio("alpha", &[]);
+    let beta = Server::stdio("beta", &[]);
+    let instructions = json!(["Never on a Sunday."]);
+    let workspace = Workspace::of(&[&alpha, &beta]).with_instructions(&alpha, "alpha__system_context", &instructions);
+    let app = App::start(workspace);
+    let mut client = Proxy::new().app(&app).start();
+    let meta = client.find(List::Tools, "alpha__odd")["_meta"].take();
+    let meta = meta.as_object().expect("it is one");
+    assert_eq!(meta["vendor.example/version"], 1, "what the server put there stays");
+    let (key, text) = meta.iter().find(|(key, _)| *key != "vendor.example/version").expect("something was added");
+    assert!(key.contains('/'), "{key} is not namespaced");
+    assert!(text.to_string().contains("Never on a Sunday."), "{text}");
+    assert_eq!(client.find(List::Tools, "beta__odd")["_meta"], json!({"vendor.example/version": 1}));
+}
+
 fn is_user_message(message: &Value) -> bool {
     message["role"] == "user" && message["content"]["type"] == "text"
 }

@@ -14,12 +14,14 @@
 
 mod features;
 mod http;
+mod port;
 mod session;
 mod sse;
 mod stdio;
 
 pub(crate) use features::ODD_RESULT;
 pub(crate) use http::Running;
+pub(crate) use port::Port;
 
 use clap::{Parser, ValueEnum};
 use serde_json::Value;

@@ -6,6 +6,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod patience;
+pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod server;
 
@@ -13,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use app::{Answer, App, Workspace};
 pub(crate) use client::{Client, List};
-pub(crate) use patience::eventually;
+pub(crate) use patience::{eventually, stays};
 pub(crate) use proxy::{Home, Proxy};
 pub(crate) use server::{Kind, Server, file_of};
 

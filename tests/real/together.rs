@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::support::{
-    arguments,
+    arguments, eventually,
     published::{Node, Python},
     server::{self, Listening, Listens},
     session::Session,
@@ -30,7 +30,15 @@ impl Six {
         let directory = tempfile::tempdir()?;
         let listening = [Listening::start(node, Listens::Sse).await?, Listening::start(node, Listens::StreamableHttp).await?];
         let servers = Self::entries(node, python, &listening, &directory.path().canonicalize()?);
-        Ok(Some(Self { session: Session::proxied(servers).await?, _listening: listening, _directory: directory }))
+        let session = Session::proxied(servers).await?;
+        // On a busy machine the first list may leave out who is slow to start; what comes later is announced, and listed then.
+        let slugs = ["everything__", "everything-sse__", "everything-http__", "files__", "memory__", "time__"];
+        let all = eventually("tools of all six servers", async || {
+            let tools = session.peer().list_all_tools().await.ok()?;
+            slugs.iter().all(|slug| tools.iter().any(|tool| tool.name.starts_with(slug))).then_some(())
+        });
+        Box::pin(all).await?;
+        Ok(Some(Self { session, _listening: listening, _directory: directory }))
     }
 
     fn entries(node: &Node, python: &Python, [sse, http]: &[Listening; 2], directory: &Path) -> Value {
@@ -130,7 +138,7 @@ mod processes {
     use std::{fs, process::Command};
 
     use super::*;
-    use crate::support::{eventually, text};
+    use crate::support::text;
 
     #[tokio::test]
     async fn a_killed_server_comes_back_and_the_others_do_not_notice() -> Result<()> {

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use reqwest::{
-    Method, Response, StatusCode,
+    Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use sse_stream::{Sse, SseStream};
@@ -64,12 +64,16 @@ struct Inner {
 pub struct Endpoint {
     http: reqwest::Client,
     pub url: AllowedUrl,
-    headers: HeaderMap,
+    headers: Arc<ArcSwap<AllowedHeaders>>,
 }
 
 impl Endpoint {
-    pub fn new(url: AllowedUrl, headers: AllowedHeaders) -> Self {
-        Self { http: egress::client_for(&url), url, headers: headers.0 }
+    pub fn new(url: AllowedUrl, headers: Arc<ArcSwap<AllowedHeaders>>) -> Self {
+        Self { http: egress::client_for(&url), url, headers }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.headers.load().as_map().clone()
     }
 
     /// The same server at another URL.
@@ -79,13 +83,13 @@ impl Endpoint {
     }
 
     pub async fn post(&self, body: Bytes, extra: HeaderMap) -> Result<Response, LinkError> {
-        let request = self.http.post(self.url.as_url().clone()).headers(self.headers.clone()).headers(extra);
+        let request = self.http.post(self.url.as_url().clone()).headers(self.headers()).headers(extra);
         let request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, "application/json, text/event-stream").body(body);
         request.send().await.map_err(|error| sending(&error))
     }
 
     pub async fn get_stream(&self, extra: HeaderMap) -> Result<Response, LinkError> {
-        let request = self.http.get(self.url.as_url().clone()).headers(self.headers.clone()).headers(extra);
+        let request = self.http.get(self.url.as_url().clone()).headers(self.headers()).headers(extra);
         request.header(ACCEPT, EVENT_STREAM).send().await.map_err(|error| sending(&error))
     }
 }
@@ -166,7 +170,7 @@ impl Client {
             MediaType::EventStream if status.is_success() => self.stream(id, response).await,
             MediaType::Json if id.is_some() => {
                 let body = read_body(response).await?;
-                self.deliver(body);
+                self.deliver(&body);
                 self.unanswered(id, if status.is_success() { None } else { Some(status) })
             }
             _ if !status.is_success() => Err(refusal(status)),
@@ -202,7 +206,7 @@ impl Client {
             }
             position.retry = retry.map(|millis| Duration::from_millis(millis).min(RESUME_AT_MOST)).or(position.retry);
             if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
-                self.deliver(data.into());
+                self.deliver(&data.into());
             }
         }
     }
@@ -228,7 +232,7 @@ impl Client {
         }
     }
 
-    fn deliver(&self, text: Bytes) {
+    fn deliver(&self, text: &Bytes) {
         if let Some(answer) = deliver(&self.0.handler, text) {
             self.notify_soon(answer);
         }
@@ -260,8 +264,8 @@ impl Client {
         self.0.closed.cancelled().await;
         self.0.handler.end(&LinkError::Closed);
         if self.0.session.load().is_some() {
-            let Endpoint { http, url, headers } = &self.0.endpoint;
-            let request = http.request(Method::DELETE, url.as_url().clone()).headers(headers.clone()).headers(self.headers());
+            let endpoint = &self.0.endpoint;
+            let request = endpoint.http.delete(endpoint.url.as_url().clone()).headers(endpoint.headers()).headers(self.headers());
             // The server forgets the session by itself one day.
             let _ = tokio::time::timeout(DELETE_TIMEOUT, request.send()).await;
         }

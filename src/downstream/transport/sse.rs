@@ -86,7 +86,7 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
     while let Some(Ok(event)) = events.next().await {
         let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
         if event.event.as_deref().is_none_or(|event| event == "message")
-            && let Some(answer) = deliver(handler, data.into())
+            && let Some(answer) = deliver(handler, &data.into())
         {
             client.notify_soon(answer);
         }

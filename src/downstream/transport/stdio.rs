@@ -47,9 +47,9 @@ pub struct Program {
 ///
 /// # Errors
 /// [`ConnectError::Spawn`] where the operating system refuses.
-pub fn open(program: Program, wiring: Wiring<'_>) -> Result<Outbox, ConnectError> {
+pub fn open(program: &Program, wiring: Wiring<'_>) -> Result<Outbox, ConnectError> {
     let Wiring { handler, closed, tracker } = wiring;
-    let mut child = spawn(&program).map_err(|error| ConnectError::Spawn { reason: plain(&error) })?;
+    let mut child = spawn(program).map_err(|error| ConnectError::Spawn { reason: plain(&error, program) })?;
     tracing::info!(server = handler.server(), command = %program.command.program.display(), args = program.command.args.len(), pid = child.id(), "started");
     let stdin = child.stdin().take().expect("stdin is piped");
     let stdout = child.stdout().take().expect("stdout is piped");
@@ -163,7 +163,7 @@ async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Fr
     loop {
         match lines.next().await {
             Ok(Some(Line::Text(text))) => {
-                if let Some(answer) = deliver(&handler, text) {
+                if let Some(answer) = deliver(&handler, &text) {
                     // A child that floods us with pings and does not read loses an answer.
                     let _ = queue.try_send(answer);
                 }
@@ -193,7 +193,11 @@ async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String>
     last
 }
 
-/// The kind of an I/O error without the path that its text may hold.
-fn plain(error: &std::io::Error) -> String {
-    error.kind().to_string()
+/// What went wrong, without a path: clients see this.
+fn plain(error: &std::io::Error, program: &Program) -> String {
+    match (error.kind(), &program.cwd) {
+        (_, Some(cwd)) if !cwd.is_dir() => "its `cwd` is not a directory".to_owned(),
+        (std::io::ErrorKind::NotFound, _) => "there is no such file".to_owned(),
+        (kind, _) => kind.to_string(),
+    }
 }

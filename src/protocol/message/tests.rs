@@ -1,7 +1,7 @@
 use super::*;
 
 fn parse(text: &'static str) -> Message {
-    Message::parse(Bytes::from_static(text.as_bytes())).unwrap_or_else(|invalid| panic!("{text}: {invalid:?}"))
+    Message::parse(&Bytes::from_static(text.as_bytes())).unwrap_or_else(|invalid| panic!("{text}: {invalid:?}"))
 }
 
 fn text(frame: Frame) -> String {
@@ -25,7 +25,7 @@ fn kinds_are_told_apart() {
 fn what_is_not_a_message_is_refused_with_its_id() {
     #[track_caller]
     fn check(json: &str, code: i32, id: Option<&str>) {
-        let invalid = Message::parse(Bytes::copy_from_slice(json.as_bytes())).expect_err(json);
+        let invalid = Message::parse(&Bytes::copy_from_slice(json.as_bytes())).expect_err(json);
         let found = invalid.id.map(|id| String::from_utf8(id.as_json().to_vec()).unwrap_or_default());
         assert_eq!((invalid.error.code, found.as_deref()), (code, id), "{json}: {:?}", invalid.error);
     }
@@ -61,7 +61,7 @@ fn a_new_id_changes_nothing_else() {
 fn large_messages_are_spliced_without_a_copy() {
     let body = format!(r#"{{"text":"{}"}}"#, "a".repeat(100_000));
     let source = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{body}}}"#));
-    let frame = Message::parse(source.clone()).expect("valid").with(&Id::number(22), None);
+    let frame = Message::parse(&source).expect("valid").with(&Id::number(22), None);
     assert_eq!(frame.pieces().len(), 3);
     assert_eq!(frame.pieces()[2].as_ptr(), source[23..].as_ptr());
     assert_eq!(text(frame), format!(r#"{{"jsonrpc":"2.0","id":22,"result":{body}}}"#));
@@ -76,6 +76,6 @@ fn frames_of_our_own_are_messages() {
         Frame::error(None, &ErrorObject::new(PARSE_ERROR, "\"quoted\"")),
         Frame::from(Message::notification("notifications/initialized", None)),
     ] {
-        assert!(Message::parse(frame.into_bytes()).is_ok());
+        assert!(Message::parse(&frame.into_bytes()).is_ok());
     }
 }

@@ -152,6 +152,7 @@ fn same_server(a: &ServerConfig, b: &ServerConfig) -> bool {
         && *instructions == b.instructions
         && *requires_auth == b.requires_auth
         && a.fingerprint() == b.fingerprint()
+        && a.same_headers(b)
 }
 
 fn same_records(a: &Records, b: &Records) -> bool {

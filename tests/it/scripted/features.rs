@@ -95,7 +95,8 @@ impl Call {
         let repeated = script.looping_cursor || script.endless_cursor;
         let first = if repeated { 0 } else { from };
         let page: Vec<Value> = entries.into_iter().skip(first).take(size).collect();
-        let mut answer = json!({member: page});
+        // Many servers say at the end that there is no next page, rather than nothing.
+        let mut answer = json!({member: page, "nextCursor": null});
         if repeated || from + size < total {
             answer["nextCursor"] = json!(format!("from {}", from + size));
         }

@@ -1,7 +1,7 @@
 //! Streamable HTTP, and how both HTTP kinds run: on a runtime of their own, so that they can be stopped at once.
 
 use super::session::{Inbox, Outgoing, Session};
-use super::{Script, Server, Wire, lock, sse};
+use super::{Port, Script, Server, Wire, lock, sse};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -12,7 +12,6 @@ use axum::serve::ListenerExt;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -24,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Running {
     pub(crate) server: Arc<Server>,
     host: Arc<Host>,
-    address: SocketAddr,
+    port: Arc<Port>,
     runtime: Option<Runtime>,
 }
 
@@ -88,11 +87,11 @@ impl Drop for Entry {
 
 impl Running {
     pub(crate) fn start(script: Script) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], script.port));
-        Self::start_at(script, address)
+        let port = Arc::new(Port::reserve(script.port));
+        Self::start_at(script, port)
     }
 
-    fn start_at(script: Script, address: SocketAddr) -> Self {
+    fn start_at(script: Script, port: Arc<Port>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
         let wire = script.wire;
         let server = Server::new(script);
@@ -111,14 +110,13 @@ impl Running {
             .layer(axum::extract::DefaultBodyLimit::disable())
             .layer(axum::middleware::from_fn_with_state(host.clone(), watch))
             .with_state(host.clone());
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a port of this machine is free");
-        let address = listener.local_addr().expect("it is bound");
+        let listener = port.listen(&runtime);
         // Small messages leave at once, as those of most servers do.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { server, host, address, runtime: Some(runtime) }
+        Self { server, host, port, runtime: Some(runtime) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -126,7 +124,7 @@ impl Running {
             Wire::Sse => "sse",
             Wire::Http | Wire::Stdio => "mcp",
         };
-        format!("http://{}/{path}", self.address)
+        format!("http://{}/{path}", self.port.address)
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -164,7 +162,7 @@ impl Running {
     /// Starts anew on the same port, with nothing left of the time before.
     pub(crate) fn restart(&mut self) {
         self.stop();
-        *self = Self::start_at(self.server.script.clone(), self.address);
+        *self = Self::start_at(self.server.script.clone(), self.port.clone());
     }
 }
 
@@ -271,7 +269,7 @@ async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes)
     let mut response = if script.json_answers {
         session.receive(text, session.outbox(), answer);
         match answers.recv().await {
-            Some(Outgoing::Message(message)) => ([(header::CONTENT_TYPE, "application/json")], message).into_response(),
+            Some(Outgoing::Message(message)) => ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], message).into_response(),
             // A cancelled call has no answer, but HTTP must have one.
             None => StatusCode::ACCEPTED.into_response(),
             Some(Outgoing::Break) => broken(),
@@ -314,20 +312,33 @@ async fn close(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
     }
 }
 
-const EVENTS: &str = "text/event-stream";
+const EVENTS: &str = "text/event-stream; charset=utf-8";
 
-/// Events until nothing more can come, or until they are closed.
+/// Events until nothing more can come, or until they are closed. They come as inconveniently as the format allows: after
+/// comments, and torn apart anywhere.
 fn events(opening: Opening, inbox: SharedInbox, closed: CancellationToken) -> Response {
     let Opening { event, guard } = opening;
     let messages = stream::unfold((inbox, guard), |(inbox, guard)| async move {
         let event = match inbox.lock().await.recv().await? {
-            Outgoing::Message(message) => Ok(format!("event: message\ndata: {message}\n\n")),
+            Outgoing::Message(message) => Ok(format!(": ping\r\n\r\nevent: message\ndata: {message}\n\n")),
             Outgoing::Break => Err(std::io::Error::other("scripted to break here")),
         };
         Some((event, (inbox, guard)))
     });
-    let events = stream::iter(event.map(Ok)).chain(messages).take_until(async move { closed.cancelled().await });
+    let events = stream::iter(event.map(Ok)).chain(messages).flat_map(|event| stream::iter(halves(event)));
+    let events = events.take_until(async move { closed.cancelled().await });
     ([(header::CONTENT_TYPE, EVENTS)], Body::from_stream(events)).into_response()
+}
+
+fn halves(event: std::io::Result<String>) -> Vec<std::io::Result<Bytes>> {
+    match event {
+        Ok(event) => {
+            let mut end = Bytes::from(event);
+            let start = end.split_to(end.len() / 2);
+            vec![Ok(start), Ok(end)]
+        }
+        Err(error) => vec![Err(error)],
+    }
 }
 
 fn share(inbox: Inbox) -> SharedInbox {

@@ -20,7 +20,7 @@ async fn open(State(host): State<Arc<Host>>) -> Response {
     let own = format!("/messages?session={id}");
     let endpoint = host.server.script.endpoint.as_deref().unwrap_or(&own);
     let opening = Opening {
-        event: Some(format!("event: endpoint\ndata: {endpoint}\n\n")),
+        event: Some(format!("event: endpoint\r\ndata: {endpoint}\r\n\r\n")),
         guard: Some(SessionGuard { host: host.clone(), id: id.clone() }),
     };
     host.stream(&id, opening).unwrap_or_else(|| StatusCode::GONE.into_response())

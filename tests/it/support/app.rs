@@ -1,6 +1,7 @@
 //! A stand-in for the App: the routes that a proxy reads, a workspace that can be swapped, and every way to fail.
 
 use super::{KEY, Server, lock};
+use crate::scripted::Port;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -11,7 +12,6 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 #[derive(Debug)]
 pub(crate) struct App {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    port: Port,
     /// Absent while the App is away.
     runtime: Option<Runtime>,
 }
@@ -145,12 +145,13 @@ impl App {
     pub(crate) fn start(workspace: Workspace) -> Self {
         let shared = Arc::new(Shared::default());
         *lock(&shared.workspace) = workspace;
-        let (address, runtime) = serve(&shared, SocketAddr::from(([127, 0, 0, 1], 0)));
-        Self { shared, address, runtime: Some(runtime) }
+        let port = Port::reserve(0);
+        let runtime = serve(&shared, &port);
+        Self { shared, port, runtime: Some(runtime) }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address)
     }
 
     /// Switches the workspace, as its owner does in the App.
@@ -177,8 +178,7 @@ impl App {
 
     pub(crate) fn come_back(&mut self) {
         self.go_away();
-        let (_, runtime) = serve(&self.shared, self.address);
-        self.runtime = Some(runtime);
+        self.runtime = Some(serve(&self.shared, &self.port));
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -197,14 +197,13 @@ impl Drop for App {
     }
 }
 
-fn serve(shared: &Arc<Shared>, address: SocketAddr) -> (SocketAddr, Runtime) {
+fn serve(shared: &Arc<Shared>, port: &Port) -> Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
-    let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("the port is free");
-    let address = listener.local_addr().expect("it is bound");
+    let listener = port.listen(&runtime);
     let packed = axum::middleware::from_fn(pack);
     let routes = Router::new().fallback(answer).layer(packed).with_state(shared.clone());
     runtime.spawn(async move { axum::serve(listener, routes).await });
-    (address, runtime)
+    runtime
 }
 
 /// Compresses answers for those who can read them, as the App does.

@@ -20,6 +20,7 @@ pub(crate) struct Client {
     heard: Arc<Heard>,
     stderr: Arc<Mutex<String>>,
     next_id: u64,
+    killed: bool,
 }
 
 /// Something that a proxy lists.
@@ -125,7 +126,7 @@ impl Client {
                 line.clear();
             }
         });
-        Self { home, stdin: child.stdin.take(), child, heard, stderr, next_id: 1 }
+        Self { home, stdin: child.stdin.take(), child, heard, stderr, next_id: 1, killed: false }
     }
 
     // Talking.
@@ -368,6 +369,14 @@ impl Client {
         Finished { code: status.code(), stdout: String::new(), stderr: self.stderr() }
     }
 
+    /// Ends the process as nobody should.
+    #[track_caller]
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it is ours");
+        self.killed = true;
+    }
+
     /// The process itself.
     pub(crate) fn process(&mut self) -> &mut Child {
         &mut self.child
@@ -402,6 +411,9 @@ impl Drop for Client {
             let _ = self.child.kill();
             let _ = self.child.wait();
             eprintln!("stderr of the proxy:\n{}", self.stderr());
+            return;
+        }
+        if self.killed {
             return;
         }
         let status = self.end();

@@ -23,17 +23,15 @@ pub(crate) fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Whether a process has ended, be it that nobody has collected it yet.
-pub(crate) fn has_ended(pid: u64) -> bool {
-    if cfg!(target_os = "linux") {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The state is the first word after the name, which stands in brackets.
-        let state = status.rsplit(')').next().unwrap_or_default().trim_start();
-        state.is_empty() || state.starts_with('Z')
-    } else {
-        let pid = pid.to_string();
-        let output = std::process::Command::new("ps").args(["-o", "stat=", "-p", &pid]).output().expect("ps can be started");
-        let state = String::from_utf8_lossy(&output.stdout);
-        state.trim().is_empty() || state.starts_with('Z')
+/// How long something must not happen, to count as something that does not happen.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Looks for a moment whether something stays as it is.
+#[track_caller]
+pub(crate) fn stays(what: &str, mut look: impl FnMut() -> bool) {
+    let end = Instant::now() + MOMENT;
+    while Instant::now() < end {
+        assert!(look(), "it does not stay so: {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
