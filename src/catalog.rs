@@ -5,9 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::protocol::{
+    json::Object,
     name::{SEPARATOR, template::Template},
     server::{InstructionMessage, ServerId},
 };
@@ -214,10 +216,11 @@ impl Catalog {
             #[serde(default)]
             description: Option<String>,
         }
-        let pages = self.lists[kind as usize].pages.iter();
-        let records = pages.filter_map(|page| serde_json::from_slice::<IndexMap<String, serde_json::Value>>(page).ok());
-        let records = records.filter_map(|page| page.into_values().next()).flat_map(|list| list.as_array().cloned().unwrap_or_default());
-        let entries = records.filter_map(|record| serde_json::from_value::<Entry>(record).ok());
+        // Raw values in between: a schema may be nested deeper than a parsed value can be.
+        let pages = self.lists[kind as usize].pages.iter().filter_map(|page| std::str::from_utf8(page).ok());
+        let lists = pages.filter_map(|page| Object::parse(page).ok()?.get(member(kind)));
+        let records = lists.flat_map(|list| serde_json::from_str::<Vec<&RawValue>>(list).unwrap_or_default());
+        let entries = records.filter_map(|record| serde_json::from_str::<Entry>(record.get()).ok());
         entries.map(|entry| (entry.name, entry.description.unwrap_or_default())).collect()
     }
 
@@ -243,6 +246,16 @@ impl Catalog {
 
     pub fn templates(&self) -> impl Iterator<Item = (&str, &UriTemplate)> {
         self.templates.iter().map(|(uri, template)| (uri.as_str(), template))
+    }
+}
+
+/// The member of a list's result that holds its entries.
+fn member(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "tools",
+        ListKind::Prompts => "prompts",
+        ListKind::Resources => "resources",
+        ListKind::Templates => "resourceTemplates",
     }
 }
 

@@ -268,7 +268,7 @@ fn not_a_request(text: &str, error: &serde_json::Error) -> Invalid {
     }
     let id = serde_json::from_str::<OnlyId<'_>>(text).ok().map(|only| only.id.get()).filter(|id| is_id(id));
     let message = if text.trim_start().starts_with('[') {
-        "JSON-RPC batches are not part of the negotiated revision; send one message at a time".to_owned()
+        "JSON-RPC batches are not supported; send one message at a time".to_owned()
     } else {
         format!("this is not a JSON-RPC message: {error}")
     };
