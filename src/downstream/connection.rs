@@ -125,32 +125,24 @@ impl Link {
     /// # Errors
     /// [`LinkError`] where the list could not be read to its end.
     pub async fn list(self: &Arc<Self>, kind: ListKind) -> Result<Vec<Item>, LinkError> {
-        let mut items = Vec::new();
+        let silent = |_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) };
+        let mut items: Vec<Item> = Vec::new();
+        let mut keys: HashSet<String> = HashSet::new();
         let mut cursors = HashSet::new();
         let mut params = "{}".to_owned();
-        for _ in 0..MAX_PAGES {
-            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params)).await.map_err(|_| {
-                LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) }
-            })??;
-            let cursor = read_page(kind, &reply, &mut items)?;
-            let Some(cursor) = cursor else { return Ok(items) };
-            if !cursors.insert(cursor.clone()) || items.len() > MAX_ITEMS {
-                tracing::warn!(
-                    server = self.handler.server(),
-                    list = kind.method(),
-                    items = items.len(),
-                    "the list never ends; it was cut"
-                );
-                return Ok(items);
+        while cursors.len() < MAX_PAGES && items.len() < MAX_ITEMS {
+            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params)).await.map_err(silent)??;
+            let known = items.len();
+            let Some(cursor) = read_page(kind, &reply, &mut items)? else { return Ok(items) };
+            let new = items[known..].iter().filter(|item| keys.insert(item.key.clone())).count();
+            // A page may be empty, but one that only repeats what was there leads nowhere.
+            let repeats = new == 0 && items.len() > known;
+            if repeats || !cursors.insert(cursor.clone()) {
+                break;
             }
             params = serde_json::json!({ "cursor": cursor }).to_string();
         }
-        tracing::warn!(
-            server = self.handler.server(),
-            list = kind.method(),
-            items = items.len(),
-            "the list has too many pages; it was cut"
-        );
+        tracing::warn!(server = self.handler.server(), list = kind.method(), items = items.len(), "the list does not end; it was cut");
         Ok(items)
     }
 

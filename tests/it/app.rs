@@ -1,5 +1,7 @@
 //! The App: servers that it names, changes of its mind, and every way in which it can fail.
 
+use crate::support::client::Mark;
+use crate::support::patience::patiently;
 use crate::support::process::has_ended;
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
@@ -20,7 +22,7 @@ fn ask(client: &mut Client, tool: &str) -> String {
 #[track_caller]
 fn says(client: &mut Client, tool: &str, words: &[&str]) {
     let mut last = String::new();
-    let said = crate::support::patience::patiently(|| {
+    let said = patiently(|| {
         last = ask(client, tool).to_lowercase();
         words.iter().any(|word| last.contains(word)).then_some(())
     });
@@ -244,8 +246,9 @@ fn a_child_gets_what_the_app_configures_and_nothing_of_the_proxys_own() {
         assert!(environment.contains_key(needed), "{needed} is missing");
     }
     for name in environment.keys() {
-        // How many proxies stand above it is all that a child learns of ours.
-        let private = (name.starts_with("PLUGGEDIN") && name != "PLUGGEDIN_PROXY_DEPTH") || name.starts_with("__");
+        // A proxy may tell another how deep it stands, and nothing else of its own.
+        let own = name.starts_with("PLUGGEDIN") && name != "PLUGGEDIN_PROXY_DEPTH";
+        let private = own || name.starts_with("__");
         let foreign = ["AWS_SECRET_ACCESS_KEY", "NODE_OPTIONS"].contains(&name.as_str());
         assert!(!private && !foreign, "{name} was handed down");
     }
@@ -288,7 +291,7 @@ fn the_key_and_the_address_are_found_where_they_may_stand() {
     for proxy in ways {
         let described = format!("{proxy:?}").replace(KEY, "KEY");
         let mut client = proxy.start();
-        let found = crate::support::patience::patiently(|| client.names(List::Tools).contains(&alpha.tool("echo")).then_some(()));
+        let found = patiently(|| client.names(List::Tools).contains(&alpha.tool("echo")).then_some(()));
         assert!(found.is_some(), "{described}");
     }
     assert_eq!(app.count("GET //"), 0, "slashes at the end are not sent");
@@ -722,7 +725,7 @@ fn discovery_shows_what_can_be_called_and_asks_the_app_to_look() {
     let wrong = [json!({"server_uuid": "not-one"}), json!({"server_uuid": 7}), json!({"force_refresh": "yes"})];
     for arguments in wrong {
         let pending = client.send_call("pluggedin_discover_tools", arguments.clone());
-        let answer = client.hear(crate::support::client::Mark::START, "an answer", |value| value["id"] == pending.0);
+        let answer = client.hear(Mark::START, "an answer", |value| value["id"] == pending.0);
         let refused = answer["result"]["isError"] == true || answer["error"]["code"] == -32_602;
         assert!(refused, "{arguments}: {answer}");
     }

@@ -1,5 +1,6 @@
 //! The program: commands, options, exit codes, bad input on stdin, the end.
 
+use crate::scripted::ODD_RESULT;
 use crate::support::client::{Mark, Pending};
 use crate::support::process::{self, has_ended};
 use crate::support::proxy::FILE;
@@ -102,7 +103,7 @@ fn call_prints_the_result_and_tells_failure_by_its_exit_code() {
     }
     let finished = proxy.run(&["call", "alpha__odd", "{}", "--json"]);
     let result: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
-    let expected: Value = serde_json::from_str(crate::scripted::ODD_RESULT).expect("it is JSON");
+    let expected: Value = serde_json::from_str(ODD_RESULT).expect("it is JSON");
     assert_eq!(result, expected);
     for command in [["call", "alpha__nothing", "{}"], ["call", "alpha__echo", "{text: hi}"], ["call", "alpha__echo", "[1]"]] {
         let finished = proxy.run(&command);
@@ -210,7 +211,7 @@ fn an_env_file_gives_settings_that_the_environment_overrides() {
     let alpha = Server::stdio("alpha", &[]);
     let app = App::start(Workspace::of(&[&alpha]));
     let proxy = Proxy::new();
-    let home = crate::support::Home::new();
+    let home = Home::new();
     let text = format!("# the App\nPLUGGEDIN_API_KEY={KEY}\nexport PLUGGEDIN_API_BASE_URL=\"{}\"\n", app.url());
     let file = home.write("settings.env", &text);
     let mut client = proxy.arg("--env-file").arg(&file.display().to_string()).start();

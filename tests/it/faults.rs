@@ -1,7 +1,7 @@
 //! Servers that are dead, slow, rude or forgetful: the others do not notice, and whoever recovers is used again.
 
 use crate::support::process::has_ended;
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
+use crate::support::{Answer, App, Client, Kind, List, Proxy, Server, Workspace, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,6 @@ fn a_server_that_hangs_keeps_nobody_waiting() {
 
 #[test]
 fn initialize_is_answered_whatever_servers_and_the_app_do() {
-    use crate::support::{Answer, App, Workspace};
     let hanging = Server::stdio("hanging", &["--hang=initialize"]);
     let app = App::start(Workspace::default());
     app.answer(Answer::Never);

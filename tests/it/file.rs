@@ -1,8 +1,8 @@
 //! A local file: its forms, its variables, its filters, and what an edit does.
 
 use crate::support::process::has_ended;
-use crate::support::proxy::FILE;
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of};
+use crate::support::proxy::{self, FILE};
+use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -84,7 +84,7 @@ fn a_child_gets_what_its_entry_says_and_nothing_of_the_proxys_own() {
     let flags: Vec<&str> = ["--"].into_iter().chain(arguments).collect();
     let server = Server::stdio("alpha", &flags);
     let mut file = file_of(&[&server]);
-    let folder = crate::support::Home::new();
+    let folder = Home::new();
     file["mcpServers"]["alpha"]["cwd"] = json!(folder.path());
     file["mcpServers"]["alpha"]["env"] = json!({"PEM": "a\nb", "EMPTY": "", "LANG": "xx_XX"});
     let mut client =
@@ -101,8 +101,9 @@ fn a_child_gets_what_its_entry_says_and_nothing_of_the_proxys_own() {
     for needed in ["PATH", "HOME"] {
         assert!(environment.contains_key(needed), "{needed} is missing");
     }
-    // How many proxies stand above it is all that a child learns of ours.
-    let foreign = |name: &&String| (name.starts_with("PLUGGEDIN") && *name != "PLUGGEDIN_PROXY_DEPTH") || *name == "SECRET";
+    // A proxy may tell another how deep it stands, and nothing else of its own.
+    let own = |name: &str| name.starts_with("PLUGGEDIN") && name != "PLUGGEDIN_PROXY_DEPTH";
+    let foreign = |name: &&String| own(name) || *name == "SECRET";
     assert_eq!(environment.keys().find(foreign), None);
 }
 
@@ -260,6 +261,28 @@ fn instructions_of_an_entry_are_a_prompt() {
     assert!(result["messages"].to_string().contains("Never on a Sunday."), "{result}");
 }
 
+#[test]
+fn a_proxy_may_stand_behind_another_but_not_behind_itself() {
+    let alpha = Server::stdio("alpha", &[]);
+    let home = Home::new();
+    let inner = home.write("inner.json", &file_of(&[&alpha]).to_string());
+    let itself = home.path().join(FILE);
+    let file = json!({"mcpServers": {
+        "inner": {"command": proxy::PROGRAM, "args": ["--config", inner]},
+        "itself": {"command": proxy::PROGRAM, "args": ["--config", itself, "--list-wait=1"]},
+    }});
+    let mut client = Proxy::at(&home).file(&file).start();
+    let name = "inner__alpha__echo";
+    client.find(List::Tools, name);
+    let echo = client.call(name, json!({}));
+    assert_eq!(echo["structuredContent"]["params"]["name"], "echo");
+    // The other one is started by itself, too, and refuses.
+    client.find(List::Tools, "itself__pluggedin_setup");
+    client.complains("name the proxy itself");
+    let deep = client.names(List::Tools).into_iter().find(|name| name.starts_with("itself__itself"));
+    assert_eq!(deep, None);
+}
+
 // Edits.
 
 #[test]
@@ -376,7 +399,7 @@ fn a_file_that_is_broken_from_the_start_is_explained_and_can_be_mended() {
 #[test]
 fn a_file_that_does_not_exist_yet_may_come() {
     let alpha = Server::stdio("alpha", &[]);
-    let home = crate::support::Home::new();
+    let home = Home::new();
     let path = home.path().join(FILE).display().to_string();
     let mut client = Proxy::at(&home).arg("--config").arg(&path).start();
     client.complains(FILE);

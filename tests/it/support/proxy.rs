@@ -56,6 +56,9 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
+/// The proxy, where Cargo has built it.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pluggedin-mcp-proxy");
+
 /// The name of the configuration file in the home directory.
 pub(crate) const FILE: &str = "mcp.json";
 
@@ -144,7 +147,7 @@ impl Proxy {
 
     fn command(&self, command: &[&str]) -> Command {
         let home = self.home.path();
-        let mut proxy = Command::new(env!("CARGO_BIN_EXE_pluggedin-mcp-proxy"));
+        let mut proxy = Command::new(PROGRAM);
         proxy
             .args(command)
             .args(&self.arguments)
