@@ -12,7 +12,7 @@ use crate::{
     front,
     router::Router,
     shutdown,
-    source::{Source, SourceHandle},
+    source::{FileStatus, Source, SourceHandle},
 };
 
 pub mod call;
@@ -60,6 +60,14 @@ impl App {
     pub async fn serve_stdio(&self) {
         let (reader, writer) = front::stdio::streams();
         front::stdio::serve(reader, writer, self.router.clone(), &self.tracker, &self.token).await;
+    }
+
+    /// Why the local file cannot be used, if it cannot.
+    pub fn broken_file(&self) -> Option<String> {
+        match &self.source.snapshot().file {
+            FileStatus::Broken { message } => Some(message.clone()),
+            FileStatus::Unset | FileStatus::Current { .. } => None,
+        }
     }
 
     /// Until a signal has asked the process to end.

@@ -166,6 +166,12 @@ impl Catalog {
         }
     }
 
+    /// The server that a tool's name begins with, if it has not said yet what it offers.
+    pub fn unlisted_server(&self, name: &str) -> Option<&ServerId> {
+        let named = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(SEPARATOR));
+        self.servers.iter().find(|(id, server)| !server.listed && (named(&server.slug) || named(id.as_str()))).map(|(id, _)| id)
+    }
+
     fn tool_of(&self, server: &ServerId, original: &str) -> Option<&Tool> {
         self.tools.values().find(|tool| tool.original == original && matches!(&tool.owner, Owner::Server(id) if id == server))
     }
@@ -300,6 +306,13 @@ impl CatalogHandle {
             Ok(Ok(catalog)) => Arc::clone(&catalog),
             Ok(Err(_)) | Err(_) => self.current(),
         }
+    }
+
+    /// The catalog once this server has said what it offers, or is gone.
+    pub async fn listed(&self, server: &ServerId) -> Arc<Catalog> {
+        let mut receiver = self.catalog.clone();
+        let listed = receiver.wait_for(|catalog| catalog.server(server).is_none_or(|server| server.listed)).await;
+        listed.map_or_else(|_| self.current(), |catalog| Arc::clone(&catalog))
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {

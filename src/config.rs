@@ -197,7 +197,13 @@ impl Config {
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
             },
-            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time), store },
+            catalog: keeper::Config {
+                naming,
+                // Who says how long means every server.
+                for_stragglers: list_wait.is_some(),
+                patience: given.parse(list_wait, defaults::LIST_WAIT, time),
+                store,
+            },
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
         };
         let front = Front {

@@ -48,6 +48,11 @@ async fn run(mut config: Config) -> ExitCode {
     }
     let app = App::start(config.parts);
     let serving = config.command == Command::Serve;
+    // A client is told what is wrong with the file, and it may be mended meanwhile; a command just ends.
+    if let Some(problem) = app.broken_file().filter(|_| !serving) {
+        app.stop().await;
+        return said(std::io::stderr(), &format!("error: {problem}"), BAD_CONFIGURATION.into());
+    }
     let command = async {
         match config.command {
             Command::Serve => {

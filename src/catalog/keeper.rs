@@ -50,6 +50,8 @@ pub struct Config {
     pub naming: Naming,
     /// How long the first lists wait at most for servers that nobody knows yet.
     pub patience: Duration,
+    /// Whether that also goes for a server that takes far longer than the others did.
+    pub for_stragglers: bool,
     /// Where listings are kept between runs.
     pub store: Option<PathBuf>,
 }
@@ -342,7 +344,7 @@ impl Keeper {
     fn deadline(&self) -> Instant {
         let patience = self.config.patience;
         let wait = match self.last_answer {
-            Some(took) if self.snapshot.app != AppStatus::Loading && !self.may_download() => {
+            Some(took) if self.snapshot.app != AppStatus::Loading && !self.config.for_stragglers && !self.may_download() => {
                 (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience)
             }
             Some(_) | None => patience,

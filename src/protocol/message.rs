@@ -3,7 +3,7 @@
 //! What is forwarded stays the bytes that were received: a message keeps its
 //! text and the positions of `id`, `method`, `params`, `result` and `error`,
 //! found in one borrowed pass of `serde_json`. Rewriting replaces a part in place
-//! ([`Message::splice`]), so members that we do not know, number precision, key order
+//! ([`Message::edited`]), so members that we do not know, number precision, key order
 //! and white space survive without anybody having thought of them.
 //!
 //! # Why not rmcp's loop
