@@ -12,15 +12,15 @@ use crate::{
     front,
     router::Router,
     shutdown,
-    source::{Source, SourceHandle},
+    source::{FileStatus, Source, SourceHandle},
 };
 
 pub mod call;
 pub mod tools;
 
-/// Children get two seconds to end by themselves, two after they were asked to,
-/// and are killed then; this is that and a little more.
-const FAREWELL: Duration = Duration::from_secs(6);
+/// Children get a moment to end by themselves, one after they were asked to, and are
+/// killed then; sessions are said farewell to meanwhile. This is that and a little more.
+const FAREWELL: Duration = Duration::from_secs(4);
 
 /// The running proxy.
 #[derive(Debug)]
@@ -39,27 +39,40 @@ impl App {
         let Parts { source, downstream, catalog, router } = parts;
         let tracker = TaskTracker::new();
         let token = CancellationToken::new();
-        let source = Source::start(source, &tracker, &token);
-        let (pool, events) = Pool::new(downstream, tracker.clone(), token.clone());
-        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events, builtin: builtin::records() };
-        let catalog = keeper::start(catalog, keeper, &tracker, token.clone());
-        let builtin = Arc::new(Builtin { source: source.clone(), pool: pool.clone(), tracker: tracker.clone() });
-        let router = Router::new(router, catalog.clone(), pool.clone(), source.clone(), builtin);
-        Self { source, pool, catalog, router, tracker, token }
-    }
-
-    /// Serves the client at our standard streams until its input ends or a signal comes.
-    pub async fn serve_stdio(&self) {
-        self.tracker.spawn({
-            let token = self.token.clone();
+        tracker.spawn({
+            let token = token.clone();
             async move {
                 if let Err(error) = shutdown::on_signal(token).await {
                     tracing::warn!(%error, "signals cannot be received; end the proxy by closing its input");
                 }
             }
         });
+        let source = Source::start(source, &tracker, &token);
+        let (pool, events) = Pool::new(downstream, tracker.clone(), token.clone());
+        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events, builtin: builtin::records() };
+        let catalog = keeper::start(catalog, keeper, &tracker, token.clone());
+        let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
+        let router = Router::new(router, catalog.clone(), pool.clone(), source.clone(), builtin);
+        Self { source, pool, catalog, router, tracker, token }
+    }
+
+    /// Serves the client at our standard streams until its input ends or a signal comes.
+    pub async fn serve_stdio(&self) {
         let (reader, writer) = front::stdio::streams();
         front::stdio::serve(reader, writer, self.router.clone(), &self.tracker, &self.token).await;
+    }
+
+    /// Why the local file cannot be used, if it cannot.
+    pub fn broken_file(&self) -> Option<String> {
+        match &self.source.snapshot().file {
+            FileStatus::Broken { message } => Some(message.clone()),
+            FileStatus::Unset | FileStatus::Current { .. } => None,
+        }
+    }
+
+    /// Until a signal has asked the process to end.
+    pub async fn signalled(&self) {
+        self.token.cancelled().await;
     }
 
     /// Ends every connection and leaves no child behind.

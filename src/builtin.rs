@@ -1,20 +1,17 @@
 //! The proxy's own tools. One table drives listing and dispatch.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 use rmcp::model::{Tool, ToolAnnotations};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{catalog::Catalog, downstream::Pool, source::SourceHandle};
 
 mod discover;
 mod setup;
-
-/// What every built-in tool's name begins with. No server's tool can take one.
-pub const PREFIX: &str = "pluggedin_";
 
 /// One built-in tool.
 struct Definition {
@@ -39,9 +36,12 @@ const TOOLS: [Definition; 2] = [setup::DEFINITION, discover::DEFINITION];
 /// What the built-in tools work with.
 #[derive(Debug)]
 pub struct Builtin {
-    pub source: SourceHandle,
-    pub pool: Pool,
-    pub tracker: TaskTracker,
+    source: SourceHandle,
+    pool: Pool,
+    tracker: TaskTracker,
+    token: CancellationToken,
+    /// A discovery by the App is under way.
+    discovering: Arc<AtomicBool>,
 }
 
 /// A tool's text, and whether it is bad news.
@@ -85,6 +85,11 @@ impl Definition {
 }
 
 impl Builtin {
+    /// Cancelling `token` ends what runs in the background; `tracker` waits for that.
+    pub fn new(source: SourceHandle, pool: Pool, tracker: TaskTracker, token: CancellationToken) -> Self {
+        Self { source, pool, tracker, token, discovering: Arc::default() }
+    }
+
     /// The `result` of `tools/call`. `name` stands in the table.
     pub fn call(&self, name: &str, arguments: Option<&str>, catalog: &Catalog) -> Bytes {
         let Some(definition) = TOOLS.iter().find(|definition| definition.name == name) else {
@@ -140,7 +145,7 @@ mod tests {
         for (name, record) in records() {
             let tool: Tool = serde_json::from_slice(&record).expect("rmcp reads what it wrote");
             assert_eq!(tool.name, name);
-            assert!(name.starts_with(PREFIX) && tool.title.is_some() && tool.description.is_some());
+            assert!(name.starts_with("pluggedin_") && tool.title.is_some() && tool.description.is_some());
             assert_eq!(tool.input_schema["type"], "object");
         }
     }

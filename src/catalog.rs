@@ -5,9 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::protocol::{
+    json::Object,
     name::{SEPARATOR, template::Template},
     server::{InstructionMessage, ServerId},
 };
@@ -164,6 +166,12 @@ impl Catalog {
         }
     }
 
+    /// The server that a tool's name begins with, if it has not said yet what it offers.
+    pub fn unlisted_server(&self, name: &str) -> Option<&ServerId> {
+        let named = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(SEPARATOR));
+        self.servers.iter().find(|(id, server)| !server.listed && (named(&server.slug) || named(id.as_str()))).map(|(id, _)| id)
+    }
+
     fn tool_of(&self, server: &ServerId, original: &str) -> Option<&Tool> {
         self.tools.values().find(|tool| tool.original == original && matches!(&tool.owner, Owner::Server(id) if id == server))
     }
@@ -214,10 +222,11 @@ impl Catalog {
             #[serde(default)]
             description: Option<String>,
         }
-        let pages = self.lists[kind as usize].pages.iter();
-        let records = pages.filter_map(|page| serde_json::from_slice::<IndexMap<String, serde_json::Value>>(page).ok());
-        let records = records.filter_map(|page| page.into_values().next()).flat_map(|list| list.as_array().cloned().unwrap_or_default());
-        let entries = records.filter_map(|record| serde_json::from_value::<Entry>(record).ok());
+        // Raw values in between: a schema may be nested deeper than a parsed value can be.
+        let pages = self.lists[kind as usize].pages.iter().filter_map(|page| std::str::from_utf8(page).ok());
+        let lists = pages.filter_map(|page| Object::parse(page).ok()?.get(member(kind)));
+        let records = lists.flat_map(|list| serde_json::from_str::<Vec<&RawValue>>(list).unwrap_or_default());
+        let entries = records.filter_map(|record| serde_json::from_str::<Entry>(record.get()).ok());
         entries.map(|entry| (entry.name, entry.description.unwrap_or_default())).collect()
     }
 
@@ -243,6 +252,16 @@ impl Catalog {
 
     pub fn templates(&self) -> impl Iterator<Item = (&str, &UriTemplate)> {
         self.templates.iter().map(|(uri, template)| (uri.as_str(), template))
+    }
+}
+
+/// The member of a list's result that holds its entries.
+fn member(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "tools",
+        ListKind::Prompts => "prompts",
+        ListKind::Resources => "resources",
+        ListKind::Templates => "resourceTemplates",
     }
 }
 
@@ -287,6 +306,13 @@ impl CatalogHandle {
             Ok(Ok(catalog)) => Arc::clone(&catalog),
             Ok(Err(_)) | Err(_) => self.current(),
         }
+    }
+
+    /// The catalog once this server has said what it offers, or is gone.
+    pub async fn listed(&self, server: &ServerId) -> Arc<Catalog> {
+        let mut receiver = self.catalog.clone();
+        let listed = receiver.wait_for(|catalog| catalog.server(server).is_none_or(|server| server.listed)).await;
+        listed.map_or_else(|_| self.current(), |catalog| Arc::clone(&catalog))
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {

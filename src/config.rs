@@ -14,12 +14,13 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fmt, fs, io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
@@ -196,7 +197,13 @@ impl Config {
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
             },
-            catalog: keeper::Config { naming, patience: given.parse(list_wait, defaults::LIST_WAIT, time), store },
+            catalog: keeper::Config {
+                naming,
+                // Who says how long means every server.
+                for_stragglers: list_wait.is_some(),
+                patience: given.parse(list_wait, defaults::LIST_WAIT, time),
+                store,
+            },
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
         };
         let front = Front {
@@ -441,18 +448,24 @@ fn parse_base_url(text: &str) -> Result<Url, String> {
 
 /// Whether the way to it leads through networks of others.
 fn is_public(url: &Url) -> bool {
-    match address(url) {
-        Some(IpAddr::V4(ip)) => {
-            let shared = Ipv4Addr::new(100, 64, 0, 0).to_bits() >> 22 == ip.to_bits() >> 22;
-            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || shared)
-        }
-        Some(IpAddr::V6(ip)) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()),
-        None => {
-            let name = url.host_str().unwrap_or_default().trim_end_matches('.');
-            let local = [".localhost", ".local", ".internal", ".lan", ".home", ".home.arpa", ".test"];
-            name.contains('.') && !local.iter().any(|suffix| name.ends_with(suffix))
-        }
+    const LOCAL: [&str; 10] = [
+        "0.0.0.0/32",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::/127",
+        "fc00::/7",
+        "fe80::/10",
+    ];
+    const LOCAL_NAMES: [&str; 7] = [".localhost", ".local", ".internal", ".lan", ".home", ".home.arpa", ".test"];
+    if let Some(address) = address(url) {
+        return !LOCAL.iter().any(|net| net.parse::<IpNet>().is_ok_and(|net| net.contains(&address)));
     }
+    let name = url.host_str().unwrap_or_default().trim_end_matches('.');
+    name.contains('.') && !LOCAL_NAMES.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// The host where it is an address; IPv4 in IPv6's clothes is IPv4.

@@ -135,10 +135,15 @@ impl Server {
             return false;
         }
         let TransportConfig::Http(http) = &config.transport else { return true };
+        if config.same_headers(&self.config) {
+            return true;
+        }
         let Ok(headers) = headers::allow(&http.headers) else { return false };
         self.headers.store(Arc::new(headers));
-        // A server that refused the old ones may take the new ones at once.
-        let _ = self.demand.try_send(());
+        if matches!(self.status.borrow().state, State::Backoff { .. }) {
+            // A server that refused the old ones may take the new ones at once.
+            let _ = self.demand.try_send(());
+        }
         true
     }
 }
@@ -181,6 +186,14 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`] when the attempt failed. The caller sets the deadline.
     pub async fn link(&self, id: &ServerId) -> Result<Arc<Link>, Unavailable> {
+        match self.try_link(id).await {
+            // Another configuration may have taken its place meanwhile.
+            Err(Unavailable::Gone) => self.try_link(id).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn try_link(&self, id: &ServerId) -> Result<Arc<Link>, Unavailable> {
         let (server, demand) = {
             let servers = self.servers.load();
             let Some(server) = servers.get(id) else { return Err(Unavailable::Gone) };

@@ -30,7 +30,7 @@
 //! | 5 | [`builtin`] | router, front |
 //! | 4 | [`catalog`] | who asks |
 //! | 3 | [`source`] and [`downstream`] | each other, the catalog, names |
-//! | 2 | [`telemetry`] | MCP |
+//! | 2 | [`telemetry`], [`lines`] | what messages say |
 //! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but name lookup and signals |
 //!
 //! Lower code cannot reach an option or the environment. What must travel upward goes
@@ -91,6 +91,7 @@ pub mod catalog;
 pub mod config;
 pub mod downstream;
 pub mod front;
+pub mod lines;
 pub mod protocol;
 pub mod router;
 pub mod security;

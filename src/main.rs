@@ -28,9 +28,8 @@ fn main() -> ExitCode {
         return said(std::io::stderr(), problem, BAD_CONFIGURATION.into());
     }
     // People who run a command want its result, not the log of how it came about, unless they ask.
-    if config.command == Command::Serve || config.log != logging::Config::default() {
-        logging::init(&config.log);
-    }
+    let asked = config.command == Command::Serve || config.log != logging::Config::default();
+    let _log = asked.then(|| logging::init(&config.log));
     // One thread: the stdio front is faster without a second (see `protocol::message`).
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -48,13 +47,28 @@ async fn run(mut config: Config) -> ExitCode {
         config.parts.downstream.connect = Connect::Eager;
     }
     let app = App::start(config.parts);
-    let succeeded = match config.command {
-        Command::Serve => {
-            app.serve_stdio().await;
-            true
+    let serving = config.command == Command::Serve;
+    // A client is told what is wrong with the file, and it may be mended meanwhile; a command just ends.
+    if let Some(problem) = app.broken_file().filter(|_| !serving) {
+        app.stop().await;
+        return said(std::io::stderr(), &format!("error: {problem}"), BAD_CONFIGURATION.into());
+    }
+    let command = async {
+        match config.command {
+            Command::Serve => {
+                app.serve_stdio().await;
+                true
+            }
+            Command::Tools { json } => app::tools::run(&app, json).await,
+            Command::Call { name, arguments, json } => app::call::run(&app, &name, arguments.as_deref(), json).await,
         }
-        Command::Tools { json } => app::tools::run(&app, json).await,
-        Command::Call { name, arguments, json } => app::call::run(&app, &name, arguments.as_deref(), json).await,
+    };
+    let succeeded = tokio::select! {
+        // What was finished counts, even if a signal came with it.
+        biased;
+        succeeded = command => succeeded,
+        // Serving ends by itself, in order.
+        () = app.signalled(), if !serving => false,
     };
     app.stop().await;
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -20,7 +20,7 @@ const LAYERS: [(u8, &[&str]); 9] = [
     (5, &["builtin"]),
     (4, &["catalog"]),
     (3, &["source", "downstream"]),
-    (2, &["telemetry"]),
+    (2, &["telemetry", "lines"]),
     (1, &["protocol", "security", "shutdown"]),
 ];
 

@@ -1,6 +1,9 @@
 //! `pluggedin_discover_tools`: what is there, by the names it is called by.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde::Deserialize;
 
@@ -8,7 +11,7 @@ use super::{Builtin, Definition, Outcome, Which, flag, setup};
 use crate::{
     catalog::{Catalog, ListKind, Owner, Prompt},
     downstream::{State, Status},
-    protocol::server::{ServerConfig, ServerId},
+    protocol::server::{Origin, ServerConfig, ServerId},
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -46,17 +49,26 @@ impl Builtin {
         Outcome::ok(self.report(catalog, only.as_ref(), arguments.force_refresh))
     }
 
-    /// The App connects to its servers by itself, which takes up to a minute.
+    /// Asks servers that failed once more, and has the App look at its own, which
+    /// takes up to a minute. One such look at a time is enough.
     fn look_again(&self, only: Option<ServerId>, force: bool) {
-        for (config, status) in self.pool.servers() {
-            if matches!(status.state, State::Backoff { .. }) {
-                self.pool.demand(&config.id);
-            }
+        let servers = self.pool.servers();
+        for (config, _) in servers.iter().filter(|(_, status)| matches!(status.state, State::Backoff { .. })) {
+            self.pool.demand(&config.id);
         }
-        let Some(app) = self.source.app() else { return };
-        let source = self.source.clone();
+        let is_the_apps = |id: &ServerId| servers.iter().any(|(config, _)| config.id == *id && config.origin == Origin::App);
+        let Some(app) = self.source.app().filter(|_| only.as_ref().is_none_or(is_the_apps)) else { return };
+        if self.discovering.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (source, token, discovering) = (self.source.clone(), self.token.clone(), Arc::clone(&self.discovering));
         self.tracker.spawn(async move {
-            match app.discover(only.as_ref(), force).await {
+            let answer = tokio::select! {
+                () = token.cancelled() => return,
+                answer = app.discover(only.as_ref(), force) => answer,
+            };
+            discovering.store(false, Ordering::Relaxed);
+            match answer {
                 Ok(answer) => {
                     tracing::info!(answer = %answer.message, "discovery finished");
                     source.refresh_now();
@@ -73,37 +85,55 @@ impl Builtin {
         if forced && self.source.app().is_some() {
             text.push_str("\nplugged.in looks at its servers again in the background; call this tool once more in half a minute.\n");
         }
+        let entries = Entries { catalog, tools: described(catalog, ListKind::Tools), prompts: described(catalog, ListKind::Prompts) };
         if only.is_none() {
             text.push_str("\n## Built-in tools\n");
-            list(
-                &mut text,
-                &described(catalog, ListKind::Tools, |name| matches!(catalog.tool(name), Ok(Some(tool)) if tool.owner == Owner::Builtin)),
-            );
+            list(&mut text, &entries.tools_of(&Owner::Builtin));
         }
         for (config, status) in &servers {
-            server(&mut text, catalog, config, status);
+            server(&mut text, &entries, config, status);
         }
         text
     }
 }
 
-fn server(text: &mut String, catalog: &Catalog, config: &ServerConfig, status: &Status) {
-    let mine = |owner: &Owner| matches!(owner, Owner::Server(id) if *id == config.id);
+/// What the catalog lists, with descriptions.
+struct Entries<'a> {
+    catalog: &'a Catalog,
+    tools: Vec<Entry>,
+    prompts: Vec<Entry>,
+}
+
+/// Name and description.
+type Entry = (String, String);
+
+impl Entries<'_> {
+    fn tools_of(&self, owner: &Owner) -> Vec<&Entry> {
+        let mine = |name: &str| matches!(self.catalog.tool(name), Ok(Some(tool)) if tool.owner == *owner);
+        self.tools.iter().filter(|(name, _)| mine(name)).collect()
+    }
+
+    fn prompts_of(&self, server: &ServerId) -> Vec<&Entry> {
+        let mine = |name: &str| match self.catalog.prompt(name) {
+            Some(Prompt::Forwarded { owner: Owner::Server(id), .. } | Prompt::Instructions { server: id, .. }) => id == server,
+            Some(Prompt::Forwarded { .. }) | None => false,
+        };
+        self.prompts.iter().filter(|(name, _)| mine(name)).collect()
+    }
+}
+
+fn server(text: &mut String, entries: &Entries<'_>, config: &ServerConfig, status: &Status) {
+    let owner = Owner::Server(config.id.clone());
+    let bare = |uri: &str| (uri.to_owned(), String::new());
     let _ = write!(text, "\n## {} ({}, {})\n", config.name, config.transport.label(), state(status));
-    let tools = described(catalog, ListKind::Tools, |name| matches!(catalog.tool(name), Ok(Some(tool)) if mine(&tool.owner)));
-    section(text, "Tools", &tools);
-    let prompts = described(catalog, ListKind::Prompts, |name| match catalog.prompt(name) {
-        Some(Prompt::Forwarded { owner, .. }) => mine(owner),
-        Some(Prompt::Instructions { server, .. }) => *server == config.id,
-        None => false,
-    });
-    section(text, "Prompts", &prompts);
-    let resources: Vec<_> =
-        catalog.resources().filter(|(_, resource)| mine(&resource.owner)).map(|(uri, _)| (uri.to_owned(), String::new())).collect();
-    section(text, "Resources", &resources);
-    let templates: Vec<_> =
-        catalog.templates().filter(|(_, template)| mine(&template.owner)).map(|(uri, _)| (uri.to_owned(), String::new())).collect();
-    section(text, "Resource templates", &templates);
+    section(text, "Tools", &entries.tools_of(&owner));
+    section(text, "Prompts", &entries.prompts_of(&config.id));
+    let resources = entries.catalog.resources().filter(|(_, resource)| resource.owner == owner);
+    let resources: Vec<_> = resources.map(|(uri, _)| bare(uri)).collect();
+    section(text, "Resources", &resources.iter().collect::<Vec<_>>());
+    let templates = entries.catalog.templates().filter(|(_, template)| template.owner == owner);
+    let templates: Vec<_> = templates.map(|(uri, _)| bare(uri)).collect();
+    section(text, "Resource templates", &templates.iter().collect::<Vec<_>>());
     if config.requires_auth {
         text.push_str("plugged.in says that this server wants a sign-in; do that in the App.\n");
     }
@@ -116,14 +146,14 @@ fn state(status: &Status) -> String {
     }
 }
 
-fn section(text: &mut String, title: &str, entries: &[(String, String)]) {
+fn section(text: &mut String, title: &str, entries: &[&Entry]) {
     if !entries.is_empty() {
         let _ = writeln!(text, "{title} ({}):", entries.len());
         list(text, entries);
     }
 }
 
-fn list(text: &mut String, entries: &[(String, String)]) {
+fn list(text: &mut String, entries: &[&Entry]) {
     for (name, description) in entries.iter().take(SHOWN) {
         let colon = if description.is_empty() { "" } else { ": " };
         let _ = writeln!(text, "- `{name}`{colon}{description}");
@@ -134,8 +164,8 @@ fn list(text: &mut String, entries: &[(String, String)]) {
 }
 
 /// Names with the first line of their descriptions.
-fn described(catalog: &Catalog, kind: ListKind, mine: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    catalog.descriptions(kind).into_iter().filter(|(name, _)| mine(name)).map(|(name, text)| (name, shortened(&text))).collect()
+fn described(catalog: &Catalog, kind: ListKind) -> Vec<Entry> {
+    catalog.descriptions(kind).into_iter().map(|(name, text)| (name, shortened(&text))).collect()
 }
 
 fn shortened(text: &str) -> String {

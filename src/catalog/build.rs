@@ -67,6 +67,9 @@ pub struct Listing {
 pub struct Inputs<'a> {
     pub snapshot: &'a Snapshot,
     pub listings: &'a HashMap<ServerId, Arc<Listing>>,
+    /// Servers whose tools the App has recorded, now or earlier: of these only what it
+    /// lists is on.
+    pub recorded: &'a HashSet<ServerId>,
     /// The proxy's own tools: name and record.
     pub builtin: &'a [(String, Bytes)],
     pub naming: Naming,
@@ -122,7 +125,8 @@ impl Builder<'_> {
             let records = recorded.get(&config.id).map(Vec::as_slice).unwrap_or_default();
             match self.inputs.listings.get(&config.id) {
                 Some(listing) => {
-                    for item in visible(config, records, &listing.tools) {
+                    let judged = self.inputs.recorded.contains(&config.id);
+                    for item in visible(config, judged.then_some(records), &listing.tools) {
                         self.tool(config, &item.key, &item.json);
                     }
                 }
@@ -302,13 +306,13 @@ impl Builder<'_> {
     }
 }
 
-/// The App's word decides which tools of its servers are switched on, as soon as
-/// it has recorded any of the server's.
-fn visible<'a>(config: &'a ServerConfig, records: &[&'a ToolRecord], items: &'a [Item]) -> impl Iterator<Item = &'a Item> {
-    let recorded: HashSet<&str> = records.iter().map(|record| record.name.as_str()).collect();
+/// The tools that are switched on, each once. `records` is the App's word on the
+/// server, if it has one.
+fn visible<'a>(config: &'a ServerConfig, records: Option<&[&'a ToolRecord]>, items: &'a [Item]) -> impl Iterator<Item = &'a Item> {
+    let recorded: Option<HashSet<&str>> = records.map(|records| records.iter().map(|record| record.name.as_str()).collect());
     let mut seen = HashSet::new();
     items.iter().filter(move |Item { key, .. }| {
-        config.tools.admits(key) && (recorded.is_empty() || recorded.contains(key.as_str())) && seen.insert(key.as_str())
+        config.tools.admits(key) && recorded.as_ref().is_none_or(|recorded| recorded.contains(key.as_str())) && seen.insert(key.as_str())
     })
 }
 
@@ -391,12 +395,7 @@ fn unique(wanted: &str, taken: &mut HashSet<String>) -> String {
 }
 
 fn list(kind: ListKind, entries: &[Bytes]) -> List {
-    let member = match kind {
-        ListKind::Tools => "tools",
-        ListKind::Prompts => "prompts",
-        ListKind::Resources => "resources",
-        ListKind::Templates => "resourceTemplates",
-    };
+    let member = super::member(kind);
     let mut hasher = DefaultHasher::new();
     entries.hash(&mut hasher);
     let generation = hasher.finish();

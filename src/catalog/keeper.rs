@@ -19,13 +19,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Catalog, CatalogHandle, ListKind,
     build::{self, Inputs, Listing, Naming},
-    store::{self, Kept},
+    store::{self, Kept, Stored},
 };
 use crate::{
     downstream::{Event, Item, Link, LinkError, Pool, State},
     protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     source::{AppStatus, Snapshot},
 };
+
+/// Before a list that could not be read is asked for again; trebles each time.
+const RELIST_AFTER: Duration = Duration::from_secs(5);
+/// How often that is done before the server is believed.
+const RELISTS: u32 = 4;
 
 /// A server that adds ten tools says ten times that its list changed.
 const CHANGES_TOGETHER: Duration = Duration::from_millis(20);
@@ -45,6 +50,8 @@ pub struct Config {
     pub naming: Naming,
     /// How long the first lists wait at most for servers that nobody knows yet.
     pub patience: Duration,
+    /// Whether that also goes for a server that takes far longer than the others did.
+    pub for_stragglers: bool,
     /// Where listings are kept between runs.
     pub store: Option<PathBuf>,
 }
@@ -79,7 +86,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
         fingerprints: HashMap::new(),
         listings: HashMap::new(),
         asking: HashMap::new(),
-        refused: HashSet::new(),
+        recorded: HashSet::new(),
         begun: Instant::now(),
         last_answer: None,
         settled: false,
@@ -105,7 +112,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
 struct Keeper {
     config: Config,
     /// Of the last run, for servers that have not been seen in this one.
-    stored: HashMap<ServerId, Kept>,
+    stored: Stored,
     /// When the listings are written, if they have changed.
     saving: Option<Instant>,
     source: watch::Receiver<Arc<Snapshot>>,
@@ -116,8 +123,9 @@ struct Keeper {
     fingerprints: HashMap<ServerId, Fingerprint>,
     listings: HashMap<ServerId, Arc<Listing>>,
     asking: HashMap<ServerId, Asking>,
-    /// Connected, but its lists could not be read.
-    refused: HashSet<ServerId>,
+    /// Servers of which the App has recorded tools at some time: from then on its
+    /// word decides which are on, even if that is none.
+    recorded: HashSet<ServerId>,
     begun: Instant,
     /// When the latest of the servers had said what it offers.
     last_answer: Option<Duration>,
@@ -129,10 +137,32 @@ struct Keeper {
     publish: watch::Sender<Arc<Catalog>>,
 }
 
-/// A listing under way, and what changed meanwhile.
+/// A listing under way, and what is to be listed after it.
 struct Asking {
     link: Arc<Link>,
-    again: Vec<ListKind>,
+    again: Kinds,
+    /// Times in a row that a list could not be read.
+    failures: u32,
+}
+
+/// A set of lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Kinds([bool; 4]);
+
+impl Kinds {
+    const ALL: Self = Self([true; 4]);
+
+    fn insert(&mut self, kind: ListKind) {
+        self.0[kind as usize] = true;
+    }
+
+    fn extend(&mut self, other: Self) {
+        other.iter().for_each(|kind| self.insert(kind));
+    }
+
+    fn iter(self) -> impl Iterator<Item = ListKind> {
+        ListKind::ALL.into_iter().filter(move |kind| self.0[*kind as usize])
+    }
 }
 
 /// What a server answered.
@@ -178,7 +208,8 @@ impl Keeper {
             *listing = Arc::new(Listing { live: false, ..Listing::clone(listing) });
         }
         self.asking.retain(|id, _| unchanged(id));
-        self.refused.retain(&unchanged);
+        self.recorded.retain(|id| fingerprints.contains_key(id));
+        self.recorded.extend(self.snapshot.records.tools.iter().map(|record| record.server.clone()));
         self.fingerprints = fingerprints;
         self.pool.apply(servers);
         for config in servers {
@@ -196,36 +227,44 @@ impl Keeper {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Ready(server, link) => self.ask(server, link, ListKind::ALL.to_vec()),
+            Event::Ready(server, link) => self.want(server, link, Kinds::ALL),
             Event::ListChanged(server, kind) => {
-                let kinds = match kind {
-                    ListKind::Resources => vec![ListKind::Resources, ListKind::Templates],
-                    kind => vec![kind],
-                };
-                if let Some(asking) = self.asking.get_mut(&server) {
-                    asking.again.extend(kinds);
-                } else if let Some(link) = self.pool.status(&server).and_then(|status| status.link().cloned()) {
-                    self.ask(server, link, kinds);
+                let mut kinds = Kinds::default();
+                kinds.insert(kind);
+                if kind == ListKind::Resources {
+                    kinds.insert(ListKind::Templates);
+                }
+                if let Some(link) = self.pool.status(&server).and_then(|status| status.link().cloned()) {
+                    self.want(server, link, kinds);
                 }
             }
             Event::Changed(_) => {}
         }
     }
 
-    fn ask(&mut self, server: ServerId, link: Arc<Link>, kinds: Vec<ListKind>) {
-        if !self.fingerprints.contains_key(&server) {
-            return;
+    /// Lists now, or after the listing that is under way on this connection.
+    fn want(&mut self, server: ServerId, link: Arc<Link>, kinds: Kinds) {
+        match self.asking.get_mut(&server) {
+            Some(asking) if Arc::ptr_eq(&asking.link, &link) => asking.again.extend(kinds),
+            _ if !self.fingerprints.contains_key(&server) => {}
+            _ => {
+                let pause = if self.listings.contains_key(&server) { CHANGES_TOGETHER } else { Duration::ZERO };
+                self.ask(server, link, kinds, pause, 0);
+            }
         }
-        let asking = Asking { link: Arc::clone(&link), again: Vec::new() };
-        let anew = self.asking.insert(server.clone(), asking).is_none() && self.listings.contains_key(&server);
+    }
+
+    fn ask(&mut self, server: ServerId, link: Arc<Link>, kinds: Kinds, pause: Duration, failures: u32) {
+        self.asking.insert(server.clone(), Asking { link: Arc::clone(&link), again: Kinds::default(), failures });
         let listed = self.listed.clone();
         self.tracker.spawn(async move {
-            if anew {
-                tokio::time::sleep(CHANGES_TOGETHER).await;
+            tokio::select! {
+                () = link.ended() => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            let lists = futures_util::future::join_all(offered(&link, &kinds).map(|kind| {
+            let lists = futures_util::future::join_all(kinds.iter().map(|kind| {
                 let link = Arc::clone(&link);
-                async move { (kind, link.list(kind).await) }
+                async move { (kind, if offers(&link, kind) { link.list(kind).await } else { Ok(Vec::new()) }) }
             }));
             let answer = Listed { server, lists: lists.await, link };
             // An error means that the proxy is ending.
@@ -233,6 +272,8 @@ impl Keeper {
         });
     }
 
+    /// Takes what was listed. A list that could not be read stays as it was, and is
+    /// asked for again while the connection lasts.
     fn store(&mut self, answer: Listed) {
         let Listed { server, link, lists } = answer;
         // Only the newest connection's answer counts.
@@ -240,8 +281,9 @@ impl Keeper {
             Some(asking) if Arc::ptr_eq(&asking.link, &link) => {}
             _ => return,
         }
-        let again = self.asking.remove(&server).map(|asking| asking.again).unwrap_or_default();
-        let mut listing = self.listings.get(&server).map(|listing| Listing::clone(listing)).unwrap_or_default();
+        let Some(Asking { mut again, mut failures, .. }) = self.asking.remove(&server) else { return };
+        let old = self.listings.get(&server);
+        let mut listing = old.map(|listing| Listing::clone(listing)).unwrap_or_default();
         listing.live = true;
         listing.completions = link.peer().capabilities.completions;
         listing.offers_resources = link.peer().capabilities.resources;
@@ -251,24 +293,22 @@ impl Keeper {
                 Ok(items) => *listing.list(kind) = items,
                 Err(error) => {
                     tracing::warn!(%server, list = kind.method(), %error, "the list could not be read");
+                    again.insert(kind);
                     failed = true;
                 }
             }
         }
-        if failed && !self.listings.contains_key(&server) {
-            self.refused.insert(server.clone());
-        } else {
-            self.refused.remove(&server);
-            let same = self.listings.get(&server).is_some_and(|old| Listing { live: true, ..Listing::clone(old) } == listing);
-            if self.config.store.is_some() && !same {
-                self.saving.get_or_insert_with(|| Instant::now() + SAVED_AFTER);
-            }
-            self.listings.insert(server.clone(), Arc::new(listing));
+        let same = old.is_some_and(|old| Listing { live: true, ..Listing::clone(old) } == listing);
+        if self.config.store.is_some() && !same {
+            self.saving.get_or_insert_with(|| Instant::now() + SAVED_AFTER);
         }
+        self.listings.insert(server.clone(), Arc::new(listing));
         self.changed = true;
         self.last_answer = Some(self.begun.elapsed());
-        if !again.is_empty() {
-            self.ask(server, link, again);
+        failures = if failed { failures + 1 } else { 0 };
+        if again != Kinds::default() && failures <= RELISTS && !link.is_closed() {
+            let pause = if failed { RELIST_AFTER * 3_u32.pow(failures - 1) } else { CHANGES_TOGETHER };
+            self.ask(server, link, again, pause, failures);
         }
     }
 
@@ -288,9 +328,7 @@ impl Keeper {
 
     /// Nothing more will be learnt of the server by waiting a little.
     fn is_known(&self, server: &ServerId) -> bool {
-        self.listings.contains_key(server)
-            || self.refused.contains(server)
-            || self.snapshot.records.tools.iter().any(|record| record.server == *server)
+        self.listings.contains_key(server) || self.recorded.contains(server)
     }
 
     fn is_settled(&self) -> bool {
@@ -306,7 +344,7 @@ impl Keeper {
     fn deadline(&self) -> Instant {
         let patience = self.config.patience;
         let wait = match self.last_answer {
-            Some(took) if self.snapshot.app != AppStatus::Loading && !self.may_download() => {
+            Some(took) if self.snapshot.app != AppStatus::Loading && !self.config.for_stragglers && !self.may_download() => {
                 (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience)
             }
             Some(_) | None => patience,
@@ -337,6 +375,7 @@ impl Keeper {
         let catalog = build::build(Inputs {
             snapshot: &self.snapshot,
             listings: &self.listings,
+            recorded: &self.recorded,
             builtin: &self.builtin,
             naming: self.config.naming,
             settled: self.settled,
@@ -356,12 +395,12 @@ impl Listing {
     }
 }
 
-/// The lists that the server declares to have.
-fn offered(link: &Link, kinds: &[ListKind]) -> impl Iterator<Item = ListKind> {
+/// Whether the server declares to have this list.
+fn offers(link: &Link, kind: ListKind) -> bool {
     let capabilities = link.peer().capabilities;
-    kinds.iter().copied().filter(move |kind| match kind {
+    match kind {
         ListKind::Tools => capabilities.tools,
         ListKind::Prompts => capabilities.prompts,
         ListKind::Resources | ListKind::Templates => capabilities.resources,
-    })
+    }
 }

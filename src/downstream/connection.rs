@@ -15,6 +15,7 @@ use super::{
     transport::Outbox,
 };
 use crate::protocol::{
+    error::METHOD_NOT_FOUND,
     message::{Frame, Id, Kind, Message, present, span_in},
     revision::Revision,
 };
@@ -146,6 +147,11 @@ impl Link {
         Ok(items)
     }
 
+    /// Until the connection has ended.
+    pub async fn ended(&self) {
+        self.closed.cancelled().await;
+    }
+
     pub fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
     }
@@ -206,8 +212,10 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
     let body = reply.body().unwrap_or_default();
     if reply.kind() == Kind::Error {
         // Capabilities and methods do not always agree; what is not there is empty.
-        tracing::debug!(list = kind.method(), error = %error_message(body), "the list was refused");
-        return Ok(None);
+        if items.is_empty() && error_code(body) == Some(METHOD_NOT_FOUND) {
+            return Ok(None);
+        }
+        return Err(LinkError::Protocol { what: format!("it refused `{}`: {}", kind.method(), error_message(body)) });
     }
     let malformed =
         |error: serde_json::Error| LinkError::Protocol { what: format!("its answer to `{}` is malformed: {error}", kind.method()) };
@@ -263,6 +271,14 @@ impl Key {
             ListKind::Templates => self.uri_template,
         }
     }
+}
+
+fn error_code(error: &str) -> Option<i32> {
+    #[derive(Deserialize)]
+    struct ErrorCode {
+        code: i32,
+    }
+    serde_json::from_str::<ErrorCode>(error).ok().map(|error| error.code)
 }
 
 /// The `message` of an error object, kept to a length that fits a log line.

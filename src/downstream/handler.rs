@@ -106,15 +106,20 @@ impl Handler {
         }
     }
 
-    /// The connection has ended; every call in flight fails with `error`.
+    /// The connection has ended because of `error`. Calls in flight have reached the
+    /// server, so each of them is lost, whatever the reason.
     pub fn end(&self, error: &LinkError) {
         let waiting = {
             let mut calls = self.calls();
             calls.ended.get_or_insert_with(|| error.clone());
             std::mem::take(&mut calls.waiting)
         };
+        let lost = match error {
+            LinkError::Lost { .. } => error.clone(),
+            other => LinkError::Lost { reason: other.to_string() },
+        };
         for waiting in waiting.into_values() {
-            let _ = waiting.reply.send(Err(error.clone()));
+            let _ = waiting.reply.send(Err(lost.clone()));
         }
     }
 

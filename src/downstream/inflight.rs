@@ -78,7 +78,7 @@ impl Drop for InFlight {
             return;
         }
         if self.link.handler().forget(self.id) {
-            let params = format!(r#"{{"requestId":{},"reason":"cancelled by the client"}}"#, self.id);
+            let params = format!(r#"{{"requestId":{},"reason":"nobody waits for the answer any more"}}"#, self.id);
             self.link.outbox().notify_soon(Message::notification("notifications/cancelled", Some(&params)).into());
         }
         if let Some(request) = &self.request {

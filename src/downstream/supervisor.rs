@@ -10,7 +10,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use reqwest::header::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -261,13 +260,16 @@ impl Supervisor {
     }
 
     /// Connects, a few servers at a time. Who is asked for does not queue.
-    async fn attempt(&self, demanded: bool) -> Result<Arc<Link>, ConnectError> {
-        let connecting = self.connect();
+    async fn attempt(&mut self, demanded: bool) -> Result<Arc<Link>, ConnectError> {
         if demanded {
-            return connecting.await;
+            return self.connect().await;
         }
-        let mut connecting = std::pin::pin!(connecting);
-        let permit = self.shared.connecting.acquire().await.expect("the semaphore is never closed");
+        let shared = Arc::clone(&self.shared);
+        let permit = tokio::select! {
+            permit = shared.connecting.acquire() => permit.ok(),
+            _ = self.demand() => None,
+        };
+        let mut connecting = std::pin::pin!(self.connect());
         if let Ok(outcome) = tokio::time::timeout(PERMIT, &mut connecting).await {
             return outcome;
         }
@@ -310,11 +312,9 @@ impl Supervisor {
 
     async fn connect_http(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
         let endpoint = self.endpoint(config)?;
-        let session = config.session_id.as_deref().and_then(|id| HeaderValue::try_from(id).ok());
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
-        let outbox =
-            http::open(endpoint, session, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker });
+        let outbox = http::open(endpoint, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker });
         let link = Link::new(handler, outbox, closed);
         handshake(&link, HTTP_HANDSHAKE).await?;
         guard.disarm();
@@ -355,7 +355,9 @@ impl Supervisor {
             self.used.touch();
             loop {
                 tokio::time::sleep(idle_timeout.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10))).await;
-                if self.used.elapsed() >= idle_timeout && !link.handler().is_busy() {
+                if link.handler().is_busy() {
+                    self.used.touch();
+                } else if self.used.elapsed() >= idle_timeout {
                     return;
                 }
             }
@@ -366,7 +368,9 @@ impl Supervisor {
         }
     }
 
-    async fn ready(&self, link: &Arc<Link>, took: Duration) {
+    async fn ready(&mut self, link: &Arc<Link>, took: Duration) {
+        // Whoever asked for the connection has it.
+        while self.demands.try_recv().is_ok() {}
         self.set_ended(State::Ready { link: Arc::clone(link), took });
         // The keeper reads on its own; an error means that the proxy is ending.
         let _ = self.shared.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;

@@ -11,7 +11,6 @@ use crate::protocol::{
 };
 
 pub mod http;
-pub mod lines;
 pub mod sse;
 pub mod stdio;
 

@@ -161,7 +161,9 @@ impl Session {
     fn cancel(&self, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let Some(id) = params.as_ref().and_then(|params| params.get("requestId")).and_then(Id::parse) else { return };
-        if let Some(task) = self.calls().remove(&id) {
+        // The task takes itself off the table when it is dropped.
+        let task = self.calls().get(&id).cloned();
+        if let Some(task) = task {
             task.abort();
         }
     }

@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::session::Session;
 use crate::{
-    downstream::transport::lines::{self, Line, Lines},
+    lines::{self, Line, Lines},
     protocol::{
         error::{ErrorObject, INVALID_REQUEST},
         message::{Frame, Message},
@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// A client that pipes requests in and closes its end still gets its answers, if
-/// they come within this time.
-const DRAIN: Duration = Duration::from_secs(5);
+/// they come within this time. One that wants us gone sends a signal soon after.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// A byte stream in either direction.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -67,8 +67,10 @@ where
     let session = Session::new(router, outgoing, tracker.clone());
     let gone = writing.abort_handle();
     tokio::select! {
-        // Input that is there is read before a signal is obeyed; order does not matter otherwise.
-        () = read(reader, &session) => drain(&session, &gone).await,
+        () = async {
+            read(reader, &session).await;
+            drain(&session, &gone).await;
+        } => {}
         () = told_of_changes(&session) => {}
         () = shutdown.cancelled() => {}
     }
@@ -101,7 +103,7 @@ async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
 /// Does not end: lists that change no more are no reason to leave.
 async fn told_of_changes(session: &Session) {
     session.watch_lists().await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Waits for calls in flight, unless nobody reads the answers any more.

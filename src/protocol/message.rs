@@ -3,7 +3,7 @@
 //! What is forwarded stays the bytes that were received: a message keeps its
 //! text and the positions of `id`, `method`, `params`, `result` and `error`,
 //! found in one borrowed pass of `serde_json`. Rewriting replaces a part in place
-//! ([`Message::splice`]), so members that we do not know, number precision, key order
+//! ([`Message::edited`]), so members that we do not know, number precision, key order
 //! and white space survive without anybody having thought of them.
 //!
 //! # Why not rmcp's loop
@@ -268,7 +268,7 @@ fn not_a_request(text: &str, error: &serde_json::Error) -> Invalid {
     }
     let id = serde_json::from_str::<OnlyId<'_>>(text).ok().map(|only| only.id.get()).filter(|id| is_id(id));
     let message = if text.trim_start().starts_with('[') {
-        "JSON-RPC batches are not part of the negotiated revision; send one message at a time".to_owned()
+        "JSON-RPC batches are not supported; send one message at a time".to_owned()
     } else {
         format!("this is not a JSON-RPC message: {error}")
     };

@@ -1,5 +1,5 @@
 //! What a source says about a server, in one form for the App and the local
-//! file. It is *not* a running server; that is `downstream::Connection`.
+//! file. It is *not* a running server; that is `downstream::Link`.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -101,8 +101,6 @@ pub struct HttpConfig {
     pub url: String,
     pub kind: HttpKind,
     pub headers: IndexMap<String, SecretString>,
-    /// A session that the App keeps open with the server, if any.
-    pub session_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,14 +194,13 @@ impl ServerConfig {
                 feed(&cwd.as_ref().map_or_else(String::new, |cwd| cwd.display().to_string()));
             }
             // SECURITY: headers may change without a new connection, so they are left out.
-            TransportConfig::Http(HttpConfig { url, kind, headers: _, session_id }) => {
+            TransportConfig::Http(HttpConfig { url, kind, headers: _ }) => {
                 feed(match kind {
                     HttpKind::Streamable => "http",
                     HttpKind::Sse => "sse",
                     HttpKind::Auto => "auto",
                 });
                 feed(url);
-                feed(session_id.as_deref().unwrap_or_default());
             }
         }
         Fingerprint(hash.finalize().into())

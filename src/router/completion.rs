@@ -24,9 +24,7 @@ impl Router {
             Some("ref/resource") => ("uri", string_in(&reference, "uri")?),
             _ => return Err(CallError::InvalidParams("`ref.type` must be `ref/prompt` or `ref/resource`".to_owned())),
         };
-        let (server, original) = self.completion_owner(member, &name).await?;
-        let catalog = self.catalog.current();
-        let Some(server) = server.filter(|server| catalog.server(server).is_some_and(|server| server.completions)) else {
+        let Some((server, original)) = self.completion_owner(member, &name).await? else {
             return Ok(Answer::Result(NOTHING.into()));
         };
         if original != name {
@@ -35,24 +33,25 @@ impl Router {
         Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None))
     }
 
-    async fn completion_owner(&self, member: &str, name: &str) -> Result<(Option<ServerId>, String), CallError> {
+    /// The server that completes this, and the name that it knows; `None` if its
+    /// owner completes nothing.
+    async fn completion_owner(&self, member: &str, name: &str) -> Result<Option<(ServerId, String)>, CallError> {
         let catalog = self.catalog.settled().await;
-        if member == "name" {
-            let prompt = catalog.prompt(name).ok_or_else(|| CallError::UnknownPrompt { name: name.to_owned() })?;
-            return Ok(match prompt {
-                Prompt::Forwarded { owner, original } => (self.prompt_owner(owner, original).await, original.clone()),
-                Prompt::Instructions { .. } => (None, name.to_owned()),
-            });
+        let (owner, original) = if member == "name" {
+            match catalog.prompt(name).ok_or_else(|| CallError::UnknownPrompt { name: name.to_owned() })? {
+                Prompt::Forwarded { owner, original } => (owner.clone(), original.clone()),
+                Prompt::Instructions { .. } => return Ok(None),
+            }
+        } else {
+            match (catalog.template(name), catalog.resource(name)) {
+                (Some(template), _) => (template.owner.clone(), template.original.clone()),
+                (None, Some(target)) => (target.owner, target.original),
+                (None, None) => return Err(CallError::UnknownResource { uri: name.to_owned() }),
+            }
+        };
+        match owner {
+            Owner::Server(server) if catalog.server(&server).is_some_and(|server| server.completions) => Ok(Some((server, original))),
+            Owner::Server(_) | Owner::Builtin | Owner::Unknown => Ok(None),
         }
-        let (owner, original) = match (catalog.template(name), catalog.resource(name)) {
-            (Some(template), _) => (template.owner.clone(), template.original.clone()),
-            (None, Some(target)) => (target.owner, target.original),
-            (None, None) => return Err(CallError::UnknownResource { uri: name.to_owned() }),
-        };
-        let server = match owner {
-            Owner::Server(server) => Some(server),
-            Owner::Builtin | Owner::Unknown => None,
-        };
-        Ok((server, original))
     }
 }

@@ -29,8 +29,11 @@ impl<'a> Outgoing<'a> {
     pub(super) fn of(request: &'a Message) -> Result<Self, CallError> {
         let body = request.body().ok_or_else(|| CallError::InvalidParams("`params` is missing".to_owned()))?;
         let params = Object::parse(body).map_err(|error| CallError::malformed(&error))?;
-        let meta = params.get("_meta").and_then(|meta| Object::parse(meta).ok());
-        let token = meta.and_then(|meta| meta.span(request.text(), "progressToken"));
+        let meta = params.get("_meta").filter(|meta| *meta != "null").map(Object::parse).transpose();
+        let meta = meta.map_err(|error| CallError::malformed(&error))?;
+        // A token is a string or a number, as an id is; anything else asks for nothing.
+        let token = meta.filter(|meta| meta.get("progressToken").is_some_and(|token| Id::parse(token).is_some()));
+        let token = token.and_then(|meta| meta.span(request.text(), "progressToken"));
         let token = token.map(|span| (request.text().slice(span.clone()), span));
         Ok(Self { request, params, edits: Vec::with_capacity(3), token })
     }
@@ -84,7 +87,9 @@ impl Router {
             Err(_) => return Err(CallError::ConnectTimeout { server: name(), after: patience }),
         };
         let failed = |error: LinkError| CallError::Link { server: name(), error };
-        let call: InFlight = link.start(outgoing.token.is_some(), |id| outgoing.frame(id)).await.map_err(failed)?;
+        let starting = timeout(patience, link.start(outgoing.token.is_some(), |id| outgoing.frame(id)));
+        let Ok(started) = starting.await else { return Err(CallError::Timeout { server: name(), after: patience }) };
+        let call: InFlight = started.map_err(failed)?;
         let token = outgoing.token.as_ref().map(|(token, _)| token);
         match relay::relay(ctx, call, token, patience).await {
             Ok(reply) => reply.map_err(failed),

@@ -1,5 +1,7 @@
 //! `tools/call` (specification, server/tools).
 
+use tokio::time::timeout;
+
 use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
 use crate::{
     catalog::{Catalog, Owner, Tool},
@@ -34,12 +36,26 @@ impl Router {
     }
 
     /// A client may call by a list of its last run, so that an unknown name waits
-    /// until all servers have been asked.
+    /// until all servers have been asked, and for the very server that it names.
     async fn resolve_tool(&self, name: &str) -> Result<Tool, CallError> {
         let find = |catalog: &Catalog| catalog.tool(name).map(Option::<&Tool>::cloned).map_err(|error| CallError::ambiguous(name, error));
         if let Some(tool) = find(&self.catalog.current())? {
             return Ok(tool);
         }
-        find(&*self.catalog.settled().await)?.ok_or_else(|| CallError::UnknownTool { name: name.to_owned() })
+        let catalog = self.catalog.settled().await;
+        if let Some(tool) = find(&catalog)? {
+            return Ok(tool);
+        }
+        let unknown = || CallError::UnknownTool { name: name.to_owned() };
+        let server = catalog.unlisted_server(name).cloned().ok_or_else(unknown)?;
+        let patience = self.config.call_timeout;
+        let server_name = || catalog.server(&server).map_or_else(|| server.to_string(), |server| server.name.clone());
+        match timeout(patience, self.pool.link(&server)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(CallError::Unavailable { server: server_name(), error }),
+            Err(_) => return Err(CallError::ConnectTimeout { server: server_name(), after: patience }),
+        }
+        let catalog = timeout(patience, self.catalog.listed(&server)).await;
+        find(&catalog.unwrap_or_else(|_| self.catalog.current()))?.ok_or_else(unknown)
     }
 }

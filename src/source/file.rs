@@ -251,7 +251,6 @@ impl Server<'_> {
             url: url.filter(|url| !url.trim().is_empty()).ok_or("it has no `url`")?,
             kind,
             headers: self.secrets(entry, "headers")?,
-            session_id: None,
         }))
     }
 

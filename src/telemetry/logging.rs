@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -11,6 +12,9 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+/// A few seconds of a chatty server.
+const WAITING_LINES: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -59,10 +63,19 @@ impl Filter {
     }
 }
 
+/// Writes what is left when it is dropped.
+#[must_use = "lines that wait are lost without it"]
+#[derive(Debug)]
+pub struct Guard(#[expect(dead_code, reason = "it works by being dropped")] WorkerGuard);
+
 /// Once a process; further calls change nothing.
-pub fn init(config: &Config) {
+///
+/// Lines go through a thread of their own, and are dropped where too many wait: a
+/// client that does not read our stderr must not stop the protocol.
+pub fn init(config: &Config) -> Guard {
     let Config { filter: Filter(targets), format } = config;
-    let lines = fmt::layer().with_writer(io::stderr);
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    let lines = fmt::layer().with_writer(writer);
     // On a terminal the library decides, since it honours `NO_COLOR`.
     let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     let lines = match format {
@@ -70,6 +83,7 @@ pub fn init(config: &Config) {
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets.clone())).try_init();
+    Guard(guard)
 }
 
 #[cfg(test)]

@@ -23,9 +23,12 @@ fn configuration(node: &Node) -> Result<(TempDir, PathBuf)> {
     Ok((scratch, file))
 }
 
+/// Runs a command of the proxy. It finds the person's npm cache, for the example, but no key and no stored catalog of theirs.
 async fn proxy<A: AsRef<OsStr>>(config: &Path, args: &[A]) -> Result<Output> {
+    let scratch = tempfile::tempdir()?;
     let mut command = Command::new(PROXY);
     command.args(args).arg("--config").arg(config).env_remove("PLUGGEDIN_API_KEY");
+    command.env("XDG_CACHE_HOME", scratch.path()).env("XDG_CONFIG_HOME", scratch.path());
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).kill_on_drop(true);
     Ok(within("end of the command", command.output()).await??)
 }

@@ -8,10 +8,11 @@ use rmcp::model::{CompletionContext, GetPromptRequestParams, ProgressToken, Read
 use serde_json::{Value, json};
 
 use super::support::{
-    arguments,
+    arguments, eventually,
     published::Node,
+    raw::Raw,
     server::{self, Listening, Listens},
-    session::Session,
+    session::{self, Session},
     within,
 };
 
@@ -184,3 +185,49 @@ told!(over_sse: Way::Sse;
 told!(over_streamable_http: Way::StreamableHttp;
     its_tools_are_listed its_tools_answer its_resources_are_read its_prompts_are_filled_in its_arguments_are_completed
     its_progress_arrives a_cancelled_call_is_over a_cancelled_call_is_silent);
+
+/// The server does not know the proxy's session any more, and says so with a status 400 of its own instead of the specification's
+/// 404. The client's session goes on.
+async fn it_is_found_again(transport: Listens) -> Result<()> {
+    let Some(node) = Node::installed() else { return Ok(()) };
+    let listening = Listening::start(node, transport).await?;
+    let session = Session::proxied_everything(listening.entry()).await?;
+    assert_eq!(session.say("echo", json!({"message": "first"})).await?, "Echo: first");
+
+    let _listening = listening.restart(node).await?;
+    let again = eventually("answer of the new server", async || session.say("echo", json!({"message": "second"})).await.ok());
+    assert_eq!(Box::pin(again).await?, "Echo: second");
+    session.close().await
+}
+
+#[tokio::test]
+async fn a_restarted_sse_server_is_found_again() -> Result<()> {
+    it_is_found_again(Listens::Sse).await
+}
+
+#[tokio::test]
+async fn a_restarted_streamable_http_server_is_found_again() -> Result<()> {
+    it_is_found_again(Listens::StreamableHttp).await
+}
+
+/// A published server prints its environment: the proxy's own must not be in it, what is configured must.
+#[tokio::test]
+async fn it_sees_nothing_of_the_environment_of_the_proxy() -> Result<()> {
+    let Some(node) = Node::installed() else { return Ok(()) };
+    let scratch = tempfile::tempdir()?;
+    let mut entry = server::everything(node);
+    entry["env"] = json!({"CONFIGURED": "with ${SECRET}"});
+    let mut proxy = session::proxy(scratch.path(), &json!({"everything": entry}))?;
+    proxy.env("SECRET", "hidden").env("NODE_OPTIONS", "--no-warnings").env("AWS_SECRET_ACCESS_KEY", "hidden");
+
+    let mut client = Raw::open(proxy).await?;
+    let answer = client.request("tools/call", json!({"name": "everything__get-env", "arguments": {}})).await?;
+    let text = answer.outcome["result"]["content"][0]["text"].as_str().context("a text")?;
+    let environment = serde_json::from_str::<HashMap<String, String>>(text)?;
+    assert_eq!(environment.get("CONFIGURED").map(String::as_str), Some("with hidden"));
+    assert!(environment.contains_key("PATH"), "{environment:?}");
+    for name in ["SECRET", "NODE_OPTIONS", "AWS_SECRET_ACCESS_KEY"] {
+        assert!(!environment.contains_key(name), "{environment:?}");
+    }
+    Ok(())
+}

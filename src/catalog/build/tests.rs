@@ -10,12 +10,8 @@ use crate::{
 const NAMING: Naming = Naming { prefix: ToolPrefix::Slug, max: 60 };
 
 fn server(origin: Origin, name: &str) -> ServerConfig {
-    let http = HttpConfig {
-        url: "http://h/mcp".to_owned(),
-        kind: HttpKind::Auto,
-        headers: [("a".to_owned(), SecretString::from("b"))].into(),
-        session_id: None,
-    };
+    let http =
+        HttpConfig { url: "http://h/mcp".to_owned(), kind: HttpKind::Auto, headers: [("a".to_owned(), SecretString::from("b"))].into() };
     ServerConfig {
         id: if origin == Origin::App { ServerId::new(&format!("uuid-{name}")) } else { ServerId::of_file(name) },
         name: name.to_owned(),
@@ -51,6 +47,7 @@ fn record(server: &ServerConfig, name: &str) -> ToolRecord {
 struct Scene {
     snapshot: Snapshot,
     listings: HashMap<ServerId, Arc<Listing>>,
+    recorded: HashSet<ServerId>,
     naming: Naming,
 }
 
@@ -63,13 +60,20 @@ fn scene(servers: Vec<(ServerConfig, Option<Listing>)>) -> Scene {
         }
         configs.push(Arc::new(config));
     }
-    Scene { snapshot: Snapshot { servers: configs, ..Snapshot::default() }, listings, naming: NAMING }
+    Scene { snapshot: Snapshot { servers: configs, ..Snapshot::default() }, listings, recorded: HashSet::new(), naming: NAMING }
 }
 
 impl Scene {
     fn build(&self) -> Catalog {
         let builtin = [("pluggedin_setup".to_owned(), Bytes::from_static(br#"{"name":"pluggedin_setup"}"#))];
-        build(Inputs { snapshot: &self.snapshot, listings: &self.listings, builtin: &builtin, naming: self.naming, settled: true })
+        build(Inputs {
+            snapshot: &self.snapshot,
+            listings: &self.listings,
+            recorded: &self.recorded,
+            builtin: &builtin,
+            naming: self.naming,
+            settled: true,
+        })
     }
 
     fn names(&self) -> Vec<String> {
@@ -136,10 +140,14 @@ fn the_app_decides_which_tools_are_on() {
     scene.snapshot.records.tools = vec![on];
     assert_eq!(scene.names(), ["one__on"]);
     let id = ServerId::new("uuid-one");
+    scene.recorded.insert(id.clone());
     scene.listings.insert(id, Arc::new(tools(&["off", "on"])));
     assert_eq!(scene.names(), ["one__on"]);
-    // Nobody has discovered the server: what it says itself is all there is.
+    scene.recorded.insert(ServerId::new("uuid-one"));
     scene.snapshot.records.tools.clear();
+    assert_eq!(scene.names(), [] as [&str; 0], "the last one was switched off");
+    // Nobody has ever discovered the server: what it says itself is all there is.
+    scene.recorded.clear();
     assert_eq!(scene.names(), ["one__off", "one__on"]);
 }
 

@@ -3,13 +3,16 @@
 //! what the server says unasked.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use reqwest::{
     Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -42,8 +45,10 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 /// The longest wait before a stream is resumed.
 const RESUME_AT_MOST: Duration = Duration::from_secs(30);
-/// Attempts to resume the stream of one call.
+/// Attempts in a row to resume the stream of one call that bring nothing.
 const RESUME_ATTEMPTS: u32 = 5;
+/// How long a stream may stay open after the answer that it was for.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// One server's endpoint and our session there.
 #[derive(Debug, Clone)]
@@ -95,10 +100,10 @@ impl Endpoint {
 }
 
 /// Makes the client; nothing is sent before `initialize`.
-pub fn open(endpoint: Endpoint, session: Option<HeaderValue>, wiring: Wiring<'_>) -> Outbox {
+pub fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Outbox {
     let Wiring { handler, closed, tracker } = wiring;
-    let session = ArcSwapOption::from_pointee(session);
-    let client = Client(Arc::new(Inner { endpoint, handler, tracker: tracker.clone(), closed, session, revision: OnceLock::new() }));
+    let inner = Inner { endpoint, handler, tracker: tracker.clone(), closed, session: ArcSwapOption::empty(), revision: OnceLock::new() };
+    let client = Client(Arc::new(inner));
     tracker.spawn(client.clone().part());
     Outbox::Http(client)
 }
@@ -108,12 +113,12 @@ impl Client {
     pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
         let client = self.clone();
         let exchange = async move {
-            let outcome = tokio::select! {
-                () = client.0.closed.cancelled() => Err(LinkError::Closed),
-                outcome = client.exchange(Some(id), frame) => outcome,
-            };
-            if let Err(error) = outcome {
-                client.failed(id, error);
+            tokio::select! {
+                // The end of the connection fails the call by itself.
+                () = client.0.closed.cancelled() => {}
+                outcome = client.exchange(Some(id), frame) => if let Err(error) = outcome {
+                    client.failed(id, error);
+                }
             }
         };
         self.0.tracker.spawn(exchange).abort_handle()
@@ -149,13 +154,16 @@ impl Client {
     }
 
     fn failed(&self, id: u64, error: LinkError) {
-        if error == LinkError::SessionGone {
-            self.0.handler.fail(id, error.clone());
-            self.0.handler.end(&error);
-            self.0.closed.cancel();
-        } else {
-            self.0.handler.fail(id, error);
+        let gone = error == LinkError::SessionGone;
+        self.0.handler.fail(id, error);
+        if gone {
+            self.session_gone();
         }
+    }
+
+    fn session_gone(&self) {
+        self.0.handler.end(&LinkError::SessionGone);
+        self.0.closed.cancel();
     }
 
     /// Sends one message and delivers what comes back for it.
@@ -165,9 +173,26 @@ impl Client {
             self.0.session.store(Some(Arc::new(session.clone())));
         }
         let status = response.status();
+        let in_session = self.0.session.load().is_some();
         match media_type(&response) {
-            _ if status == StatusCode::NOT_FOUND && self.0.session.load().is_some() => Err(LinkError::SessionGone),
-            MediaType::EventStream if status.is_success() => self.stream(id, response).await,
+            _ if status == StatusCode::NOT_FOUND && in_session => Err(LinkError::SessionGone),
+            // What many servers say instead, after a restart.
+            _ if status == StatusCode::BAD_REQUEST && in_session => {
+                let body = read_body(response).await?;
+                if names_session(&body) {
+                    return Err(LinkError::SessionGone);
+                }
+                self.deliver(&body);
+                self.unanswered(id, Some(status))
+            }
+            MediaType::EventStream if status.is_success() => {
+                let Some(id) = id else {
+                    // Nobody waits for what comes with a notification.
+                    self.0.tracker.spawn(self.clone().pump_aside(response));
+                    return Ok(());
+                };
+                self.stream(id, response).await
+            }
             MediaType::Json if id.is_some() => {
                 let body = read_body(response).await?;
                 self.deliver(&body);
@@ -178,29 +203,41 @@ impl Client {
         }
     }
 
-    /// Reads the stream of one request. Where it breaks off before the answer, it
-    /// is resumed from its last event, if the server numbers them.
-    async fn stream(&self, id: Option<u64>, mut response: Response) -> Result<(), LinkError> {
+    /// Reads the stream of one request. Where it breaks off before the answer, it is
+    /// resumed from its last event, if the server numbers them. A server may close the
+    /// stream and be asked again as often as it likes, as long as something new comes.
+    async fn stream(&self, id: u64, response: Response) -> Result<(), LinkError> {
         let mut position = Position::default();
-        for _ in 0..RESUME_ATTEMPTS {
-            self.pump(response, &mut position).await;
-            let Some(last_event) = position.id.clone().filter(|_| id.is_some_and(|id| self.0.handler.is_waiting(id))) else {
-                return self.unanswered(id, None);
+        let mut response = Some(response);
+        let mut fruitless = 0;
+        loop {
+            let before = position.id.clone();
+            if let Some(response) = response.take() {
+                self.pump(response, &mut position, Some(id)).await;
+            }
+            fruitless = if position.id == before { fruitless + 1 } else { 0 };
+            let Some(last_event) = position.id.clone().filter(|_| self.0.handler.is_waiting(id) && fruitless < RESUME_ATTEMPTS) else {
+                return self.unanswered(Some(id), None);
             };
             tokio::time::sleep(position.retry.unwrap_or(RESUME_AFTER)).await;
             let mut headers = self.headers();
             headers.insert(LAST_EVENT_ID, last_event);
-            response = self.0.endpoint.get_stream(headers).await?;
-            if !response.status().is_success() {
-                break;
-            }
+            // A failure counts as an attempt: the request itself has long been sent.
+            response = self.0.endpoint.get_stream(headers).await.ok().filter(|response| response.status().is_success());
         }
-        self.unanswered(id, None)
     }
 
-    async fn pump(&self, response: Response, position: &mut Position) {
-        let mut events = SseStream::from_bytes_stream(response.bytes_stream());
-        while let Some(Ok(Sse { event, data, id, retry })) = events.next().await {
+    /// Delivers the events of a stream until it ends or, for a request, shortly
+    /// after its answer: servers should close it then, but not all do.
+    async fn pump(&self, response: Response, position: &mut Position, request: Option<u64>) {
+        let size = EventSize::default();
+        let mut events = SseStream::from_bytes_stream(size.limited(response));
+        let mut answered = false;
+        loop {
+            let next = events.next();
+            let event = if answered { tokio::time::timeout(LINGER, next).await.unwrap_or(None) } else { next.await };
+            let Some(Ok(Sse { event, data, id, retry })) = event else { return };
+            size.start_anew();
             if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {
                 position.id = Some(id);
             }
@@ -208,6 +245,15 @@ impl Client {
             if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
                 self.deliver(&data.into());
             }
+            answered = request.is_some_and(|id| !self.0.handler.is_waiting(id));
+        }
+    }
+
+    async fn pump_aside(self, response: Response) {
+        let mut position = Position::default();
+        tokio::select! {
+            () = self.0.closed.cancelled() => {}
+            () = self.pump(response, &mut position, None) => {}
         }
     }
 
@@ -222,11 +268,15 @@ impl Client {
             match self.0.endpoint.get_stream(headers).await {
                 Ok(response) if response.status().is_success() && media_type(&response) == MediaType::EventStream => {
                     pause = RESUME_AFTER;
-                    self.pump(response, &mut position).await;
+                    self.pump(response, &mut position, None).await;
                 }
+                Ok(response) if response.status() == StatusCode::NOT_FOUND && self.0.session.load().is_some() => {
+                    return self.session_gone();
+                }
+                Ok(response) if may_come_later(response.status()) => pause = (pause * 2).min(RESUME_AT_MOST),
                 // Most servers have no such stream and say 405.
-                Ok(response) if response.status().is_client_error() || response.status().is_success() => return,
-                Ok(_) | Err(_) => pause = (pause * 2).min(RESUME_AT_MOST),
+                Ok(_) => return,
+                Err(_) => pause = (pause * 2).min(RESUME_AT_MOST),
             }
             tokio::time::sleep(position.retry.unwrap_or(pause).max(pause)).await;
         }
@@ -272,6 +322,32 @@ impl Client {
     }
 }
 
+/// Counts the bytes of an event that is still being read, across the stream and its
+/// parser, which has no limit of its own.
+#[derive(Debug, Default, Clone)]
+pub(super) struct EventSize(Arc<AtomicUsize>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("an event is too large")]
+pub(super) struct TooLarge;
+
+impl EventSize {
+    pub(super) fn start_anew(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// The body, cut where one event becomes larger than a message may be.
+    pub(super) fn limited(&self, response: Response) -> impl Stream<Item = Result<Bytes, TooLarge>> + Unpin + use<> {
+        let size = self.clone();
+        let chunks = response.bytes_stream().map(move |chunk| {
+            let chunk = chunk.map_err(|_| TooLarge)?;
+            let total = size.0.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+            if total > MAX_BODY { Err(TooLarge) } else { Ok(chunk) }
+        });
+        Box::pin(chunks)
+    }
+}
+
 /// Where in an event stream we are.
 #[derive(Debug, Default)]
 struct Position {
@@ -296,6 +372,17 @@ fn media_type(response: &Response) -> MediaType {
     } else {
         MediaType::Other
     }
+}
+
+/// 408, 425, 429 and the server's own troubles.
+fn may_come_later(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+/// Whether an error's text is about sessions; the codes differ from server to server.
+fn names_session(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_ascii_lowercase();
+    text.contains("session")
 }
 
 pub(super) fn refusal(status: StatusCode) -> LinkError {

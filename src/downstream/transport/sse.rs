@@ -4,14 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use reqwest::{Response, header::HeaderMap};
+use reqwest::{Response, StatusCode, header::HeaderMap};
 use sse_stream::SseStream;
 use tokio::{sync::oneshot, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Outbox, deliver,
-    http::{Endpoint, refusal},
+    http::{Endpoint, EventSize, refusal},
 };
 use crate::{
     downstream::{
@@ -64,7 +64,8 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
     });
     let address = address.await.map_err(|_| LinkError::Protocol { what: "its event stream names no endpoint".to_owned() })?;
     // SECURITY: the server names the address; it may only name one of its own.
-    let post = endpoint.at(egress::same_origin(&endpoint.url, &address)?);
+    let own = egress::same_origin(&endpoint.url, &address);
+    let post = endpoint.at(own.map_err(|_| LinkError::Protocol { what: "its endpoint is not on its own origin".to_owned() })?);
     let client = Client(Arc::new(Inner { post, handler, tracker: tracker.clone(), closed }));
     // The reader holds its end as long as the stream lives; if not, requests fail on their own.
     let _ = ready.send(client.clone());
@@ -72,7 +73,8 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
 }
 
 async fn read(response: Response, found: oneshot::Sender<String>, client: oneshot::Receiver<Client>, handler: &Handler) {
-    let mut events = SseStream::from_bytes_stream(response.bytes_stream());
+    let size = EventSize::default();
+    let mut events = SseStream::from_bytes_stream(size.limited(response));
     let address = loop {
         let Some(Ok(event)) = events.next().await else { return };
         if event.event.as_deref() == Some("endpoint") {
@@ -84,6 +86,7 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
     }
     let Ok(client) = client.await else { return };
     while let Some(Ok(event)) = events.next().await {
+        size.start_anew();
         let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
         if event.event.as_deref().is_none_or(|event| event == "message")
             && let Some(answer) = deliver(handler, &data.into())
@@ -98,7 +101,12 @@ impl Client {
         let client = self.clone();
         let send = async move {
             if let Err(error) = client.notify(frame).await {
+                let gone = error == LinkError::SessionGone;
                 client.0.handler.fail(id, error);
+                if gone {
+                    client.0.handler.end(&LinkError::SessionGone);
+                    client.0.closed.cancel();
+                }
             }
         };
         self.0.tracker.spawn(send).abort_handle()
@@ -109,7 +117,12 @@ impl Client {
             () = self.0.closed.cancelled() => return Err(LinkError::Closed),
             response = self.0.post.post(frame.into_bytes(), HeaderMap::new()) => response?,
         };
-        if response.status().is_success() { Ok(()) } else { Err(refusal(response.status())) }
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            // The address was the server's own word: it has forgotten us.
+            StatusCode::NOT_FOUND | StatusCode::GONE => Err(LinkError::SessionGone),
+            status => Err(refusal(status)),
+        }
     }
 
     pub fn notify_soon(&self, frame: Frame) {

@@ -9,23 +9,22 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{io::AsyncRead, process::ChildStdout, sync::mpsc, task::JoinHandle};
 
-use super::{
-    Outbox, deliver,
-    lines::{self, Line, Lines},
-};
+use super::{Outbox, deliver};
 use crate::{
     downstream::{
         connection::Wiring,
         error::{ConnectError, LinkError},
         handler::Handler,
     },
+    lines::{self, Line, Lines},
     protocol::message::Frame,
     security::command::AllowedCommand,
 };
 
 /// How long a child may take to end by itself once its input is closed, and
-/// again once it was asked to terminate.
-const GRACE: Duration = Duration::from_secs(2);
+/// again once it was asked to terminate. Clients kill us 2 seconds after they have
+/// asked us to terminate; both and the rest must fit in.
+const GRACE: Duration = Duration::from_millis(700);
 
 /// Lines of standard error that are kept for error texts.
 const LAST_WORDS: usize = 5;

@@ -406,12 +406,9 @@ fn transport(fields: &Fields<'_>, env: &Fields<'_>, options: &Fields<'_>) -> Res
             let command = command.unwrap_or_else(|| "npx".to_owned());
             Ok(TransportConfig::Stdio(StdioConfig { command, args, env: environment(env), cwd: None }))
         }
-        Kind::Http(kind) => Ok(TransportConfig::Http(HttpConfig {
-            url: url.ok_or("has no URL")?,
-            kind,
-            headers: headers(fields, options),
-            session_id: options.text("sessionId").or_else(|| fields.text("sessionId")),
-        })),
+        Kind::Http(kind) => {
+            Ok(TransportConfig::Http(HttpConfig { url: url.ok_or("has no URL")?, kind, headers: headers(fields, options) }))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
@@ -50,37 +50,49 @@ pub(crate) enum Listens {
 pub(crate) struct Listening {
     transport: Listens,
     port: u16,
-    _process: Child,
+    process: Child,
 }
 
 impl Listening {
     pub(crate) async fn start(node: &Node, transport: Listens) -> Result<Self> {
+        // The server cannot be told to choose its own port, so another process may take the one that was free a moment ago.
+        for _ in 0..5 {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            if let Some(listening) = Self::start_at(node, transport, port).await? {
+                return Ok(listening);
+            }
+        }
+        bail!("server-everything ends as soon as it has started")
+    }
+
+    /// Ends the server, which forgets its sessions, and starts it again in the same place.
+    pub(crate) async fn restart(self, node: &Node) -> Result<Self> {
+        let Self { transport, port, mut process } = self;
+        process.kill().await?;
+        Self::start_at(node, transport, port).await?.context("its port is still free")
+    }
+
+    /// `None` where the server ends at once, since the port is taken.
+    async fn start_at(node: &Node, transport: Listens, port: u16) -> Result<Option<Self>> {
         let mode = match transport {
             Listens::Sse => "sse",
             Listens::StreamableHttp => "streamableHttp",
         };
-        // The server cannot be told to choose its own port, so another process may take the one that was free a moment ago.
-        for _ in 0..5 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-            let mut process = Command::new("node")
-                .args([&node.server("everything"), mode])
-                .env("PORT", port.to_string())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .kill_on_drop(true)
-                .spawn()?;
-            let up = eventually("port of server-everything", async || {
-                if process.try_wait().is_ok_and(|status| status.is_some()) {
-                    return Some(false);
-                }
-                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok().then_some(true)
-            });
-            if up.await? {
-                return Ok(Self { transport, port, _process: process });
+        let mut process = Command::new("node")
+            .args([&node.server("everything"), mode])
+            .env("PORT", port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let up = eventually("port of server-everything", async || {
+            if process.try_wait().is_ok_and(|status| status.is_some()) {
+                return Some(false);
             }
-        }
-        bail!("server-everything ends as soon as it has started")
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok().then_some(true)
+        });
+        Ok(up.await?.then_some(Self { transport, port, process }))
     }
 
     /// Its entry in the configuration file.

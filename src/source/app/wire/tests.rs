@@ -18,8 +18,7 @@ fn check_servers(body: &str, expect: Expect) {
         let transport = match &server.transport {
             TransportConfig::Stdio(stdio) => format!("{} {:?} [{}]", stdio.command, stdio.args, secrets(&stdio.env)),
             TransportConfig::Http(http) => {
-                let session = http.session_id.as_deref().unwrap_or("-");
-                format!("{:?} {} [{}] session {session}", http.kind, http.url, secrets(&http.headers))
+                format!("{:?} {} [{}]", http.kind, http.url, secrets(&http.headers))
             }
         };
         let mut line = format!("{} `{}` {:?}: {transport}", server.id, server.name, server.slug.as_deref().unwrap_or("-"));
@@ -63,8 +62,8 @@ fn the_usual_server_of_each_type() {
         ]"#,
         expect![[r#"
             u1 `Files` "files": npx ["-y", "pkg", "/data"] [A=b] System(Read.)
-            u2 `Hub` "-": Streamable https://a.example/mcp [Authorization=Bearer t] session s timeout 2.5s requires auth
-            u3 `Old` "-": Sse https://b.example/sse [] session -"#]],
+            u2 `Hub` "-": Streamable https://a.example/mcp [Authorization=Bearer t] timeout 2.5s requires auth
+            u3 `Old` "-": Sse https://b.example/sse []"#]],
     );
 }
 
@@ -77,9 +76,9 @@ fn a_missing_type_is_stdio_unless_there_is_only_a_url() {
             {"uuid": "d", "name": "d", "type": "STREAMABLE_HTTP", "transport": "sse", "url": "https://x.example"}]"#,
         expect![[r#"
             a `a` "-": node [] []
-            b `b` "-": Auto https://x.example [] session -
-            c `c` "-": Streamable https://x.example [] session -
-            d `d` "-": Auto https://x.example [] session -"#]],
+            b `b` "-": Auto https://x.example []
+            c `c` "-": Streamable https://x.example []
+            d `d` "-": Auto https://x.example []"#]],
     );
 }
 
@@ -130,11 +129,11 @@ fn where_headers_come_from() {
             {"uuid": "d", "type": "SSE", "url": "u", "oauthToken": "tok", "sessionId": "top"},
             {"uuid": "e", "type": "SSE", "url": "u", "streamableHTTPOptions": null, "oauth": {"x": 1}}]"#,
         expect![[r#"
-            a `a` "-": Sse u [authorization=new,X-Top=1] session -
-            b `b` "-": Sse u [Authorization=only] session -
-            c `c` "-": Sse u [] session -
-            d `d` "-": Sse u [Authorization=Bearer tok] session top
-            e `e` "-": Sse u [] session -"#]],
+            a `a` "-": Sse u [authorization=new,X-Top=1]
+            b `b` "-": Sse u [Authorization=only]
+            c `c` "-": Sse u []
+            d `d` "-": Sse u [Authorization=Bearer tok]
+            e `e` "-": Sse u []"#]],
     );
 }
 
@@ -146,9 +145,9 @@ fn notes_of_old_rows_are_lifted_out_of_env() {
             {"uuid": "b", "name": "b", "command": "x", "env": {"__transport": "stdio", "__else": "1", "_ONE": "kept"}},
             {"uuid": "c", "name": "c", "type": "STDIO", "url": "u", "env": {"__transport": "sse"}}]"#,
         expect![[r#"
-            a `a` "-": Streamable u [H=v] session s
+            a `a` "-": Streamable u [H=v]
             b `b` "-": x [] [_ONE=kept]
-            c `c` "-": Sse u [] session -"#]],
+            c `c` "-": Sse u []"#]],
     );
 }
 
@@ -161,7 +160,7 @@ fn mcp_remote_is_run_as_a_program() {
         expect![[r#"
             a `a` "-": npx ["-y", "mcp-remote@0.1", "https://x.example"] []
             b `b` "-": pnpm ["mcp-remote"] []
-            c `c` "-": Sse u [] session -"#]],
+            c `c` "-": Sse u []"#]],
     );
 }
 
