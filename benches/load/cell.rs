@@ -21,7 +21,9 @@ pub(crate) struct Cell {
 
 pub(crate) const CELLS: &[Cell] = &[
     Cell { name: "echo-one", cores: "0", measure: echo_one },
-    Cell { name: "echo-many", cores: "0,1", measure: echo_many },
+    Cell { name: "echo-many", cores: "0,1", measure: |effort| echo_many("two cores", effort) },
+    // Nothing waits here for another core to wake up, which on a shared machine takes longer than all the work.
+    Cell { name: "echo-many-pinned", cores: "0", measure: |effort| echo_many("one core", effort) },
     Cell { name: "large-stdio", cores: "0,1", measure: large_stdio },
     Cell { name: "large-json", cores: "0,1", measure: |effort| large_http("json", "Streamable HTTP, JSON", effort) },
     Cell { name: "large-sse", cores: "0,1", measure: |effort| large_http("sse", "Streamable HTTP, SSE", effort) },
@@ -97,7 +99,7 @@ impl Rounds {
         median(&mut self.0.iter().map(|&round| of(round)).collect::<Vec<_>>())
     }
 
-    fn row(&self, name: String, unit: Unit, figure: (f64, Unit, &'static str), target: Target) -> Row {
+    fn row(&self, name: String, unit: Unit, figure: (f64, Unit, String), target: Target) -> Row {
         let (figure, figure_unit, what) = figure;
         let [direct, relay, proxy] = [0, 1, 2].map(|at| self.median(|round| round[at]));
         Row { name, unit, direct: Some(direct), relay: Some(relay), proxy, what, figure, figure_unit, target }
@@ -164,7 +166,7 @@ fn echo_one(effort: Effort) -> Result<()> {
     let home = Home::with_process(2)?;
     let mut peers = Peers::before_process("echo", 2, &home)?;
     let rounds = peers.rounds(effort, |peer, tool| one_by_one(effort.turn(4000), tool, peer, echoes))?;
-    let figure = (rounds.over_direct(), Unit::Micros, "over direct");
+    let figure = (rounds.over_direct(), Unit::Micros, "over direct".to_owned());
     rounds.row("64-byte echo, 1 in flight, one core".to_owned(), Unit::Micros, figure, Target::AtMost(25.0)).print();
     Ok(())
 }
@@ -205,12 +207,13 @@ fn many_at_once(calls: u32, tool: &str, peer: &mut dyn Peer) -> Result<f64> {
     Ok(f64::from(calls) / started.elapsed().as_secs_f64())
 }
 
-fn echo_many(effort: Effort) -> Result<()> {
+fn echo_many(cores: &str, effort: Effort) -> Result<()> {
     let home = Home::with_process(2)?;
     let mut peers = Peers::before_process("echo", 2, &home)?;
     let rounds = peers.rounds(effort, |peer, tool| many_at_once(if effort.quick { 10_000 } else { 40_000 }, tool, peer))?;
-    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::PerSecond, "");
-    rounds.row("64-byte echo, 32 in flight, two cores".to_owned(), Unit::PerSecond, figure, Target::AtLeast(100_000.0)).print();
+    let best = rounds.0.iter().map(|[_, _, proxy]| *proxy).fold(0.0, f64::max);
+    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::PerSecond, format!("(best round {best:.0}/s)"));
+    rounds.row(format!("64-byte echo, 32 in flight, {cores}"), Unit::PerSecond, figure, Target::AtLeast(100_000.0)).print();
     Ok(())
 }
 
@@ -219,7 +222,7 @@ fn large(server: &str, mut peers: Peers, effort: Effort) -> Result<()> {
     let expected = Finder::new(&expected);
     let right = |_, answer: &[u8]| expected.find(answer).is_some();
     let rounds = peers.rounds(effort, |peer, tool| one_by_one(effort.turn(60), tool, peer, right))?;
-    let figure = (rounds.of_relay(), Unit::Times, "the relay");
+    let figure = (rounds.of_relay(), Unit::Times, "the relay".to_owned());
     rounds.row(format!("1 MiB result, stdio to {server}"), Unit::Micros, figure, Target::AtMost(2.5)).print();
     Ok(())
 }
@@ -289,7 +292,7 @@ fn list(effort: Effort) -> Result<()> {
     let [.., (proxy, _)] = &mut peers.0;
     wait_for_all(proxy.as_mut())?;
     let rounds = peers.rounds(effort, |peer, _| whole_list(effort.turn(60), peer))?;
-    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::Millis, "");
+    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::Millis, String::new());
     rounds.row("tools/list, 1 000 tools of 10 HTTP servers".to_owned(), Unit::Millis, figure, Target::AtMost(1.5)).print();
     Ok(())
 }
@@ -342,7 +345,7 @@ fn cold(begin: &Start, effort: Effort) -> Result<()> {
         rounds.push([direct, relay, proxy]);
     }
     let rounds = Rounds(rounds);
-    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::Millis, "");
+    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::Millis, String::new());
     rounds.row(begin.name.to_owned(), Unit::Millis, figure, Target::AtMost(begin.most)).print();
     Ok(())
 }
@@ -367,7 +370,7 @@ fn memory(_: Effort) -> Result<()> {
         direct: None,
         relay: Some(relay),
         proxy,
-        what: "",
+        what: String::new(),
         figure: proxy,
         figure_unit: Unit::Mebibytes,
         target: Target::AtMost(12.0),

@@ -26,7 +26,7 @@ pub(crate) struct Row {
     pub(crate) relay: Option<f64>,
     pub(crate) proxy: f64,
     /// What the figure is, for instance `over direct`.
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     pub(crate) figure: f64,
     pub(crate) figure_unit: Unit,
     pub(crate) target: Target,
