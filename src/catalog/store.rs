@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,11 @@ use crate::{
 
 /// Changes with the format.
 const VERSION: u32 = 1;
+
+const PREFIX: &str = "catalog-";
+
+/// A file that was not written for so long belongs to nobody.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A larger file is not ours.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
@@ -97,7 +103,21 @@ pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
         // It may never have come to be.
         let _ = fs::remove_file(&new);
     }
+    forget_old(dir);
     written
+}
+
+/// Every set of sources has a file of its own, so that old ones would pile up.
+fn forget_old(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|written| written.elapsed().ok());
+        if ours && age.is_some_and(|age| age > FORGOTTEN_AFTER) {
+            // Another proxy may have been quicker.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn create_private(path: &Path) -> io::Result<fs::File> {
@@ -158,7 +178,7 @@ impl Record {
 /// another and may hold a key: only its hash is in the name.
 pub fn path(cache_dir: &Path, identity: &str) -> PathBuf {
     let hash = Fingerprint::of(identity.as_bytes()).to_hex();
-    cache_dir.join("pluggedin-mcp-proxy").join(format!("catalog-{}.json", &hash[..32]))
+    cache_dir.join("pluggedin-mcp-proxy").join(format!("{PREFIX}{}.json", &hash[..32]))
 }
 
 #[cfg(test)]
