@@ -22,6 +22,10 @@ pub mod tools;
 /// killed then; sessions are said farewell to meanwhile. This is that and a little more.
 const FAREWELL: Duration = Duration::from_secs(4);
 
+/// Servers are connected after the first message of a client, or this long after
+/// the start: starting them keeps the machine busy while the client waits.
+const FIRST_MESSAGE: Duration = Duration::from_millis(100);
+
 /// The running proxy.
 #[derive(Debug)]
 pub struct App {
@@ -58,6 +62,13 @@ impl App {
 
     /// Serves the client at our standard streams until its input ends or a signal comes.
     pub async fn serve_stdio(&self) {
+        self.tracker.spawn({
+            let pool = self.pool.clone();
+            async move {
+                tokio::time::sleep(FIRST_MESSAGE).await;
+                pool.begin();
+            }
+        });
         let (reader, writer) = front::stdio::streams();
         front::stdio::serve(reader, writer, self.router.clone(), &self.tracker, &self.token).await;
     }

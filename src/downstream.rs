@@ -106,6 +106,8 @@ struct Shared {
     tracker: TaskTracker,
     token: CancellationToken,
     connecting: Semaphore,
+    /// Cancelled when the first connection may be made.
+    begun: CancellationToken,
 }
 
 /// The handle of one supervisor.
@@ -152,8 +154,15 @@ impl Pool {
     /// Cancelling `token` ends every connection; `tracker` waits for that.
     pub fn new(config: Config, tracker: TaskTracker, token: CancellationToken) -> (Self, mpsc::Receiver<Event>) {
         let (events, receiver) = mpsc::channel(EVENTS);
-        let shared = Arc::new(Shared { config, events, tracker, token, connecting: Semaphore::new(CONNECTING_AT_ONCE) });
+        let connecting = Semaphore::new(CONNECTING_AT_ONCE);
+        let shared = Arc::new(Shared { config, events, tracker, token, connecting, begun: CancellationToken::new() });
         (Self { shared, servers: Arc::default(), changing: Arc::default() }, receiver)
+    }
+
+    /// Lets the servers be connected. Until then the machine is left to the first
+    /// answer, which a client waits for.
+    pub fn begin(&self) {
+        self.shared.begun.cancel();
     }
 
     /// Makes the set of servers this one. Connections whose configuration did not

@@ -80,6 +80,11 @@ impl Router {
         Self { config, catalog, pool, source, builtin }
     }
 
+    /// A client is there: servers may be connected.
+    pub fn begin(&self) {
+        self.pool.begin();
+    }
+
     pub fn catalog(&self) -> &CatalogHandle {
         &self.catalog
     }

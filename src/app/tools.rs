@@ -41,6 +41,7 @@ pub async fn run(app: &App, as_json: bool) -> bool {
 /// Until every server has connected and said what it offers, or failed, or until
 /// the catalog is `enough`.
 pub(super) async fn watch(app: &App, enough: impl Fn(&Catalog) -> bool) {
+    app.pool.begin();
     let lines = std::io::stderr().is_terminal().then(MultiProgress::new);
     let mut bars: Vec<(ServerId, ProgressBar)> = Vec::new();
     let deadline = Instant::now() + PATIENCE;

@@ -208,6 +208,8 @@ impl Supervisor {
     }
 
     async fn supervise(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        shared.begun.cancelled().await;
         let mut failures = 0;
         let mut demanded = match self.shared.config.connect {
             Connect::Eager => false,

@@ -56,6 +56,7 @@ impl Session {
             Kind::Notification => self.notification(&message),
             Kind::Result | Kind::Error => tracing::debug!("the client answered a request that was not sent; ignored"),
         }
+        self.0.router.begin();
     }
 
     pub async fn send(&self, frame: Frame) {

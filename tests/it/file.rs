@@ -330,6 +330,27 @@ fn an_edit_of_an_entry_restarts_its_server_and_keeps_its_tools() {
     assert_eq!(second["structuredContent"]["arguments"], json!(["after"]), "{second}");
 }
 
+/// What the old child was doing may have taken effect; nobody may do it a second time unasked.
+#[test]
+fn a_call_is_not_repeated_because_its_server_is_edited() {
+    let before = Server::stdio("alpha", &["--", "before"]);
+    let after = Server::stdio("alpha", &["--", "after"]);
+    let mut client = Proxy::before(&[&before]);
+    client.find(List::Tools, "alpha__slow");
+    let pending = client.send_call("alpha__slow", json!({"label": "once"}));
+    eventually("the call has begun", || {
+        let calls = client.call("alpha__calls", json!({}));
+        (calls["structuredContent"]["started"] == json!(["once"])).then_some(())
+    });
+    client.home.write(FILE, &file_of(&[&after]).to_string());
+    let result = client.answer(&pending).result();
+    assert_eq!(result["isError"], true);
+    let text = result["content"][0]["text"].as_str().expect("it is text");
+    assert!(text.contains("may or may not have taken effect"), "{text}");
+    let calls = client.call("alpha__calls", json!({}));
+    assert_eq!(calls["structuredContent"]["started"], json!([]));
+}
+
 #[test]
 fn an_entry_may_say_how_long_its_calls_take() {
     let server = Server::stdio("alpha", &[]);

@@ -64,7 +64,12 @@ impl Task {
         let (notice, mut notices) = mpsc::channel(1);
         // Both live as long as the loop: the watcher ends when it is dropped, and without
         // any sender the channel would be closed.
-        let _watcher = watch(&self.config.path, notice.clone());
+        // Setting it up takes milliseconds, in which the first client must not wait.
+        let _watcher = tokio::task::spawn_blocking({
+            let (path, notice) = (self.config.path.clone(), notice.clone());
+            move || watch(&path, notice)
+        })
+        .await;
         loop {
             let turn = *wanted.borrow_and_update();
             select! {
