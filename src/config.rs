@@ -164,12 +164,7 @@ impl Config {
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
-        let transport = given.option("--transport", transport, env::TRANSPORT);
-        let transport = given.parse(transport, Transport::Stdio, |text| match text {
-            "stdio" => Ok(Transport::Stdio),
-            "streamable-http" | "http" => Ok(Transport::StreamableHttp),
-            _ => Err("must be `stdio` or `streamable-http`".to_owned()),
-        });
+        let transport = given.transport(transport);
         let max_tool_name = given.option("--max-tool-name", max_tool_name, env::MAX_TOOL_NAME);
         let connect = given.option("--connect", connect, env::CONNECT);
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
@@ -304,6 +299,15 @@ impl<'a> Settings<'a> {
             "true" | "1" | "yes" | "on" => Ok(true),
             "false" | "0" | "no" | "off" => Ok(false),
             _ => Err("must be `true` or `false`".to_owned()),
+        })
+    }
+
+    fn transport(&mut self, option: Option<String>) -> Transport {
+        let given = self.option("--transport", option, env::TRANSPORT);
+        self.parse(given, Transport::Stdio, |text| match text {
+            "stdio" => Ok(Transport::Stdio),
+            "streamable-http" | "http" => Ok(Transport::StreamableHttp),
+            _ => Err("must be `stdio` or `streamable-http`".to_owned()),
         })
     }
 

@@ -59,27 +59,32 @@ fn sockets() -> Option<(tokio::net::UnixStream, tokio::net::UnixStream)> {
 /// Serves one client until its input ends or `shutdown` is cancelled.
 pub async fn serve<R, W>(reader: R, writer: W, router: Router, tracker: &TaskTracker, shutdown: &CancellationToken)
 where
-    R: AsyncRead + Unpin,
+    R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let (outgoing, frames) = mpsc::channel(lines::QUEUE);
     let writing = tracker.spawn(lines::write(writer, frames));
     let session = Session::new(router, outgoing, tracker.clone());
     let gone = writing.abort_handle();
+    // A task of its own: to wake the future that a runtime blocks on costs a system call
+    // each time, and this one is woken for every message.
+    let mut reading = tracker.spawn(read(reader, session.clone()));
     tokio::select! {
         () = async {
-            read(reader, &session).await;
+            // An error would mean that the reader panicked, which ends the session as well.
+            let _ = (&mut reading).await;
             drain(&session, &gone).await;
         } => {}
         () = told_of_changes(&session) => {}
         () = shutdown.cancelled() => {}
     }
+    reading.abort();
     // The writer ends when the last sender does: calls still running are aborted with the process.
     drop(session);
     let _ = tokio::time::timeout(Duration::from_millis(200), writing).await;
 }
 
-async fn read<R: AsyncRead + Unpin>(reader: R, session: &Session) {
+async fn read<R: AsyncRead + Unpin>(reader: R, session: Session) {
     let mut lines = Lines::new(reader, lines::MAX_LINE);
     loop {
         match lines.next().await {
