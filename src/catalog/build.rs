@@ -24,7 +24,7 @@ use crate::{
 
 /// Entries of one page. Many clients read only the first page, so that pages are
 /// large; their purpose is to bound a message, not to be turned.
-const PAGE_ITEMS: usize = 1_000;
+const PAGE_ITEMS: usize = 2_000;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where a server's instructions stand in the `_meta` of its tools.
@@ -405,8 +405,16 @@ fn list(kind: ListKind, entries: &[Bytes]) -> List {
         .into_iter()
         .enumerate()
         .map(|(number, entries)| {
-            let mut page = format!(r#"{{"{member}":["#).into_bytes();
-            page.extend_from_slice(&entries.join(&b','));
+            // Exactly as large as it becomes, since the old page still lives meanwhile.
+            let size: usize = entries.iter().map(|entry| entry.len() + 1).sum();
+            let mut page = Vec::with_capacity(size + member.len() + 64);
+            page.extend_from_slice(format!(r#"{{"{member}":["#).as_bytes());
+            for (at, entry) in entries.iter().enumerate() {
+                if at > 0 {
+                    page.push(b',');
+                }
+                page.extend_from_slice(entry);
+            }
             page.push(b']');
             if number < last {
                 page.extend_from_slice(format!(r#","nextCursor":"{}""#, List::cursor(generation, number + 1)).as_bytes());

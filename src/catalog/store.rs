@@ -3,14 +3,16 @@
 //! secret. A file that is broken or of another version counts as none.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs,
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -42,26 +44,31 @@ pub struct Kept {
 }
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct File<'a> {
     version: u32,
-    servers: HashMap<String, Server>,
+    #[serde(borrow)]
+    servers: HashMap<String, Server<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Server {
+struct Server<'a> {
     /// Of the configuration without its secrets: another program lists other tools.
     shape: String,
-    tools: Vec<Record>,
-    prompts: Vec<Record>,
-    resources: Vec<Record>,
-    templates: Vec<Record>,
+    #[serde(borrow)]
+    tools: Vec<Record<'a>>,
+    #[serde(borrow)]
+    prompts: Vec<Record<'a>>,
+    #[serde(borrow)]
+    resources: Vec<Record<'a>>,
+    #[serde(borrow)]
+    templates: Vec<Record<'a>>,
     completions: bool,
     offers_resources: bool,
 }
 
-/// Key and record.
+/// Key and record, borrowed both ways: listings are large.
 #[derive(Serialize, Deserialize)]
-struct Record(String, Box<RawValue>);
+struct Record<'a>(Cow<'a, str>, #[serde(borrow)] &'a RawValue);
 
 /// What the file holds; nothing where there is none to use.
 pub fn load(path: &Path) -> Stored {
@@ -80,7 +87,8 @@ fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
     if fs::metadata(path)?.len() > MAX_FILE {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let File { version, servers } = serde_json::from_slice(&fs::read(path)?)?;
+    let text = fs::read(path)?;
+    let File { version, servers } = serde_json::from_slice(&text)?;
     if version != VERSION {
         return Err(io::ErrorKind::InvalidData.into());
     }
@@ -94,11 +102,11 @@ fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
 /// What the operating system says.
 pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
     let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
-    let text = serde_json::to_vec(&File { version: VERSION, servers })?;
+    let file = File { version: VERSION, servers };
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(dir)?;
     let new = dir.join(format!(".{}.tmp", uuid::Uuid::new_v4()));
-    let written = create_private(&new).and_then(|mut file| file.write_all(&text)).and_then(|()| fs::rename(&new, path));
+    let written = write(&new, &file).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         // It may never have come to be.
         let _ = fs::remove_file(&new);
@@ -120,6 +128,12 @@ fn forget_old(dir: &Path) {
     }
 }
 
+fn write(path: &Path, file: &File<'_>) -> io::Result<()> {
+    let mut writer = BufWriter::new(create_private(path)?);
+    serde_json::to_writer(&mut writer, file)?;
+    writer.flush()
+}
+
 fn create_private(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -131,10 +145,10 @@ fn create_private(path: &Path) -> io::Result<fs::File> {
     options.open(path)
 }
 
-impl Server {
-    fn of(kept: &Kept) -> Self {
+impl<'a> Server<'a> {
+    fn of(kept: &'a Kept) -> Self {
         let Listing { tools, prompts, resources, templates, completions, offers_resources, live: _ } = &*kept.listing;
-        let records = |items: &[Item]| items.iter().filter_map(Record::of).collect();
+        let records = |items: &'a [Item]| items.iter().filter_map(Record::of).collect();
         Self {
             shape: kept.shape.to_hex(),
             tools: records(tools),
@@ -148,7 +162,7 @@ impl Server {
 
     fn into_kept(self) -> Option<Kept> {
         let Self { shape, tools, prompts, resources, templates, completions, offers_resources } = self;
-        let items = |records: Vec<Record>| records.into_iter().map(Record::into_item).collect();
+        let items = |records: Vec<Record<'_>>| records.into_iter().map(Record::into_item).collect();
         let listing = Listing {
             tools: items(tools),
             prompts: items(prompts),
@@ -162,15 +176,14 @@ impl Server {
     }
 }
 
-impl Record {
-    fn of(item: &Item) -> Option<Self> {
-        let json = String::from_utf8(item.json.to_vec()).ok()?;
-        Some(Self(item.key.clone(), RawValue::from_string(json).ok()?))
+impl<'a> Record<'a> {
+    fn of(item: &'a Item) -> Option<Self> {
+        Some(Self(Cow::Borrowed(&item.key), serde_json::from_slice(&item.json).ok()?))
     }
 
     fn into_item(self) -> Item {
         let Self(key, json) = self;
-        Item { key, json: String::from(Box::<str>::from(json)).into() }
+        Item { key: key.into_owned(), json: Bytes::copy_from_slice(json.get().as_bytes()) }
     }
 }
 

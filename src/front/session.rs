@@ -112,7 +112,7 @@ impl Session {
             return self.send(Frame::error(Some(&id), &ErrorObject::new(INVALID_REQUEST, problem))).await;
         }
         let mut calls = self.calls();
-        let task = self.0.tracker.spawn(self.clone().call(request, id.clone()));
+        let task = self.0.tracker.spawn(Box::pin(self.clone().call(request, id.clone())));
         calls.insert(id, task.abort_handle());
     }
 
@@ -133,9 +133,10 @@ impl Session {
         let ctx = Ctx { client: Arc::new(self.clone()) };
         match request.method() {
             "tools/call" => router.call_tool(&ctx, request).await,
-            "resources/read" => router.read_resource(&ctx, request).await,
-            "prompts/get" => router.get_prompt(&ctx, request).await,
-            "completion/complete" => router.complete(&ctx, request).await,
+            // Boxed, because the largest of these would set the size of every call's task.
+            "resources/read" => Box::pin(router.read_resource(&ctx, request)).await,
+            "prompts/get" => Box::pin(router.get_prompt(&ctx, request)).await,
+            "completion/complete" => Box::pin(router.complete(&ctx, request)).await,
             "tools/list" => self.list(ListKind::Tools, request).await,
             "prompts/list" => self.list(ListKind::Prompts, request).await,
             "resources/list" => self.list(ListKind::Resources, request).await,
