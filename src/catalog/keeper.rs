@@ -282,6 +282,10 @@ impl Keeper {
             _ => return,
         }
         let Some(Asking { mut again, mut failures, .. }) = self.asking.remove(&server) else { return };
+        if link.is_closed() && lists.iter().any(|(_, list)| list.is_err()) {
+            // It was cut short; the next connection is asked anew.
+            return;
+        }
         let old = self.listings.get(&server);
         let mut listing = old.map(|listing| Listing::clone(listing)).unwrap_or_default();
         listing.live = true;
@@ -317,8 +321,12 @@ impl Keeper {
         self.saving = None;
         let Some(path) = self.config.store.clone() else { return };
         let shapes = self.snapshot.servers.iter().map(|config| (&config.id, config.shape()));
-        let kept =
+        let mut kept: Stored =
             shapes.filter_map(|(id, shape)| Some((id.clone(), Kept { shape, listing: Arc::clone(self.listings.get(id)?) }))).collect();
+        // While the App is silent, its servers are not gone.
+        if matches!(self.snapshot.app, AppStatus::Loading | AppStatus::Away { .. }) {
+            kept.extend(self.stored.iter().map(|(id, old)| (id.clone(), old.clone())));
+        }
         self.tracker.spawn_blocking(move || {
             if let Err(error) = store::save(&path, &kept) {
                 tracing::debug!(reason = %error.kind(), "the catalog could not be stored");

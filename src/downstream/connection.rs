@@ -24,8 +24,10 @@ use crate::protocol::{
 const MAX_PAGES: usize = 1_000;
 /// Items of one listing.
 const MAX_ITEMS: usize = 100_000;
-/// The time for one page.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time for one page of tools.
+const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time for one page of anything else, for which the tools wait.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that has answered `initialize`.
 #[derive(Debug)]
@@ -126,13 +128,14 @@ impl Link {
     /// # Errors
     /// [`LinkError`] where the list could not be read to its end.
     pub async fn list(self: &Arc<Self>, kind: ListKind) -> Result<Vec<Item>, LinkError> {
-        let silent = |_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), PAGE_TIMEOUT.as_secs()) };
+        let patience = if kind == ListKind::Tools { TOOLS_TIMEOUT } else { PAGE_TIMEOUT };
+        let silent = |_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), patience.as_secs()) };
         let mut items: Vec<Item> = Vec::new();
         let mut keys: HashSet<String> = HashSet::new();
         let mut cursors = HashSet::new();
         let mut params = "{}".to_owned();
         while cursors.len() < MAX_PAGES && items.len() < MAX_ITEMS {
-            let reply = tokio::time::timeout(PAGE_TIMEOUT, self.request(kind.method(), &params)).await.map_err(silent)??;
+            let reply = tokio::time::timeout(patience, self.request(kind.method(), &params)).await.map_err(silent)??;
             let known = items.len();
             let Some(cursor) = read_page(kind, &reply, &mut items)? else { return Ok(items) };
             let new = items[known..].iter().filter(|item| keys.insert(item.key.clone())).count();
