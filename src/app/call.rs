@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{App, tools};
 use crate::{
+    catalog::Owner,
     protocol::{
         error::ErrorObject,
         message::{Frame, Id, Message},
@@ -31,7 +32,8 @@ pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) 
             return false;
         }
     };
-    tools::watch(app, |catalog| matches!(catalog.tool(name), Ok(Some(_)))).await;
+    // The built-in tools tell how everything is, so they wait for everything.
+    tools::watch(app, |catalog| matches!(catalog.tool(name), Ok(Some(tool)) if tool.owner != Owner::Builtin)).await;
     let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     spinner.set_message(name.to_owned());
     spinner.enable_steady_tick(Duration::from_millis(100));

@@ -535,3 +535,11 @@ fn a_file_that_names_the_proxy_itself_starts_no_endless_row() {
     client.complains("started by a proxy");
     client.miss(List::Tools, "again__again__pluggedin_setup");
 }
+
+#[test]
+fn a_refused_key_is_explained_on_the_command_line() {
+    let app = App::start(Workspace::default());
+    app.answer(Answer::Status(401));
+    let finished = Proxy::new().app(&app).run(&["call", "pluggedin_setup"]);
+    assert!(finished.stdout.contains("refused the API key"), "{}", finished.stdout);
+}
