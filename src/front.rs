@@ -1,5 +1,6 @@
 //! The faces to clients. Which server answers is none of their business.
 
+pub mod http;
 mod rescue;
 pub mod session;
 pub mod stdio;
