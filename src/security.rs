@@ -6,3 +6,4 @@
 pub mod command;
 pub mod egress;
 pub mod headers;
+pub mod token;

@@ -1,38 +1,74 @@
-//! From a signal to the end: one token that everybody watches.
+//! From a signal to the end: two tokens that everybody watches.
 
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `token` at the first SIGTERM, SIGINT or SIGHUP (Ctrl-C elsewhere).
-///
-/// # Errors
-/// Where the operating system does not let us listen.
-#[cfg(unix)]
-pub async fn on_signal(token: CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        _ = hangup.recv() => "SIGHUP",
-        () = token.cancelled() => return Ok(()),
-    };
-    tracing::info!(signal = name, "stopping");
-    token.cancel();
-    Ok(())
+/// What signals ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// The first one: finish what is under way and end.
+    pub asked: CancellationToken,
+    /// The second one: end now.
+    pub now: CancellationToken,
 }
 
-/// Cancels `token` at Ctrl-C.
-///
-/// # Errors
-/// Where the operating system does not let us listen.
-#[cfg(not(unix))]
-pub async fn on_signal(token: CancellationToken) -> std::io::Result<()> {
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome?,
-        () = token.cancelled() => {}
+impl Signals {
+    /// Waits for SIGTERM, SIGINT or SIGHUP (Ctrl-C elsewhere), twice. Ends when `over` does.
+    ///
+    /// # Errors
+    /// Where the operating system does not let us listen.
+    pub async fn watch(&self, over: &CancellationToken) -> std::io::Result<()> {
+        let mut received = Received::new()?;
+        for token in [&self.asked, &self.now] {
+            tokio::select! {
+                name = received.next() => tracing::info!(signal = name, "stopping"),
+                () = over.cancelled() => return Ok(()),
+            }
+            token.cancel();
+        }
+        Ok(())
     }
-    token.cancel();
-    Ok(())
+}
+
+#[cfg(unix)]
+struct Received {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Received {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Received;
+
+#[cfg(not(unix))]
+impl Received {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            Err(_) => std::future::pending().await,
+        }
+    }
 }

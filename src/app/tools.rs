@@ -23,9 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// sources themselves are in order.
 pub async fn run(app: &App, as_json: bool) -> bool {
     watch(app, |_| false).await;
-    let snapshot = app.source.snapshot();
-    let catalog = app.catalog.current();
-    let servers = app.pool.servers();
+    let snapshot = app.workspace.source.snapshot();
+    let catalog = app.workspace.catalog.current();
+    let servers = app.workspace.pool.servers();
     let problems = problems(&snapshot);
     for problem in &problems {
         super::call::to_stderr(&format!("problem: {problem}"));
@@ -41,19 +41,19 @@ pub async fn run(app: &App, as_json: bool) -> bool {
 /// Until every server has connected and said what it offers, or failed, or until
 /// the catalog is `enough`.
 pub(super) async fn watch(app: &App, enough: impl Fn(&Catalog) -> bool) {
-    app.pool.begin();
+    app.workspace.pool.begin();
     let lines = std::io::stderr().is_terminal().then(MultiProgress::new);
     let mut bars: Vec<(ServerId, ProgressBar)> = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let servers = app.pool.servers();
-        let catalog = app.catalog.current();
+        let servers = app.workspace.pool.servers();
+        let catalog = app.workspace.catalog.current();
         for (config, status) in &servers {
             if let Some(lines) = &lines {
                 show(lines, &mut bars, config, status, &catalog);
             }
         }
-        let answered = app.source.snapshot().app != AppStatus::Loading;
+        let answered = app.workspace.source.snapshot().app != AppStatus::Loading;
         let all_done = answered && servers.iter().all(|(config, status)| is_done(&catalog, config, status));
         if all_done || enough(&catalog) || Instant::now() >= deadline {
             return;

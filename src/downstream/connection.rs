@@ -194,6 +194,7 @@ fn read_peer(result: &str) -> Result<Peer, String> {
     let Initialized { protocol_version, capabilities, server_info, instructions } =
         serde_json::from_str(result).map_err(|error| format!("its answer to `initialize` is malformed: {error}"))?;
     let revision = Revision::parse(&protocol_version)
+        .filter(|revision| revision.has_handshake())
         .ok_or_else(|| format!("it speaks revision `{}`, which we do not", protocol_version.escape_debug()))?;
     let text = |member: &str| server_info[member].as_str().unwrap_or("?").to_owned();
     Ok(Peer {

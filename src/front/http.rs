@@ -1,11 +1,43 @@
-//! The Streamable HTTP front (MCP transports, "Streamable HTTP").
+//! The Streamable HTTP front (MCP transports, "Streamable HTTP"): any number of clients at
+//! one address, each in a session of its own, or each request on its own.
+//!
+//! A request passes, outermost first: connection and its time-outs (`connections`), size of
+//! its head (`limits`), `Host` and `Origin` (`origin`), routing by path, body and its size,
+//! the message, the key (`auth`), the session (`sessions`), the call.
 
-use std::time::Duration;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router as Paths,
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    auth::{Failures, Gate, Tenants, Workspace},
+    sessions::Sessions,
+};
 
 pub mod auth;
+mod connections;
+mod lenient;
 pub mod limits;
+mod messages;
+mod modern;
 pub mod origin;
+mod reply;
 pub mod sessions;
+pub(super) mod streams;
 
 /// How clients reach the proxy over HTTP.
 #[derive(Debug, Clone)]
@@ -22,4 +54,149 @@ pub struct Config {
     pub sessions: sessions::Config,
     /// How long calls in flight may take to finish once a signal has come.
     pub grace: Duration,
+}
+
+/// Who is served by what.
+#[derive(Debug)]
+pub struct Workspaces {
+    /// The proxy's own.
+    pub own: Arc<Workspace>,
+    /// What is shown to clients without a key: the proxy's own entries alone.
+    pub public: Arc<Workspace>,
+    /// Those of clients that bring their keys.
+    pub tenants: Option<Arc<dyn Tenants>>,
+}
+
+/// From the first signal to the end.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    /// Nothing new is begun any more.
+    pub draining: CancellationToken,
+    /// Nothing is waited for any more.
+    pub now: CancellationToken,
+    pub tracker: TaskTracker,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Front {
+    config: Config,
+    gate: Gate,
+    sessions: Sessions,
+    tracker: TaskTracker,
+    /// Holds a token for each request whose answer is not there yet.
+    requests: TaskTracker,
+    draining: CancellationToken,
+    started: Instant,
+}
+
+/// Opens the port.
+///
+/// # Errors
+/// Where the name has no address, or the address cannot be had.
+pub async fn bind(config: &Config) -> io::Result<TcpListener> {
+    TcpListener::bind((config.host.as_str(), config.port)).await
+}
+
+/// Serves until `shutdown` and through the grace period after it.
+pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces, shutdown: Shutdown) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let Shutdown { draining, now, tracker } = shutdown;
+    let front = Arc::new(Front {
+        gate: gate(&config.auth, workspaces),
+        sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
+        tracker: tracker.clone(),
+        requests: TaskTracker::new(),
+        draining: draining.clone(),
+        started: Instant::now(),
+        config,
+    });
+    let closing = CancellationToken::new();
+    let sweeping = tracker.spawn(sweep(Arc::clone(&front), closing.clone()));
+    let paths = paths(Arc::clone(&front), address);
+    let serving = tracker.spawn(connections::serve(listener, front.config.limits.clone(), paths, tracker.clone(), closing.clone()));
+    tracing::info!("serving Streamable HTTP at http://{address}/mcp");
+
+    draining.cancelled().await;
+    front.drain(&now).await;
+    closing.cancel();
+    // What is left of the connections ends with the process.
+    let ending = async {
+        let _ = tokio::join!(serving, sweeping);
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(FAREWELL, ending) => {}
+        () = now.cancelled() => {}
+    }
+    Ok(())
+}
+
+/// For answers on their way once no call is in flight any more.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+fn gate(auth: &auth::Config, workspaces: Workspaces) -> Gate {
+    let Workspaces { own, public, tenants } = workspaces;
+    match (auth, tenants) {
+        (auth::Config::Open, _) => Gate::Open(own),
+        (auth::Config::PerClient, Some(tenants)) => Gate::PerClient { tenants, public, failures: Failures::default() },
+        (auth::Config::Key(_) | auth::Config::PerClient, _) => Gate::Key { own, public, failures: Failures::default() },
+    }
+}
+
+fn paths(front: Arc<Front>, address: SocketAddr) -> Paths {
+    let guard = Arc::new(origin::Guard::new(&front.config.origins, address));
+    Paths::new()
+        .route("/mcp", any(endpoint))
+        .route("/mcp/", any(endpoint))
+        .route("/", any(endpoint))
+        .fallback(unknown_path)
+        .with_state(Arc::clone(&front))
+        .layer(middleware::from_fn_with_state(guard, origin::check))
+        .layer(middleware::from_fn_with_state(front, check_head))
+}
+
+async fn check_head(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    match limits::check_head(request.headers(), request.uri(), &front.config.limits) {
+        Ok(()) => next.run(request).await,
+        Err(response) => response,
+    }
+}
+
+async fn endpoint(state: State<Arc<Front>>, request: Request) -> Response {
+    match *request.method() {
+        Method::POST => messages::post(state, request).await,
+        Method::GET => streams::get(state, request).await,
+        Method::DELETE => sessions::delete(state, request).await,
+        // Those of browsers were answered before.
+        Method::OPTIONS => (StatusCode::NO_CONTENT, [(header::ALLOW, METHODS)]).into_response(),
+        _ => reply::method_not_allowed(METHODS),
+    }
+}
+
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+const POST_ONLY: &str = "POST, OPTIONS";
+
+async fn unknown_path() -> Response {
+    reply::refuse(StatusCode::NOT_FOUND, "nothing is here; hint: the endpoint is /mcp")
+}
+
+async fn sweep(front: Arc<Front>, closing: CancellationToken) {
+    front.sessions.watch(closing, || front.gate.tidy()).await;
+}
+
+impl Front {
+    /// Lets calls in flight finish, for a time.
+    async fn drain(&self, now: &CancellationToken) {
+        self.sessions.end_streams();
+        self.requests.close();
+        let grace = self.config.grace;
+        if !self.requests.is_empty() {
+            tracing::info!("{} calls are in flight; they have {} s to finish", self.requests.len(), grace.as_secs_f32());
+        }
+        tokio::select! {
+            () = self.requests.wait() => {}
+            () = tokio::time::sleep(grace) => tracing::warn!("{} calls did not finish in time", self.requests.len()),
+            () = now.cancelled() => {}
+        }
+    }
 }

@@ -10,24 +10,26 @@ use crate::{
     protocol::{
         error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
         message::{Frame, Id},
+        revision::Revision,
     },
-    router::{Blame, CallError},
+    router::{Answer, Blame, CallError, bridge},
 };
 
-pub(super) fn answer(method: &str, id: &Id, error: &CallError) -> Frame {
+pub(super) fn answer(method: &str, id: &Id, error: &CallError, revision: Revision) -> Frame {
     tracing::debug!(method, %error, "call failed");
     if method == "tools/call" && error.blame() == Blame::Server {
         let result = json!({ "content": [{ "type": "text", "text": error.to_string() }], "isError": true });
-        return Frame::result(id, Bytes::from(result.to_string()));
+        return bridge::shape(Answer::Result(Bytes::from(result.to_string())), method, revision).into_frame(id);
     }
-    Frame::error(Some(id), &object(error))
+    Frame::error(Some(id), &object(error, revision))
 }
 
-fn object(error: &CallError) -> ErrorObject {
+fn object(error: &CallError, revision: Revision) -> ErrorObject {
     let code = match error {
         CallError::UnknownMethod(_) => METHOD_NOT_FOUND,
         CallError::UnknownResource { uri } => {
-            return ErrorObject::new(RESOURCE_NOT_FOUND, error.to_string()).with_data(json!({ "uri": uri }));
+            let code = if revision.has_plain_not_found() { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
+            return ErrorObject::new(code, error.to_string()).with_data(json!({ "uri": uri }));
         }
         CallError::InvalidParams(_)
         | CallError::UnknownTool { .. }

@@ -1,31 +1,34 @@
-//! One client's stay: which message goes where, and the calls in flight.
+//! One client's stay: which message goes where, the calls in flight, and what the client has
+//! said of itself. How messages travel is the front's to say.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use serde_json::json;
-use tokio::{sync::mpsc, task::AbortHandle};
-use tokio_util::task::TaskTracker;
+use futures_util::future::{AbortHandle, abortable};
+use serde_json::{Value, json};
 
-use super::rescue;
+use super::{announced::Announced, asked::Asked, http::streams::Stream, rescue};
 use crate::{
     builtin,
     catalog::ListKind,
     protocol::{
+        capability::ClientCapabilities,
         error::{ErrorObject, INVALID_REQUEST},
         json::Object,
+        log_level::LogLevel,
         message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
-    router::{Answer, CallError, ClientPeer, Ctx, Router, events},
+    router::{Answer, CallError, ClientPeer, Ctx, Router, SessionPeer, bridge, events},
 };
-
-/// Calls of one client at once. A client that starts more gets an error for them.
-const MAX_CALLS: usize = 4096;
 
 /// Shared by the tasks of one client.
 #[derive(Debug, Clone)]
@@ -33,40 +36,116 @@ pub struct Session(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    router: Router,
-    /// To the client. The front's writer is at the other end.
-    outgoing: mpsc::Sender<Frame>,
-    tracker: TaskTracker,
+    /// Of this session alone.
+    number: u64,
+    outlet: Outlet,
+    /// Calls at once. A client that starts more gets an error for them.
+    max_calls: usize,
     calls: Mutex<HashMap<Id, AbortHandle>>,
     read: events::Read,
+    /// What the client has said of itself and of what it wants.
+    wishes: Mutex<Wishes>,
+    asked: Asked,
+}
+
+/// Where goes what belongs to no call.
+#[derive(Debug)]
+pub enum Outlet {
+    /// To be collected by whoever writes to the client.
+    Announced(Arc<Announced>),
+    /// The session's standalone event stream.
+    Stream(Arc<Stream>),
+    /// There is no way to the client outside of its calls.
+    Nowhere,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wishes {
+    revision: Revision,
+    capabilities: ClientCapabilities,
+    log_level: Option<LogLevel>,
+}
+
+/// What becomes of a message.
+pub enum Received {
+    /// There is nothing to say to it.
+    Nothing,
+    /// It is answered at once.
+    Answer(Frame),
+    /// It is answered when this is done, which must be driven.
+    Call(Call),
+    /// As many calls are in flight as may be.
+    TooMany,
+}
+
+/// One call from start to answer; `None` if it is cancelled, which gets no answer
+/// (specification, utilities/cancellation). Dropping it cancels it at its server.
+pub type Call = Pin<Box<dyn Future<Output = Option<Frame>> + Send>>;
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Answer(_) => "Answer(..)",
+            Self::Call(_) => "Call(..)",
+            Self::TooMany => "TooMany",
+        })
+    }
 }
 
 impl Session {
-    pub fn new(router: Router, outgoing: mpsc::Sender<Frame>, tracker: TaskTracker) -> Self {
-        Self(Arc::new(Inner { router, outgoing, tracker, calls: Mutex::default(), read: events::Read::default() }))
+    pub fn new(outlet: Outlet, max_calls: usize) -> Self {
+        /// Of the last session that began.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        Self(Arc::new(Inner {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed) + 1,
+            outlet,
+            max_calls,
+            calls: Mutex::default(),
+            read: events::Read::default(),
+            wishes: Mutex::new(Wishes { revision: Revision::NEWEST, capabilities: ClientCapabilities::default(), log_level: None }),
+            asked: Asked::default(),
+        }))
     }
 
-    /// Takes the client's next message. Waits only while the client does not read
-    /// what it was sent.
-    pub async fn receive(&self, message: Message) {
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// What a request says of its client where there is no handshake. `capabilities` is JSON text.
+    pub fn declare(&self, revision: Revision, capabilities: &str) {
+        let mut wishes = self.0.wishes();
+        wishes.revision = revision;
+        wishes.capabilities = ClientCapabilities::of(&format!(r#"{{"capabilities":{capabilities}}}"#));
+    }
+
+    /// The requests of servers that wait for the client.
+    pub fn asked(&self) -> &Asked {
+        &self.0.asked
+    }
+
+    /// Takes the client's next message. `peer` is the client while it is answered.
+    pub fn receive(&self, message: Message, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
         match message.kind() {
-            Kind::Request if message.method() == "initialize" => self.initialize(&message).await,
-            Kind::Request if message.method() == "ping" => self.send(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))).await,
-            Kind::Request => self.start(message).await,
-            Kind::Notification => self.notification(&message),
-            Kind::Result | Kind::Error => tracing::debug!("the client answered a request that was not sent; ignored"),
+            Kind::Request if message.method() == "initialize" => Received::Answer(self.initialize(&message, router)),
+            Kind::Request if message.method() == "ping" => Received::Answer(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))),
+            Kind::Request => self.start(message, router, peer),
+            Kind::Notification => {
+                self.notification(&message);
+                Received::Nothing
+            }
+            Kind::Result | Kind::Error => {
+                if !self.0.asked.answered(message) {
+                    tracing::debug!("the client answered a request that nobody waits for; ignored");
+                }
+                Received::Nothing
+            }
         }
-        self.0.router.begin();
-    }
-
-    pub async fn send(&self, frame: Frame) {
-        // An error means that the client is gone, which ends the session anyway.
-        let _ = self.0.outgoing.send(frame).await;
     }
 
     /// Tells the client when a list that it has read changes. Ends with the catalog.
-    pub async fn watch_lists(&self) {
-        events::watch(self.0.router.catalog().subscribe(), &self.0.read, async |frame| self.send(frame).await).await;
+    pub async fn watch_lists(&self, router: &Router) {
+        events::watch(router.catalog().subscribe(), &self.0.read, |frame| self.0.announce(frame)).await;
     }
 
     /// Calls that are not answered yet.
@@ -74,79 +153,78 @@ impl Session {
         self.calls().len()
     }
 
+    /// The client is gone: its calls are cancelled, and servers get no answer from it.
+    pub fn end(&self) {
+        self.calls().drain().for_each(|(_, call)| call.abort());
+        self.0.asked.end();
+    }
+
     /// Answered locally and at once, whatever the App or any server does.
-    async fn initialize(&self, request: &Message) {
+    fn initialize(&self, request: &Message, router: &Router) -> Frame {
         let params = request.body().and_then(|params| Object::parse(params).ok());
         let requested = params.as_ref().and_then(|params| params.string("protocolVersion"));
         let revision = Revision::negotiate(requested.as_deref());
+        {
+            let mut wishes = self.0.wishes();
+            wishes.revision = revision;
+            wishes.capabilities = ClientCapabilities::of(request.body().unwrap_or_default());
+        }
         let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
-        tracing::info!(client = client.as_deref().unwrap_or("?"), %revision, "client connected");
-        let catalog = self.0.router.catalog().current();
+        tracing::info!(session = self.0.number, client = client.as_deref().unwrap_or("?"), %revision, "client connected");
         let result = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": {
-                "tools": { "listChanged": true },
-                "prompts": { "listChanged": true },
-                "resources": { "listChanged": true },
-                "completions": {},
-            },
-            "serverInfo": { "name": "PluggedinMCP", "title": "plugged.in", "version": env!("CARGO_PKG_VERSION") },
-            "instructions": builtin::instructions(&catalog),
+            "capabilities": capabilities(),
+            "serverInfo": server_info(),
+            "instructions": builtin::instructions(&router.catalog().current()),
         });
-        self.send(Frame::result(&id_of(request), result.to_string().into())).await;
+        Frame::result(&id_of(request), result.to_string().into())
     }
 
-    async fn start(&self, request: Message) {
+    fn start(&self, request: Message, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
         let id = id_of(&request);
-        let problem = {
-            let calls = self.calls();
-            if calls.contains_key(&id) {
-                Some("this request id is in use by a call in flight")
-            } else if calls.len() >= MAX_CALLS {
-                Some("too many calls in flight; wait for some to finish")
-            } else {
-                None
-            }
-        };
-        if let Some(problem) = problem {
-            return self.send(Frame::error(Some(&id), &ErrorObject::new(INVALID_REQUEST, problem))).await;
-        }
         let mut calls = self.calls();
-        let task = self.0.tracker.spawn(Box::pin(self.clone().call(request, id.clone())));
-        calls.insert(id, task.abort_handle());
-    }
-
-    /// One call from start to answer. Aborting it cancels it at its server.
-    async fn call(self, request: Message, id: Id) {
-        let done = Done { session: &self, id: &id };
-        let frame = match self.dispatch(&request).await {
-            Ok(answer) => answer.into_frame(&id),
-            Err(error) => rescue::answer(request.method(), &id, &error),
-        };
-        self.send(frame).await;
-        drop(done);
+        if calls.contains_key(&id) {
+            let error = ErrorObject::new(INVALID_REQUEST, "this request id is in use by a call in flight");
+            return Received::Answer(Frame::error(Some(&id), &error));
+        }
+        if calls.len() >= self.0.max_calls {
+            return Received::TooMany;
+        }
+        let done = Done { session: self.clone(), id: id.clone() };
+        let router = Arc::clone(router);
+        let revision = self.0.wishes().revision;
+        let (call, handle) = abortable(async move {
+            let Done { session, id } = &done;
+            let method = request.method();
+            match session.dispatch(&request, &router, peer).await {
+                Ok(answer) => bridge::shape(answer, method, revision).into_frame(id),
+                Err(error) => rescue::answer(method, id, &error, revision),
+            }
+        });
+        calls.insert(id, handle);
+        Received::Call(Box::pin(async move { call.await.ok() }))
     }
 
     /// The table of methods.
-    async fn dispatch(&self, request: &Message) -> Result<Answer, CallError> {
-        let router = &self.0.router;
-        let ctx = Ctx { client: Arc::new(self.clone()) };
+    async fn dispatch(&self, request: &Message, router: &Router, client: Arc<dyn ClientPeer>) -> Result<Answer, CallError> {
+        let ctx = Ctx { session: Arc::clone(&self.0) as _, client };
         match request.method() {
             "tools/call" => router.call_tool(&ctx, request).await,
             // Boxed, because the largest of these would set the size of every call's task.
             "resources/read" => Box::pin(router.read_resource(&ctx, request)).await,
             "prompts/get" => Box::pin(router.get_prompt(&ctx, request)).await,
             "completion/complete" => Box::pin(router.complete(&ctx, request)).await,
-            "tools/list" => self.list(ListKind::Tools, request).await,
-            "prompts/list" => self.list(ListKind::Prompts, request).await,
-            "resources/list" => self.list(ListKind::Resources, request).await,
-            "resources/templates/list" => self.list(ListKind::Templates, request).await,
+            "tools/list" => self.list(ListKind::Tools, request, router).await,
+            "prompts/list" => self.list(ListKind::Prompts, request, router).await,
+            "resources/list" => self.list(ListKind::Resources, request, router).await,
+            "resources/templates/list" => self.list(ListKind::Templates, request, router).await,
+            "server/discover" => Ok(discover(router)),
             method => Err(CallError::UnknownMethod(method.to_owned())),
         }
     }
 
-    async fn list(&self, kind: ListKind, request: &Message) -> Result<Answer, CallError> {
-        let (answer, generation) = self.0.router.list(kind, request).await?;
+    async fn list(&self, kind: ListKind, request: &Message, router: &Router) -> Result<Answer, CallError> {
+        let (answer, generation) = router.list(kind, request).await?;
         self.0.read.note(kind, generation);
         Ok(answer)
     }
@@ -159,14 +237,13 @@ impl Session {
         }
     }
 
-    /// A cancelled request gets no answer (specification, utilities/cancellation).
     fn cancel(&self, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let Some(id) = params.as_ref().and_then(|params| params.get("requestId")).and_then(Id::parse) else { return };
-        // The task takes itself off the table when it is dropped.
-        let task = self.calls().get(&id).cloned();
-        if let Some(task) = task {
-            task.abort();
+        // It takes itself off the table when it is dropped.
+        let call = self.calls().get(&id).cloned();
+        if let Some(call) = call {
+            call.abort();
         }
     }
 
@@ -176,22 +253,71 @@ impl Session {
     }
 }
 
-impl ClientPeer for Session {
-    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
-        Box::pin(self.send(frame))
+impl Inner {
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        // Both are copied in whole, so a panic leaves nothing half done.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionPeer for Inner {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn capabilities(&self) -> ClientCapabilities {
+        self.wishes().capabilities
+    }
+
+    fn announce(&self, frame: Frame) {
+        match &self.outlet {
+            Outlet::Announced(announced) => announced.push(frame),
+            Outlet::Stream(stream) => stream.push(frame),
+            Outlet::Nowhere => {}
+        }
+    }
+
+    fn log_level(&self) -> Option<LogLevel> {
+        self.wishes().log_level
     }
 }
 
 /// Takes a call off the table when it ends, however it ends.
-struct Done<'a> {
-    session: &'a Session,
-    id: &'a Id,
+struct Done {
+    session: Session,
+    id: Id,
 }
 
-impl Drop for Done<'_> {
+impl Drop for Done {
     fn drop(&mut self) {
-        self.session.calls().remove(self.id);
+        self.session.calls().remove(&self.id);
     }
+}
+
+/// What the proxy offers to clients.
+fn capabilities() -> Value {
+    json!({
+        "tools": { "listChanged": true },
+        "prompts": { "listChanged": true },
+        "resources": { "listChanged": true },
+        "completions": {},
+    })
+}
+
+fn server_info() -> Value {
+    json!({ "name": "PluggedinMCP", "title": "plugged.in", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// `server/discover` (2026-07-28). Lists are told of changes on a stream that only older revisions have here.
+fn discover(router: &Router) -> Answer {
+    let supported: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
+    let result = json!({
+        "supportedVersions": supported,
+        "capabilities": { "tools": {}, "prompts": {}, "resources": {}, "completions": {} },
+        "instructions": builtin::instructions(&router.catalog().current()),
+        "_meta": { "io.modelcontextprotocol/serverInfo": server_info() },
+    });
+    Answer::Result(result.to_string().into())
 }
 
 fn id_of(request: &Message) -> Id {

@@ -1,8 +1,9 @@
 //! The client at the other end of our standard streams. The end of its input is
 //! the end of the session; nothing else is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -10,14 +11,17 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::session::Session;
+use super::{
+    announced::Announced,
+    session::{Outlet, Received, Session},
+};
 use crate::{
     lines::{self, Line, Lines},
     protocol::{
         error::{ErrorObject, INVALID_REQUEST},
         message::{Frame, Message},
     },
-    router::Router,
+    router::{AskError, ClientPeer, Router},
 };
 
 /// A client that pipes requests in and closes its end still gets its answers, if
@@ -56,48 +60,116 @@ fn sockets() -> Option<(tokio::net::UnixStream, tokio::net::UnixStream)> {
     Some((open(std::io::stdin().as_fd())?, open(std::io::stdout().as_fd())?))
 }
 
+/// Calls of the client at once. More are answered with an error.
+const MAX_CALLS: usize = 4096;
+
 /// Serves one client until its input ends or `shutdown` is cancelled.
-pub async fn serve<R, W>(reader: R, writer: W, router: Router, tracker: &TaskTracker, shutdown: &CancellationToken)
+pub async fn serve<R, W>(reader: R, writer: W, router: Arc<Router>, tracker: &TaskTracker, shutdown: &CancellationToken)
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let (outgoing, frames) = mpsc::channel(lines::QUEUE);
     let writing = tracker.spawn(lines::write(writer, frames));
-    let session = Session::new(router, outgoing, tracker.clone());
+    let announced = Arc::new(Announced::default());
+    let session = Session::new(Outlet::Announced(Arc::clone(&announced)), MAX_CALLS);
+    let client = Arc::new(Client { session: session.clone(), outgoing });
     let gone = writing.abort_handle();
     // A task of its own: to wake the future that a runtime blocks on costs a system call
     // each time, and this one is woken for every message.
-    let mut reading = tracker.spawn(read(reader, session.clone()));
+    let mut reading = tracker.spawn(read(reader, Arc::clone(&client), Arc::clone(&router), tracker.clone()));
     tokio::select! {
         () = async {
             // An error would mean that the reader panicked, which ends the session as well.
             let _ = (&mut reading).await;
             drain(&session, &gone).await;
         } => {}
-        () = told_of_changes(&session) => {}
+        () = told_of_changes(&session, &router) => {}
+        () = client.tell(&announced) => {}
         () = shutdown.cancelled() => {}
     }
     reading.abort();
-    // The writer ends when the last sender does: calls still running are aborted with the process.
-    drop(session);
+    session.end();
+    router.forget(session.number());
+    // The writer ends when the last sender does.
+    drop(client);
     let _ = tokio::time::timeout(Duration::from_millis(200), writing).await;
 }
 
-async fn read<R: AsyncRead + Unpin>(reader: R, session: Session) {
+/// The one client: its calls and everything else share one pair of streams, and ids tell
+/// what belongs together.
+#[derive(Debug)]
+struct Client {
+    session: Session,
+    /// To the writer.
+    outgoing: mpsc::Sender<Frame>,
+}
+
+impl Client {
+    async fn send(&self, frame: Frame) {
+        // An error means that the client is gone, which ends the session anyway.
+        let _ = self.outgoing.send(frame).await;
+    }
+
+    /// Sends what belongs to no call. Does not end.
+    async fn tell(&self, announced: &Announced) {
+        loop {
+            self.send(announced.next().await).await;
+        }
+    }
+
+    async fn receive(self: &Arc<Self>, message: Message, router: &Arc<Router>, tracker: &TaskTracker) {
+        let id = message.id();
+        match self.session.receive(message, router, Arc::clone(self) as Arc<dyn ClientPeer>) {
+            Received::Nothing => {}
+            Received::Answer(frame) => self.send(frame).await,
+            Received::TooMany => {
+                let error = ErrorObject::new(INVALID_REQUEST, "too many calls in flight; wait for some to finish");
+                self.send(Frame::error(id.as_ref(), &error)).await;
+            }
+            Received::Call(call) => {
+                let client = Arc::clone(self);
+                tracker.spawn(async move {
+                    if let Some(frame) = call.await {
+                        client.send(frame).await;
+                    }
+                });
+            }
+        }
+        // Only now: the first answer does not wait for servers to be started.
+        router.begin();
+    }
+}
+
+impl ClientPeer for Client {
+    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
+        Box::pin(self.send(frame))
+    }
+
+    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+        let request = request.clone();
+        Box::pin(async move {
+            let send = async |frame| self.outgoing.send(frame).await.is_ok();
+            // A client that does not read has not seen the request either.
+            self.session.asked().ask(&request, send, |frame| drop(self.outgoing.try_send(frame))).await
+        })
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<Router>, tracker: TaskTracker) {
     let mut lines = Lines::new(reader, lines::MAX_LINE);
     loop {
         match lines.next().await {
             Ok(Some(Line::Text(text))) => match Message::parse(&text) {
-                Ok(message) => session.receive(message).await,
-                Err(invalid) => session.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
+                Ok(message) => client.receive(message, &router, &tracker).await,
+                Err(invalid) => client.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },
             Ok(Some(Line::TooLong { bytes })) => {
                 let error = ErrorObject::new(
                     INVALID_REQUEST,
                     format!("the message of {bytes} bytes is longer than the limit of {}", lines::MAX_LINE),
                 );
-                session.send(Frame::error(None, &error)).await;
+                client.send(Frame::error(None, &error)).await;
             }
             Ok(None) => return,
             Err(error) => return tracing::warn!(%error, "standard input cannot be read"),
@@ -106,8 +178,8 @@ async fn read<R: AsyncRead + Unpin>(reader: R, session: Session) {
 }
 
 /// Does not end: lists that change no more are no reason to leave.
-async fn told_of_changes(session: &Session) {
-    session.watch_lists().await;
+async fn told_of_changes(session: &Session, router: &Router) {
+    session.watch_lists(router).await;
     std::future::pending::<()>().await;
 }
 

@@ -13,6 +13,15 @@ pub const INTERNAL_ERROR: i32 = -32603;
 /// Revisions up to 2025-11-25; later ones use [`INVALID_PARAMS`].
 pub const RESOURCE_NOT_FOUND: i32 = -32002;
 
+/// What HTTP refuses before a message is looked at: the code that the official servers use for it.
+pub const REFUSED: i32 = -32000;
+/// The session is not there: the code that the official servers use for it.
+pub const NO_SESSION: i32 = -32001;
+/// A header of HTTP says something else than the message (2026-07-28).
+pub const HEADER_MISMATCH: i32 = -32020;
+/// The revision is not spoken here (2026-07-28).
+pub const UNSUPPORTED_VERSION: i32 = -32022;
+
 /// The `error` member of a response that the proxy itself writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorObject {

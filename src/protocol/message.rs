@@ -340,6 +340,19 @@ impl Frame {
         Self::from(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{}}}"#, error.to_json())))
     }
 
+    /// Several messages as one JSON-RPC batch.
+    pub fn batch(frames: Vec<Self>) -> Self {
+        let mut pieces = vec![Bytes::from_static(b"[")];
+        for (index, frame) in frames.into_iter().enumerate() {
+            if index > 0 {
+                pieces.push(Bytes::from_static(b","));
+            }
+            pieces.extend(frame.pieces);
+        }
+        pieces.push(Bytes::from_static(b"]"));
+        Self { pieces, alone: false }
+    }
+
     /// To be written by itself: the official TypeScript client loses a progress
     /// notification that it reads together with the result.
     #[must_use]
@@ -354,6 +367,10 @@ impl Frame {
 
     pub fn pieces(&self) -> &[Bytes] {
         &self.pieces
+    }
+
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        self.pieces
     }
 
     pub fn len(&self) -> usize {

@@ -10,11 +10,12 @@ pub enum Revision {
     V2025_03_26,
     V2025_06_18,
     V2025_11_25,
+    V2026_07_28,
 }
 
 impl Revision {
     /// Oldest first.
-    pub const ALL: [Self; 4] = [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
+    pub const ALL: [Self; 5] = [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28];
 
     /// The newest revision with an `initialize` handshake: what is offered to
     /// servers, and to clients that ask for a revision we do not know.
@@ -27,7 +28,7 @@ impl Revision {
     /// What `initialize` answers to a client that asks for `requested`: the same
     /// if we speak it, else our newest (lifecycle, "version negotiation").
     pub fn negotiate(requested: Option<&str>) -> Self {
-        requested.and_then(Self::parse).unwrap_or(Self::NEWEST)
+        requested.and_then(Self::parse).filter(|revision| revision.has_handshake()).unwrap_or(Self::NEWEST)
     }
 
     pub const fn as_str(self) -> &'static str {
@@ -36,12 +37,39 @@ impl Revision {
             Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
         }
     }
 
     /// JSON-RPC batches exist in 2025-03-26 alone.
     pub fn has_batches(self) -> bool {
         self == Self::V2025_03_26
+    }
+
+    /// An event stream begins with an empty event that has an id, so that it can be taken up
+    /// before anything was said (transports, 2025-11-25).
+    pub fn has_primed_streams(self) -> bool {
+        self == Self::V2025_11_25
+    }
+
+    /// A client begins with `initialize`.
+    pub fn has_handshake(self) -> bool {
+        self <= Self::V2025_11_25
+    }
+
+    /// HTTP clients have sessions.
+    pub fn has_sessions(self) -> bool {
+        self <= Self::V2025_11_25
+    }
+
+    /// Every result says what it is, and lists say for how long they hold.
+    pub fn has_result_types(self) -> bool {
+        self >= Self::V2026_07_28
+    }
+
+    /// A resource that is not there is an invalid parameter and has no code of its own.
+    pub fn has_plain_not_found(self) -> bool {
+        self >= Self::V2026_07_28
     }
 
     /// The HTTP header `MCP-Protocol-Version` came with 2025-06-18.
@@ -72,6 +100,7 @@ mod tests {
     fn an_unknown_revision_is_answered_with_the_newest() {
         assert_eq!(Revision::negotiate(Some("2024-11-05")), Revision::V2024_11_05);
         assert_eq!(Revision::negotiate(Some("2099-01-01")), Revision::NEWEST);
+        assert_eq!(Revision::negotiate(Some("2026-07-28")), Revision::NEWEST);
         assert_eq!(Revision::negotiate(None), Revision::NEWEST);
     }
 }

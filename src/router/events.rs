@@ -46,14 +46,14 @@ impl Read {
 }
 
 /// Gives a notification for each list that changes, until there will be no more.
-pub async fn watch(mut catalogs: watch::Receiver<Arc<Catalog>>, read: &Read, mut notify: impl AsyncFnMut(Frame)) {
+pub async fn watch(mut catalogs: watch::Receiver<Arc<Catalog>>, read: &Read, mut notify: impl FnMut(Frame)) {
     while catalogs.changed().await.is_ok() {
         tokio::time::sleep(CHANGES_TOGETHER).await;
         let catalog = Arc::clone(&catalogs.borrow_and_update());
         let mut methods: Vec<_> = read.changed(&catalog).into_iter().map(method).collect();
         methods.dedup();
         for method in methods {
-            notify(Message::notification(method, None).into()).await;
+            notify(Message::notification(method, None).into());
         }
     }
 }

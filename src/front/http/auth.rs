@@ -1,6 +1,41 @@
 //! Who may ask for what (threat model T6 to T8).
+//!
+//! It is decided on the message that is dispatched, never on a path or a header beside the
+//! key's own: what stands in the table of [`is_public`] is for everybody, all else needs the
+//! key. Without a key a client is served from a workspace that holds nothing but the
+//! proxy's own entries, so that what it must not see is not there.
 
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use futures_util::future::BoxFuture;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::reply;
+use crate::{
+    protocol::{
+        error::{ErrorObject, REFUSED},
+        message::{Id, Kind, Message},
+    },
+    router::Router,
+    security::token::KeyDigest,
+};
+
+/// Wrong keys of one address a minute. More are not even compared with anything that costs a
+/// request to the App.
+const FAILURES_A_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("it is above zero");
 
 /// What is asked of clients.
 #[derive(Debug, Clone, Default)]
@@ -12,4 +47,232 @@ pub enum Config {
     Key(SecretString),
     /// A key of the client's own, which selects its workspace.
     PerClient,
+}
+
+/// Whether everybody may send this message.
+pub fn is_public(message: &Message) -> bool {
+    match message.kind() {
+        Kind::Request => matches!(
+            message.method(),
+            "initialize" | "ping" | "server/discover" | "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list"
+        ),
+        Kind::Notification => true,
+        Kind::Result | Kind::Error => false,
+    }
+}
+
+/// One workspace, and whose it is.
+#[derive(Debug)]
+pub struct Workspace {
+    pub router: Arc<Router>,
+    /// `None` where no key is asked for.
+    pub key: Option<KeyDigest>,
+}
+
+/// The workspaces of many keys.
+pub trait Tenants: fmt::Debug + Send + Sync {
+    /// The workspace of a key that is known to be good.
+    fn known(&self, key: KeyDigest) -> Option<Arc<Workspace>>;
+
+    /// Asks the App for the workspace of this key and starts it.
+    fn start(&self, key: SecretString) -> BoxFuture<'_, Result<Arc<Workspace>, Refused>>;
+}
+
+/// Why a key has no workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The App does not know the key.
+    Key,
+    /// There are as many workspaces as may be.
+    Full,
+    /// The App cannot be asked.
+    Away,
+}
+
+/// What a request may use.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    workspace: Arc<Workspace>,
+    /// A key may come later.
+    anonymous: bool,
+}
+
+impl Grant {
+    pub fn router(&self) -> &Arc<Router> {
+        &self.workspace.router
+    }
+
+    pub fn key(&self) -> Option<KeyDigest> {
+        self.workspace.key
+    }
+
+    /// Whether a session that begins with it stays with it.
+    pub fn is_final(&self) -> bool {
+        !self.anonymous
+    }
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    KeyMissing,
+    KeyWrong,
+    TooManyFailures { wait: Duration },
+    Unavailable(Refused),
+}
+
+/// Decides with which workspace a request is served.
+#[derive(Debug)]
+pub enum Gate {
+    Open(Arc<Workspace>),
+    Key { own: Arc<Workspace>, public: Arc<Workspace>, failures: Failures },
+    PerClient { tenants: Arc<dyn Tenants>, public: Arc<Workspace>, failures: Failures },
+}
+
+impl Gate {
+    /// `public` tells whether everything in the request is for everybody.
+    ///
+    /// # Errors
+    /// [`Denied`]
+    pub async fn admit(&self, headers: &HeaderMap, public: bool, from: IpAddr) -> Result<Grant, Denied> {
+        let (everybodys, failures) = match self {
+            Self::Open(own) => return Ok(Grant { workspace: Arc::clone(own), anonymous: false }),
+            Self::Key { public, failures, .. } | Self::PerClient { public, failures, .. } => (public, failures),
+        };
+        let key = match bearer(headers) {
+            Ok(Some(key)) => key,
+            Ok(None) if public => return Ok(Grant { workspace: Arc::clone(everybodys), anonymous: true }),
+            Ok(None) => return Err(Denied::KeyMissing),
+            Err(NoBearer) => return Err(failures.count(from)),
+        };
+        let digest = KeyDigest::of(key);
+        let workspace = match self {
+            Self::Open(own) => Arc::clone(own),
+            Self::Key { own, .. } if own.key == Some(digest) => Arc::clone(own),
+            Self::Key { .. } => return Err(failures.count(from)),
+            Self::PerClient { tenants, .. } => match tenants.known(digest) {
+                Some(workspace) => workspace,
+                None => self.start(tenants.as_ref(), key, failures, from).await?,
+            },
+        };
+        Ok(Grant { workspace, anonymous: false })
+    }
+
+    async fn start(&self, tenants: &dyn Tenants, key: &[u8], failures: &Failures, from: IpAddr) -> Result<Arc<Workspace>, Denied> {
+        if let Some(wait) = failures.blocks(from) {
+            return Err(Denied::TooManyFailures { wait });
+        }
+        let Ok(key) = std::str::from_utf8(key) else { return Err(failures.count(from)) };
+        match tenants.start(SecretString::from(key)).await {
+            Ok(workspace) => Ok(workspace),
+            Err(Refused::Key) => Err(failures.count(from)),
+            Err(refused) => Err(Denied::Unavailable(refused)),
+        }
+    }
+
+    /// Whether the request has the key, or needs none.
+    pub fn knows(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::Key { own, .. } => bearer(headers).is_ok_and(|key| key.is_some_and(|key| own.key == Some(KeyDigest::of(key)))),
+            Self::PerClient { .. } => false,
+        }
+    }
+
+    /// To be called every now and then.
+    pub fn tidy(&self) {
+        match self {
+            Self::Open(_) => {}
+            Self::Key { failures, .. } | Self::PerClient { failures, .. } => failures.tidy(),
+        }
+    }
+}
+
+/// There is an `Authorization`, but no usable key in it.
+#[derive(Debug)]
+struct NoBearer;
+
+/// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1), in any bytes.
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, NoBearer> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next().map(HeaderValue::as_bytes) else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(NoBearer);
+    }
+    let at = value.iter().position(|byte| *byte == b' ').ok_or(NoBearer)?;
+    let (scheme, key) = (&value[..at], value[at..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"bearer") && !key.is_empty() { Ok(Some(key)) } else { Err(NoBearer) }
+}
+
+/// Counts wrong keys by address.
+#[derive(Debug)]
+pub struct Failures {
+    counted: DefaultKeyedRateLimiter<IpAddr>,
+    /// Addresses that have failed too often, and until when they wait.
+    blocked: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self { counted: RateLimiter::keyed(Quota::per_minute(FAILURES_A_MINUTE)), blocked: Mutex::default() }
+    }
+}
+
+impl Failures {
+    fn count(&self, from: IpAddr) -> Denied {
+        match self.counted.check_key(&from) {
+            Ok(()) => {
+                tracing::info!(%from, "a request with a wrong key was refused");
+                Denied::KeyWrong
+            }
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(self.counted.clock().now());
+                self.blocked().insert(from, Instant::now() + wait);
+                Denied::TooManyFailures { wait }
+            }
+        }
+    }
+
+    /// How long an address still has to wait that has failed too often.
+    fn blocks(&self, from: IpAddr) -> Option<Duration> {
+        let until = *self.blocked().get(&from)?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
+    }
+
+    fn tidy(&self) {
+        self.counted.retain_recent();
+        self.blocked().retain(|_, until| *until > Instant::now());
+    }
+
+    fn blocked(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
+        // Whole entries go in and out, so a panic leaves nothing half done.
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Denied {
+    pub fn into_response(self, id: Option<&Id>) -> Response {
+        let error = |message: String| ErrorObject::new(REFUSED, message);
+        match self {
+            Self::KeyMissing => {
+                reply::unauthorized(id, &error("an API key is needed for this; hint: send `Authorization: Bearer KEY`".to_owned()))
+            }
+            Self::KeyWrong => {
+                let mut response = reply::unauthorized(id, &error("the API key is wrong".to_owned()));
+                let invalid = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, invalid);
+                response
+            }
+            Self::TooManyFailures { wait } => {
+                reply::later(StatusCode::TOO_MANY_REQUESTS, id, &error("too many wrong keys from this address".to_owned()), wait)
+            }
+            Self::Unavailable(refused) => {
+                let why = match refused {
+                    Refused::Full => "too many workspaces are in use; try again later",
+                    Refused::Key | Refused::Away => "the plugged.in App cannot be asked about the key; try again later",
+                };
+                reply::later(StatusCode::SERVICE_UNAVAILABLE, id, &error(why.to_owned()), Duration::from_secs(5))
+            }
+        }
+    }
 }

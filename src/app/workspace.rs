@@ -1,0 +1,38 @@
+//! One workspace at work: where its servers are named, the connections to them, the picture
+//! of what they offer, and the router that clients are served by.
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    builtin::{self, Builtin},
+    catalog::{CatalogHandle, keeper},
+    config::Parts,
+    downstream::Pool,
+    router::Router,
+    source::{Source, SourceHandle},
+};
+
+#[derive(Debug, Clone)]
+pub(super) struct Workspace {
+    pub source: SourceHandle,
+    pub pool: Pool,
+    pub catalog: CatalogHandle,
+    pub router: Arc<Router>,
+}
+
+impl Workspace {
+    /// Starts every part; servers connect in the background. Cancelling `token` ends all of
+    /// it; `tracker` waits for that. Must be called within a runtime.
+    pub(super) fn start(parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
+        let Parts { source, downstream, catalog, router } = parts;
+        let source = Source::start(source, tracker, token);
+        let (pool, events) = Pool::new(downstream, tracker.clone(), token.clone());
+        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events, builtin: builtin::records() };
+        let catalog = keeper::start(catalog, keeper, tracker, token.clone());
+        let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
+        let router = Arc::new(Router::new(router, catalog.clone(), pool.clone(), source.clone(), builtin));
+        Self { source, pool, catalog, router }
+    }
+}

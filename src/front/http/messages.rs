@@ -1,0 +1,455 @@
+//! `POST`: one message, or a batch where the revision has them, and its answer (transports,
+//! "Sending messages to the server").
+//!
+//! A call is driven by the request that brought it: where its answer is the first thing to be
+//! said, it goes out as plain JSON without another task. Where something comes before, or
+//! nothing for a while, an event stream is begun and the call goes on in a task of its own.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    task::Poll,
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use serde_json::{json, value::RawValue};
+use tokio::time::sleep;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+use super::{
+    Front, auth,
+    connections::Peer,
+    lenient::{self, Accepted},
+    limits, modern, reply,
+    sessions::{InUse, NoSession},
+    streams::{Settings, Stream},
+};
+use crate::{
+    front::session::{Call, Outlet, Received, Session},
+    protocol::{
+        error::{ErrorObject, INVALID_REQUEST, NO_SESSION, REFUSED, UNSUPPORTED_VERSION},
+        message::{Frame, Id, Kind, Message},
+        revision::Revision,
+    },
+    router::{AskError, ClientPeer, Router},
+};
+
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// A call that takes longer gets an event stream, so that the client hears of it, proxies on
+/// the way do not give up, and a lost connection can be taken up again.
+const STREAM_AFTER: Duration = Duration::from_secs(1);
+
+/// Messages in one batch.
+const MAX_BATCH: usize = 100;
+
+/// What a request brings.
+enum Incoming {
+    One(Message),
+    Batch(Vec<Message>),
+}
+
+impl Incoming {
+    fn messages(&self) -> &[Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
+        }
+    }
+
+    /// To answer under where one answer stands for all.
+    fn id(&self) -> Option<Id> {
+        match self {
+            Self::One(message) if message.kind() == Kind::Request => message.id(),
+            Self::One(_) | Self::Batch(_) => None,
+        }
+    }
+}
+
+pub(super) async fn post(State(front): State<Arc<Front>>, request: Request) -> Response {
+    match front.receive(request).await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+impl Front {
+    async fn receive(self: Arc<Self>, request: Request) -> Result<Response, Response> {
+        if self.draining.is_cancelled() {
+            return Err(stopping());
+        }
+        let token = self.requests.token();
+        let (head, body) = request.into_parts();
+        limits::check_content(&head.headers)?;
+        let accepted = Accepted::of(&head.headers)?;
+        let version = self.version(&head.headers)?;
+        let body = limits::read_body(body, &self.config.limits).await?;
+        let incoming = self.parse(&body, version)?;
+
+        let public = incoming.messages().iter().all(auth::is_public);
+        let from = head.extensions.get::<Peer>().expect("every connection says who it is").remote.ip();
+        let admitted = self.gate.admit(&head.headers, public, from).await;
+        let grant = admitted.map_err(|denied| denied.into_response(incoming.id().as_ref()))?;
+
+        let modern = match &incoming {
+            Incoming::One(message) => modern::is_modern(&head.headers, version, message),
+            Incoming::Batch(_) => false,
+        };
+        let exchange = Exchange { front: self, accepted, version, token };
+        if modern {
+            return exchange.answer_modern(&head.headers, incoming, grant.router()).await;
+        }
+        if exchange.front.config.stateless {
+            let session = Session::new(Outlet::Nowhere, exchange.front.config.limits.calls);
+            return Ok(exchange.answer(incoming, &session, grant.router(), None).await);
+        }
+        let (stay, new) = exchange.stay(&head.headers, &incoming, &grant)?;
+        let (session, router) = (stay.stay.session.clone(), Arc::clone(grant.router()));
+        let id = new.then(|| stay.stay.id.to_text());
+        let mut response = exchange.answer(incoming, &session, &router, Some(stay)).await;
+        if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {
+            response.headers_mut().insert(SESSION_ID, id);
+        }
+        Ok(response)
+    }
+
+    /// The revision that the request names.
+    pub(super) fn version(&self, headers: &HeaderMap) -> Result<Option<Revision>, Response> {
+        let Some(version) = headers.get(PROTOCOL_VERSION) else { return Ok(None) };
+        let revision = version.to_str().ok().and_then(Revision::parse);
+        revision.map(Some).ok_or_else(|| {
+            let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
+            let requested = String::from_utf8_lossy(version.as_bytes());
+            let message =
+                format!("`MCP-Protocol-Version` names a revision that is not spoken here; hint: use one of {}", supported.join(", "));
+            let error = ErrorObject::new(UNSUPPORTED_VERSION, message).with_data(json!({ "supported": supported, "requested": requested }));
+            reply::error(StatusCode::BAD_REQUEST, None, &error)
+        })
+    }
+
+    fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Response> {
+        if limits::too_deep(body, self.config.limits.depth) {
+            let message = format!("the message is nested deeper than {} levels", self.config.limits.depth);
+            return Err(reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message)));
+        }
+        // Who names no revision may speak the one that has batches (2025-06-18, "Protocol version header").
+        let batches = version.is_none_or(Revision::has_batches);
+        if batches && body.trim_ascii_start().starts_with(b"[") {
+            return parse_batch(body).map(Incoming::Batch);
+        }
+        Message::parse(body)
+            .map(Incoming::One)
+            .map_err(|invalid| reply::error(StatusCode::BAD_REQUEST, invalid.id.as_ref(), &invalid.error))
+    }
+}
+
+fn parse_batch(body: &Bytes) -> Result<Vec<Message>, Response> {
+    let refused = |message: String| reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message));
+    let texts: Vec<&RawValue> =
+        serde_json::from_slice(body).map_err(|error| refused(format!("this is not a batch of JSON-RPC messages: {error}")))?;
+    if texts.is_empty() || texts.len() > MAX_BATCH {
+        return Err(refused(format!("a batch holds 1 to {MAX_BATCH} messages")));
+    }
+    let parse = |text: &&RawValue| {
+        let message = Message::parse(&body.slice_ref(text.get().as_bytes()));
+        message.map_err(|invalid| reply::error(StatusCode::BAD_REQUEST, invalid.id.as_ref(), &invalid.error))
+    };
+    let messages = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    if messages.iter().any(|message| message.method() == "initialize") {
+        return Err(refused("`initialize` must not be part of a batch".to_owned()));
+    }
+    Ok(messages)
+}
+
+/// One POST on its way to its answer.
+struct Exchange {
+    front: Arc<Front>,
+    accepted: Accepted,
+    version: Option<Revision>,
+    /// The proxy waits for it when it stops.
+    token: TaskTrackerToken,
+}
+
+impl Exchange {
+    /// The session of the request, and whether it is a new one.
+    fn stay(&self, headers: &HeaderMap, incoming: &Incoming, grant: &auth::Grant) -> Result<(InUse, bool), Response> {
+        let sessions = &self.front.sessions;
+        if let Some(id) = headers.get(SESSION_ID) {
+            let stay = sessions.find(id.as_bytes(), grant).map_err(|none| no_session(none, incoming.id().as_ref()))?;
+            return Ok((stay, false));
+        }
+        if !lenient::may_begin(incoming.messages(), self.version) {
+            let error = ErrorObject::new(REFUSED, "`Mcp-Session-Id` is missing; hint: send `initialize` first");
+            return Err(reply::error(StatusCode::BAD_REQUEST, incoming.id().as_ref(), &error));
+        }
+        let stay = sessions.open(grant).ok_or_else(|| {
+            let error = ErrorObject::new(REFUSED, format!("all {} sessions are in use; try again later", sessions.max()));
+            reply::later(StatusCode::SERVICE_UNAVAILABLE, incoming.id().as_ref(), &error, Duration::from_secs(5))
+        })?;
+        Ok((stay, true))
+    }
+
+    /// A request that stands alone because its revision has no sessions.
+    async fn answer_modern(self, headers: &HeaderMap, incoming: Incoming, router: &Arc<Router>) -> Result<Response, Response> {
+        let Incoming::One(message) = incoming else { return Err(modern::not_a_request(None)) };
+        match message.kind() {
+            Kind::Request => {}
+            // The end of the connection is what cancels here.
+            Kind::Notification => return Ok(StatusCode::ACCEPTED.into_response()),
+            Kind::Result | Kind::Error => return Err(modern::not_a_request(None)),
+        }
+        let capabilities = modern::capabilities(headers, &message)?;
+        modern::check_method(&message)?;
+        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls);
+        session.declare(Revision::V2026_07_28, capabilities);
+        Ok(self.answer_one(message, &session, router, None).await)
+    }
+
+    async fn answer(self, incoming: Incoming, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
+        match incoming {
+            Incoming::One(message) => self.answer_one(message, session, router, stay).await,
+            Incoming::Batch(messages) => self.answer_all(messages, session, router, stay).await,
+        }
+    }
+
+    async fn answer_one(self, message: Message, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
+        let peer = Arc::new(CallPeer::new(session.clone(), self.sink(stay.as_ref())));
+        let id = message.id();
+        let received = session.receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>);
+        router.begin();
+        match received {
+            Received::Nothing => StatusCode::ACCEPTED.into_response(),
+            Received::Answer(frame) => self.plain(frame),
+            Received::TooMany => {
+                let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
+                reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &error, Duration::from_secs(1))
+            }
+            Received::Call(call) => self.run(call, peer, stay).await,
+        }
+    }
+
+    /// Where notifications and requests of a call may go.
+    fn sink(&self, stay: Option<&InUse>) -> Sink {
+        match stay {
+            _ if !self.accepted.events => Sink::Nowhere,
+            Some(stay) => Sink::Kept(Arc::clone(&stay.stay)),
+            None => Sink::Alone,
+        }
+    }
+
+    /// An answer that is there at once.
+    fn plain(&self, frame: Frame) -> Response {
+        if self.accepted.json {
+            return reply::frame(StatusCode::OK, frame);
+        }
+        let stream = Stream::alone();
+        stream.push(frame);
+        stream.finish();
+        events(stream.read(None, Settings::default()))
+    }
+
+    /// Drives a call until it is answered or an event stream is needed for it.
+    async fn run(self, call: Call, peer: Arc<CallPeer>, stay: Option<InUse>) -> Response {
+        let tracker = stay.is_some().then(|| self.front.tracker.clone());
+        let mut running = Running { call: Some((call, stay, self.token.clone())), tracker };
+        let mut patience = pin!(sleep(STREAM_AFTER));
+        let waits = self.accepted.events;
+        let answer = poll_fn(|context| {
+            let (call, ..) = running.call.as_mut().expect("it is taken below only");
+            if let Poll::Ready(answer) = call.poll_unpin(context) {
+                return Poll::Ready(Some(answer));
+            }
+            let begun = peer.stream.get().is_some() || !self.accepted.json;
+            if begun || waits && patience.poll_unpin(context).is_ready() { Poll::Ready(None) } else { Poll::Pending }
+        });
+        let answer = answer.await;
+        let (call, stay, token) = running.call.take().expect("it was put there above");
+        match answer {
+            Some(Some(frame)) if peer.stream.get().is_none() && self.accepted.json => reply::frame(StatusCode::OK, frame),
+            // Cancelled: there is no answer, and nothing to say.
+            Some(None) if peer.stream.get().is_none() => StatusCode::ACCEPTED.into_response(),
+            answer => {
+                let stream = Arc::clone(peer.stream().expect("it was begun, or the client takes events"));
+                let rest = match answer {
+                    Some(answer) => futures_util::future::ready(answer).boxed(),
+                    None => call,
+                };
+                self.stream(stream, rest, stay, token)
+            }
+        }
+    }
+
+    /// Lets the call go on by itself and gives what it says as an event stream.
+    fn stream(
+        &self,
+        stream: Arc<Stream>,
+        call: BoxFuture<'static, Option<Frame>>,
+        stay: Option<InUse>,
+        token: TaskTrackerToken,
+    ) -> Response {
+        let kept = stay.is_some();
+        let task = self.front.tracker.spawn({
+            let stream = Arc::clone(&stream);
+            async move {
+                if let Some(frame) = call.await {
+                    stream.push(frame);
+                }
+                stream.finish();
+                drop((stay, token));
+            }
+        });
+        let primed = kept && self.version.is_some_and(Revision::has_primed_streams);
+        // Who keeps no session cannot come back: the end of the connection cancels the call.
+        let cancels = (!kept).then(|| task.abort_handle());
+        events(stream.read(None, Settings { numbered: kept, primed, cancels, ..Settings::default() }))
+    }
+
+    async fn answer_all(self, messages: Vec<Message>, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
+        let peer = Arc::new(CallPeer::new(session.clone(), self.sink(stay.as_ref())));
+        let answers: Vec<BoxFuture<'static, Option<Frame>>> = messages
+            .into_iter()
+            .filter_map(|message| {
+                let id = message.id();
+                match session.receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
+                    Received::Nothing => None,
+                    Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
+                    Received::TooMany => {
+                        let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
+                        Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &error))).boxed())
+                    }
+                    Received::Call(call) => Some(call),
+                }
+            })
+            .collect();
+        router.begin();
+        if answers.is_empty() {
+            return StatusCode::ACCEPTED.into_response();
+        }
+        let Some(stream) = peer.stream().cloned() else {
+            let frames: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
+            return reply::frame(StatusCode::OK, Frame::batch(frames));
+        };
+        let all = {
+            let stream = Arc::clone(&stream);
+            async move {
+                join_all(answers.into_iter().map(|answer| answer.map(|frame| frame.into_iter().for_each(|frame| stream.push(frame)))))
+                    .await;
+                None
+            }
+        };
+        self.stream(stream, all.boxed(), stay, self.token.clone())
+    }
+}
+
+/// A call and what must live as long. Where its connection is lost it goes on, if it
+/// belongs to a session: that is no cancellation (2025-11-25, "Sending messages to the server").
+struct Running {
+    call: Option<(Call, Option<InUse>, TaskTrackerToken)>,
+    tracker: Option<TaskTracker>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Some((call, stay, token)), Some(tracker)) = (self.call.take(), &self.tracker) {
+            tracker.spawn(async move {
+                call.await;
+                drop((stay, token));
+            });
+        }
+    }
+}
+
+/// The client while one POST of its is open.
+#[derive(Debug)]
+struct CallPeer {
+    session: Session,
+    sink: Sink,
+    /// Begun with the first thing that is said before the answer.
+    stream: OnceLock<Arc<Stream>>,
+}
+
+/// Where a stream comes from.
+#[derive(Debug)]
+enum Sink {
+    /// The client takes plain JSON alone.
+    Nowhere,
+    Alone,
+    /// Of this session, which keeps it for a client that comes back.
+    Kept(Arc<super::sessions::Stay>),
+}
+
+impl CallPeer {
+    fn new(session: Session, sink: Sink) -> Self {
+        Self { session, sink, stream: OnceLock::new() }
+    }
+
+    fn stream(&self) -> Option<&Arc<Stream>> {
+        match &self.sink {
+            Sink::Nowhere => None,
+            Sink::Alone => Some(self.stream.get_or_init(Stream::alone)),
+            Sink::Kept(stay) => Some(self.stream.get_or_init(|| stay.streams.open())),
+        }
+    }
+}
+
+impl ClientPeer for CallPeer {
+    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
+        match self.stream() {
+            Some(stream) => stream.send(frame).boxed(),
+            None => futures_util::future::ready(()).boxed(),
+        }
+    }
+
+    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+        match (&self.sink, self.stream()) {
+            // An answer to us may arrive at any replica, which knows of no question.
+            (Sink::Nowhere | Sink::Alone, _) | (_, None) => futures_util::future::ready(Err(AskError::Unsupported)).boxed(),
+            (Sink::Kept(_), Some(stream)) => {
+                let request = request.clone();
+                let send = async |frame| {
+                    stream.push(frame);
+                    true
+                };
+                async move { self.session.asked().ask(&request, send, |frame| stream.push(frame)).await }.boxed()
+            }
+        }
+    }
+}
+
+/// A response that is an event stream.
+pub(super) fn events(events: super::streams::Events) -> Response {
+    let mut response = Response::new(Body::new(events));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // nginx and others collect an answer before they pass it on unless they are told.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+pub(super) fn no_session(none: NoSession, id: Option<&Id>) -> Response {
+    match none {
+        NoSession::Unknown => {
+            let error = ErrorObject::new(NO_SESSION, "there is no such session; hint: send `initialize` without `Mcp-Session-Id`");
+            reply::error(StatusCode::NOT_FOUND, id, &error)
+        }
+        NoSession::KeyMissing => auth::Denied::KeyMissing.into_response(id),
+    }
+}
+
+pub(super) fn stopping() -> Response {
+    let error = ErrorObject::new(REFUSED, "the proxy is stopping");
+    reply::later(StatusCode::SERVICE_UNAVAILABLE, None, &error, Duration::from_secs(1))
+}

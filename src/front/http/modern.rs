@@ -1,0 +1,195 @@
+//! Clients of 2026-07-28 and later: no handshake and no session; every request says for itself
+//! who asks and in which revision, in its `_meta` and again in its headers.
+//!
+//! Headers are checked against the message before anything is done with it, because others on
+//! the way route and authorise by them (transport, "Server validation").
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderMap, HeaderName, StatusCode},
+    response::Response,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::json;
+
+use super::{
+    messages::{PROTOCOL_VERSION, SESSION_ID},
+    reply,
+};
+use crate::protocol::{
+    error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION},
+    json::Object,
+    message::{Id, Kind, Message},
+    revision::Revision,
+};
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// Whether the message is meant in a revision without sessions. `initialize` never is, whatever
+/// it names, nor is anything that comes with a session.
+pub(super) fn is_modern(headers: &HeaderMap, version: Option<Revision>, message: &Message) -> bool {
+    if message.method() == "initialize" {
+        return false;
+    }
+    match version {
+        Some(version) => !version.has_sessions(),
+        None if message.method() == "server/discover" => true,
+        None => {
+            !headers.contains_key(SESSION_ID)
+                && memchr::memmem::find(message.text(), VERSION_KEY.as_bytes()).is_some()
+                && envelope(message).is_some()
+        }
+    }
+}
+
+/// The `_meta` of a message, where it names a revision.
+fn envelope(message: &Message) -> Option<(Cow<'_, str>, Object<'_>)> {
+    let meta = Object::parse(Object::parse(message.body()?).ok()?.get("_meta")?).ok()?;
+    Some((meta.string(VERSION_KEY)?, meta))
+}
+
+/// What a request says of its client: the `capabilities` as JSON text.
+///
+/// # Errors
+/// The answer to a request whose envelope is incomplete or at odds with its headers.
+pub(super) fn capabilities<'a>(headers: &HeaderMap, message: &'a Message) -> Result<&'a str, Response> {
+    let id = message.id();
+    let refused = |code, message: String| {
+        let error = ErrorObject::new(code, message);
+        reply::error(StatusCode::BAD_REQUEST, id.as_ref(), &error)
+    };
+    let Some((version, meta)) = envelope(message) else {
+        return Err(refused(INVALID_PARAMS, format!("`params._meta` must hold `{VERSION_KEY}`")));
+    };
+    if Revision::parse(&version).is_none_or(Revision::has_sessions) {
+        let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
+        let error = ErrorObject::new(UNSUPPORTED_VERSION, "this revision is not spoken without a session")
+            .with_data(json!({ "supported": supported, "requested": version }));
+        return Err(reply::error(StatusCode::BAD_REQUEST, id.as_ref(), &error));
+    }
+    let mismatch = |name: &HeaderName| refused(HEADER_MISMATCH, format!("the header `{name}` does not say what the message says"));
+    same(headers, &PROTOCOL_VERSION, &version).map_err(|()| mismatch(&PROTOCOL_VERSION))?;
+    same(headers, &METHOD, message.method()).map_err(|()| mismatch(&METHOD))?;
+    if let Some(member) = named_by(message.method()) {
+        let params = message.body().and_then(|params| Object::parse(params).ok());
+        let name = params.as_ref().and_then(|params| params.string(member));
+        let name = name.ok_or_else(|| refused(INVALID_PARAMS, format!("`{member}` must be a string")))?;
+        same(headers, &NAME, &name).map_err(|()| mismatch(&NAME))?;
+    }
+    let capabilities = meta.get(CAPABILITIES_KEY).filter(|capabilities| capabilities.starts_with('{'));
+    capabilities.ok_or_else(|| refused(INVALID_PARAMS, format!("`params._meta` must hold `{CAPABILITIES_KEY}`, an object")))
+}
+
+/// Whether a request asks for something that is served. Others exist in older revisions only, or not at all.
+pub(super) fn check_method(message: &Message) -> Result<(), Response> {
+    const SERVED: [&str; 9] = [
+        "server/discover",
+        "tools/list",
+        "tools/call",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "completion/complete",
+    ];
+    if message.kind() != Kind::Request || SERVED.contains(&message.method()) {
+        return Ok(());
+    }
+    let error = ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", message.method()));
+    Err(reply::error(StatusCode::NOT_FOUND, message.id().as_ref(), &error))
+}
+
+/// A client has no requests to answer, and batches are gone.
+pub(super) fn not_a_request(id: Option<&Id>) -> Response {
+    let error = ErrorObject::new(
+        crate::protocol::error::INVALID_REQUEST,
+        "in this revision a client sends requests and notifications only, one at a time",
+    );
+    reply::error(StatusCode::BAD_REQUEST, id, &error)
+}
+
+/// The member that `Mcp-Name` repeats.
+fn named_by(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        _ => None,
+    }
+}
+
+/// Whether exactly one header of this name has this value.
+fn same(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), ()> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().and_then(|value| decoded(value.as_bytes())).ok_or(())?;
+    if values.next().is_none() && *value == *expected.as_bytes() { Ok(()) } else { Err(()) }
+}
+
+/// A header's value; what does not fit into one is written as `=?base64?…?=` (transport, "Value encoding").
+fn decoded(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let value = value.trim_ascii();
+    match value.strip_prefix(b"=?base64?").and_then(|value| value.strip_suffix(b"?=")) {
+        Some(encoded) => BASE64_STANDARD.decode(encoded).ok().map(Cow::Owned),
+        None => Some(Cow::Borrowed(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(method: &str, params: &str) -> Message {
+        Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#).into()).expect("valid")
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value"))).collect()
+    }
+
+    const META: &str =
+        r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"x":1}}"#;
+
+    #[test]
+    fn eras_are_told_apart_by_message() {
+        let modern = message("tools/list", &format!("{{{META}}}"));
+        let none = HeaderMap::new();
+        assert!(is_modern(&none, None, &modern));
+        assert!(is_modern(&none, None, &message("server/discover", "{}")));
+        assert!(is_modern(&none, Some(Revision::V2026_07_28), &message("tools/list", "{}")));
+        assert!(!is_modern(&none, Some(Revision::V2025_11_25), &modern));
+        assert!(!is_modern(&headers(&[("mcp-session-id", "x")]), None, &modern));
+        assert!(!is_modern(&none, Some(Revision::V2026_07_28), &message("initialize", "{}")));
+        assert!(!is_modern(&none, None, &message("tools/call", &format!(r#"{{"arguments":{{"text":"{VERSION_KEY}"}}}}"#))));
+    }
+
+    #[track_caller]
+    fn check(method: &str, params: &str, pairs: &[(&'static str, &str)], expect: Option<&str>) {
+        let message = message(method, params);
+        let outcome = capabilities(&headers(pairs), &message);
+        assert_eq!(outcome.as_ref().ok().copied(), expect, "{method} {params} {pairs:?}");
+    }
+
+    #[test]
+    fn headers_must_say_what_the_message_says() {
+        let version = ("mcp-protocol-version", "2026-07-28");
+        let call = format!(r#"{{"name":"héllo",{META}}}"#);
+        let list = format!("{{{META}}}");
+        let encoded = format!("=?base64?{}?=", BASE64_STANDARD.encode("héllo"));
+        check("tools/list", &list, &[version, ("mcp-method", "tools/list")], Some(r#"{"x":1}"#));
+        check("tools/list", &list, &[version, ("mcp-method", "=?base64?dG9vbHMvbGlzdA==?=")], Some(r#"{"x":1}"#));
+        check("tools/list", &list, &[version], None);
+        check("tools/list", &list, &[("mcp-method", "tools/list")], None);
+        check("tools/list", &list, &[version, ("mcp-method", "tools/call")], None);
+        check("tools/list", &list, &[version, ("mcp-method", "tools/list"), ("mcp-method", "tools/call")], None);
+        check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", &encoded)], Some(r#"{"x":1}"#));
+        check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", "hello")], None);
+        check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", "=?base64?***?=")], None);
+        check("tools/call", &call, &[version, ("mcp-method", "tools/call")], None);
+        check("tools/list", "{}", &[version, ("mcp-method", "tools/list")], None);
+    }
+}

@@ -1,0 +1,98 @@
+//! Keys and session ids: how they are compared, and how they are made.
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+/// What stands for a key wherever one is compared, looked up or kept apart. The key
+/// cannot be had back from it.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// Of any bytes: what a client sends need not be text.
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+// SECURITY: neither the time of the comparison nor a length gives a key away (threat model T7).
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl std::hash::Hash for KeyDigest {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl std::fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyDigest(..)")
+    }
+}
+
+/// The id of one client's stay: 122 random bits, as 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(Uuid);
+
+impl SessionId {
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// From what a client sent.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        // The one form that was given out; the library knows more.
+        if text.len() != 32 {
+            return None;
+        }
+        Uuid::try_parse_ascii(text).ok().map(Self)
+    }
+
+    pub fn to_text(self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+impl std::fmt::Display for SessionId {
+    /// For logs: enough to tell sessions apart, too little to take one over (threat model T9).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = self.to_text();
+        write!(f, "{}…", &text[..8])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_tell_keys_apart_whatever_their_bytes() {
+        assert_eq!(KeyDigest::of(b"pg_in_a"), KeyDigest::of(b"pg_in_a"));
+        assert_ne!(KeyDigest::of(b"pg_in_a"), KeyDigest::of(b"pg_in_ab"));
+        assert_ne!(KeyDigest::of(b""), KeyDigest::of(b"\xff\0"));
+        assert_eq!(format!("{:?}", KeyDigest::of(b"secret")), "KeyDigest(..)");
+    }
+
+    #[test]
+    fn session_ids_have_one_form_and_are_shortened_in_logs() {
+        let id = SessionId::random();
+        assert_ne!(id, SessionId::random());
+        assert_eq!(SessionId::parse(id.to_text().as_bytes()), Some(id));
+        assert_eq!(id.to_string().chars().count(), 9);
+        for text in ["", "x", &id.0.hyphenated().to_string(), &format!("{{{}}}", id.to_text()), &"z".repeat(32)] {
+            assert_eq!(SessionId::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(SessionId::parse(&[0xff; 32]), None);
+    }
+}
