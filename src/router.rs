@@ -11,7 +11,9 @@ use crate::{
     catalog::{CatalogHandle, ListKind},
     downstream::Pool,
     protocol::{
+        capability::ClientCapabilities,
         json::Object,
+        log_level::LogLevel,
         message::{Frame, Id, Message},
     },
     source::SourceHandle,
@@ -47,13 +49,42 @@ pub struct Router {
 /// Who calls, and how the caller is reached while the call runs.
 #[derive(Debug, Clone)]
 pub struct Ctx {
+    pub session: Arc<dyn SessionPeer>,
     pub client: Arc<dyn ClientPeer>,
 }
 
-/// The client as the router sees it.
+/// The client's stay, as the router sees it.
+pub trait SessionPeer: fmt::Debug + Send + Sync {
+    /// Tells this session from every other of the process.
+    fn number(&self) -> u64;
+
+    /// What the client can be asked for.
+    fn capabilities(&self) -> ClientCapabilities;
+
+    /// Sends what belongs to no call. Never waits; a client that does not read loses the oldest.
+    fn announce(&self, frame: Frame);
+
+    /// The least severe log message that the client wants; everything until it has said so.
+    fn log_level(&self) -> Option<LogLevel>;
+}
+
+/// The client while one call of its runs: what is said here reaches it on that call's own stream.
 pub trait ClientPeer: fmt::Debug + Send + Sync {
-    /// Sends a notification that belongs to a call. Waits while the client is slow.
+    /// Sends a notification that belongs to the call. Waits while the client is slow.
     fn notify(&self, frame: Frame) -> BoxFuture<'_, ()>;
+
+    /// Sends a server's request to the client, under an id of the session's own, and gives the
+    /// client's response, be it a result or an error. Dropping the future withdraws the request.
+    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>>;
+}
+
+/// Why a client cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("the client is gone")]
+    Gone,
+    #[error("the client cannot be asked anything")]
+    Unsupported,
 }
 
 /// The answer to a request.

@@ -15,10 +15,12 @@ use super::{App, tools};
 use crate::{
     catalog::Owner,
     protocol::{
+        capability::ClientCapabilities,
         error::ErrorObject,
+        log_level::LogLevel,
         message::{Frame, Id, Message},
     },
-    router::{ClientPeer, Ctx},
+    router::{AskError, ClientPeer, Ctx, SessionPeer},
 };
 
 /// Calls the tool and prints its result. True if it succeeded.
@@ -41,7 +43,8 @@ pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) 
     let id = Id::number(1);
     let request = Frame::request(&id, "tools/call", Some(&params.to_string())).into_bytes();
     let request = Message::parse(&request).expect("the request was made of JSON");
-    let ctx = Ctx { client: Arc::new(Terminal(spinner.clone())) };
+    let terminal = Arc::new(Terminal(spinner.clone()));
+    let ctx = Ctx { session: Arc::clone(&terminal) as _, client: terminal };
     let outcome = app.router.call_tool(&ctx, &request).await;
     spinner.finish_and_clear();
     let response: Value = match outcome {
@@ -85,6 +88,27 @@ impl ClientPeer for Terminal {
         let params = &message["params"];
         self.0.set_message(format!("{} of {} {}", params["progress"], params["total"], params["message"].as_str().unwrap_or_default()));
         Box::pin(std::future::ready(()))
+    }
+
+    fn ask(&self, _: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+        Box::pin(std::future::ready(Err(AskError::Unsupported)))
+    }
+}
+
+/// The whole process is one call.
+impl SessionPeer for Terminal {
+    fn number(&self) -> u64 {
+        1
+    }
+
+    fn capabilities(&self) -> ClientCapabilities {
+        ClientCapabilities::default()
+    }
+
+    fn announce(&self, _: Frame) {}
+
+    fn log_level(&self) -> Option<LogLevel> {
+        None
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -11,17 +14,19 @@ use serde_json::json;
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::task::TaskTracker;
 
-use super::rescue;
+use super::{announced::Announced, asked::Asked, rescue};
 use crate::{
     builtin,
     catalog::ListKind,
     protocol::{
+        capability::ClientCapabilities,
         error::{ErrorObject, INVALID_REQUEST},
         json::Object,
+        log_level::LogLevel,
         message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
-    router::{Answer, CallError, ClientPeer, Ctx, Router, events},
+    router::{Answer, AskError, CallError, ClientPeer, Ctx, Router, SessionPeer, events},
 };
 
 /// Calls of one client at once. A client that starts more gets an error for them.
@@ -33,17 +38,41 @@ pub struct Session(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// Of this session alone.
+    number: u64,
     router: Router,
     /// To the client. The front's writer is at the other end.
     outgoing: mpsc::Sender<Frame>,
     tracker: TaskTracker,
     calls: Mutex<HashMap<Id, AbortHandle>>,
     read: events::Read,
+    /// What the client has said of itself and of what it wants.
+    wishes: Mutex<Wishes>,
+    asked: Asked,
+    announced: Announced,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Wishes {
+    capabilities: ClientCapabilities,
+    log_level: Option<LogLevel>,
 }
 
 impl Session {
     pub fn new(router: Router, outgoing: mpsc::Sender<Frame>, tracker: TaskTracker) -> Self {
-        Self(Arc::new(Inner { router, outgoing, tracker, calls: Mutex::default(), read: events::Read::default() }))
+        /// Of the last session that began.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        Self(Arc::new(Inner {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed) + 1,
+            router,
+            outgoing,
+            tracker,
+            calls: Mutex::default(),
+            read: events::Read::default(),
+            wishes: Mutex::default(),
+            asked: Asked::default(),
+            announced: Announced::default(),
+        }))
     }
 
     /// Takes the client's next message. Waits only while the client does not read
@@ -54,7 +83,7 @@ impl Session {
             Kind::Request if message.method() == "ping" => self.send(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))).await,
             Kind::Request => self.start(message).await,
             Kind::Notification => self.notification(&message),
-            Kind::Result | Kind::Error => tracing::debug!("the client answered a request that was not sent; ignored"),
+            Kind::Result | Kind::Error => self.answered(message),
         }
         self.0.router.begin();
     }
@@ -69,6 +98,13 @@ impl Session {
         events::watch(self.0.router.catalog().subscribe(), &self.0.read, async |frame| self.send(frame).await).await;
     }
 
+    /// Sends what servers say outside of calls. Does not end.
+    pub async fn tell(&self) {
+        loop {
+            self.send(self.0.announced.next().await).await;
+        }
+    }
+
     /// Calls that are not answered yet.
     pub fn in_flight(&self) -> usize {
         self.calls().len()
@@ -79,6 +115,7 @@ impl Session {
         let params = request.body().and_then(|params| Object::parse(params).ok());
         let requested = params.as_ref().and_then(|params| params.string("protocolVersion"));
         let revision = Revision::negotiate(requested.as_deref());
+        self.0.wishes().capabilities = ClientCapabilities::of(request.body().unwrap_or_default());
         let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
         tracing::info!(client = client.as_deref().unwrap_or("?"), %revision, "client connected");
         let catalog = self.0.router.catalog().current();
@@ -130,7 +167,7 @@ impl Session {
     /// The table of methods.
     async fn dispatch(&self, request: &Message) -> Result<Answer, CallError> {
         let router = &self.0.router;
-        let ctx = Ctx { client: Arc::new(self.clone()) };
+        let ctx = Ctx { session: Arc::clone(&self.0) as _, client: Arc::clone(&self.0) as _ };
         match request.method() {
             "tools/call" => router.call_tool(&ctx, request).await,
             // Boxed, because the largest of these would set the size of every call's task.
@@ -159,6 +196,12 @@ impl Session {
         }
     }
 
+    fn answered(&self, message: Message) {
+        if !self.0.asked.answered(message) {
+            tracing::debug!("the client answered a request that nobody waits for; ignored");
+        }
+    }
+
     /// A cancelled request gets no answer (specification, utilities/cancellation).
     fn cancel(&self, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
@@ -176,9 +219,47 @@ impl Session {
     }
 }
 
-impl ClientPeer for Session {
+impl Inner {
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        // Both are copied in whole, so a panic leaves nothing half done.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionPeer for Inner {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn capabilities(&self) -> ClientCapabilities {
+        self.wishes().capabilities
+    }
+
+    fn announce(&self, frame: Frame) {
+        self.announced.push(frame);
+    }
+
+    fn log_level(&self) -> Option<LogLevel> {
+        self.wishes().log_level
+    }
+}
+
+/// One pair of streams for everything: the client tells by the ids what belongs together.
+impl ClientPeer for Inner {
     fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
-        Box::pin(self.send(frame))
+        Box::pin(async {
+            // An error means that the client is gone, which ends the session anyway.
+            let _ = self.outgoing.send(frame).await;
+        })
+    }
+
+    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+        let request = request.clone();
+        Box::pin(async move {
+            let send = async |frame| self.outgoing.send(frame).await.is_ok();
+            // A client that does not read has not seen the request either.
+            self.asked.ask(&request, send, |frame| drop(self.outgoing.try_send(frame))).await
+        })
     }
 }
 

@@ -76,6 +76,7 @@ where
             drain(&session, &gone).await;
         } => {}
         () = told_of_changes(&session) => {}
+        () = session.tell() => {}
         () = shutdown.cancelled() => {}
     }
     reading.abort();
