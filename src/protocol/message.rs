@@ -356,6 +356,10 @@ impl Frame {
         &self.pieces
     }
 
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        self.pieces
+    }
+
     pub fn len(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
     }
