@@ -211,3 +211,6 @@ fn string_length(text: &[u8]) -> usize {
     }
     text.len()
 }
+
+#[cfg(test)]
+mod tests;
