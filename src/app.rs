@@ -2,17 +2,20 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use secrecy::ExposeSecret;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{tenants::Tenants, workspace::Workspace};
 use crate::{
     config::Parts,
     front::{self, http},
+    security::token::KeyDigest,
     shutdown::Signals,
     source::FileStatus,
 };
 
 pub mod call;
+pub mod health;
 mod tenants;
 pub mod tools;
 mod workspace;
@@ -28,6 +31,7 @@ const FIRST_MESSAGE: Duration = Duration::from_millis(100);
 /// The running proxy.
 #[derive(Debug)]
 pub struct App {
+    parts: Parts,
     workspace: Workspace,
     tracker: TaskTracker,
     token: CancellationToken,
@@ -37,6 +41,17 @@ pub struct App {
 impl App {
     /// Starts every part; servers connect in the background. Must be called within a runtime.
     pub fn start(parts: Parts) -> Self {
+        let own = parts.clone();
+        Self::begin(parts, own)
+    }
+
+    /// Starts what serves clients that bring their keys: each has a workspace of its own, and the proxy none.
+    pub fn start_for_keys(parts: Parts) -> Self {
+        let own = parts.without_servers();
+        Self::begin(parts, own)
+    }
+
+    fn begin(parts: Parts, own: Parts) -> Self {
         let tracker = TaskTracker::new();
         let token = CancellationToken::new();
         let signals = Signals::default();
@@ -48,8 +63,8 @@ impl App {
                 }
             }
         });
-        let workspace = Workspace::start(parts, &tracker, &token);
-        Self { workspace, tracker, token, signals }
+        let workspace = Workspace::start(own, &tracker, &token);
+        Self { parts, workspace, tracker, token, signals }
     }
 
     /// Serves the client at our standard streams until its input ends or a signal comes.
@@ -59,34 +74,34 @@ impl App {
         front::stdio::serve(reader, writer, Arc::clone(&self.workspace.router), &self.tracker, &self.signals.asked).await;
     }
 
-    /// Serves any number of clients over HTTP until a signal comes.
+    /// Serves any number of clients over HTTP until a signal comes, and through the grace period after it.
     ///
     /// # Errors
     /// Where the address cannot be listened at.
-    pub async fn serve_http(&self, config: http::Config, tenants: Option<Parts>, nothing: Parts) -> io::Result<()> {
+    pub async fn serve_http(&self, config: http::Config) -> io::Result<()> {
         let listener = http::bind(&config).await?;
         self.begin_soon();
-        let key = match &config.auth {
-            http::auth::Config::Key(key) => {
-                Some(crate::security::token::KeyDigest::of(secrecy::ExposeSecret::expose_secret(key).as_bytes()))
-            }
-            http::auth::Config::Open | http::auth::Config::PerClient => None,
-        };
-        let public = Workspace::start(nothing, &self.tracker, &self.token);
-        let workspaces = http::Workspaces {
-            own: Arc::new(http::auth::Workspace { router: Arc::clone(&self.workspace.router), key }),
-            public: Arc::new(http::auth::Workspace { router: public.router, key: None }),
-            tenants: tenants.map(|parts| self.tenants(parts) as _),
-        };
-        let shutdown =
-            http::Shutdown { draining: self.signals.asked.clone(), now: self.signals.now.clone(), tracker: self.tracker.clone() };
-        http::serve(listener, config, workspaces, shutdown).await
+        let workspaces = self.workspaces(&config.auth);
+        let Signals { asked, now } = self.signals.clone();
+        http::serve(listener, config, workspaces, http::Shutdown { draining: asked, now, tracker: self.tracker.clone() }).await
     }
 
-    fn tenants(&self, parts: Parts) -> Arc<Tenants> {
-        let tenants = Tenants::new(parts, self.tracker.clone(), self.token.clone());
-        self.tracker.spawn(Arc::clone(&tenants).sweep());
-        tenants
+    fn workspaces(&self, auth: &http::auth::Config) -> http::Workspaces {
+        let (key, tenants) = match auth {
+            http::auth::Config::Open => (None, None),
+            http::auth::Config::Key(key) => (Some(KeyDigest::of(key.expose_secret().as_bytes())), None),
+            http::auth::Config::PerClient => {
+                let tenants = Tenants::new(self.parts.clone(), self.tracker.clone(), self.token.clone());
+                self.tracker.spawn(Arc::clone(&tenants).sweep());
+                (None, Some(tenants as _))
+            }
+        };
+        let public = Workspace::start(self.parts.without_servers(), &self.tracker, &self.token);
+        http::Workspaces {
+            own: Arc::new(http::auth::Workspace { router: Arc::clone(&self.workspace.router), key }),
+            public: Arc::new(http::auth::Workspace { router: public.router, key: None }),
+            tenants,
+        }
     }
 
     fn begin_soon(&self) {

@@ -4,25 +4,25 @@
 //! default. This module fills the parts' own configurations and knows nothing of how
 //! they work; nothing below it can reach an option or the environment.
 
+mod app;
 mod cli;
 pub mod defaults;
 mod dotenv;
 pub mod env;
 mod file;
+mod http;
 
 use std::{
     collections::HashMap,
     ffi::OsString,
     fmt, fs, io,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
     catalog::{
@@ -30,13 +30,13 @@ use crate::{
         keeper, store,
     },
     downstream::{self, Connect},
-    router,
-    security::egress,
-    source,
+    front, router, source,
     telemetry::logging,
 };
+use app::Keys;
 use cli::{Cli, Options, Sub};
 pub use env::Environment;
+use http::Auth;
 
 #[derive(Debug)]
 pub struct Config {
@@ -49,33 +49,47 @@ pub struct Config {
 }
 
 /// What the parts need to know, each in its own words.
-#[derive(Debug)]
+///
+/// They are those of the proxy's own key and file. Where clients bring their keys, [`Parts::for_key`] gives the
+/// parts of each.
+#[derive(Debug, Clone)]
 pub struct Parts {
     pub source: source::Config,
     pub downstream: downstream::Config,
     pub catalog: keeper::Config,
     pub router: router::Config,
+    /// The App that clients' own keys are sent to.
+    pub app_base_url: Url,
+    /// Below it, every set of sources has a file of its own.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// How clients reach the proxy.
 #[derive(Debug)]
-pub struct Front {
-    pub transport: Transport,
-    pub port: u16,
-    pub bind_host: String,
-    pub stateless: bool,
-    pub require_api_auth: bool,
+pub enum Front {
+    Stdio,
+    Http(Box<front::http::Config>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Serve,
-    Tools { json: bool },
-    Call { name: String, arguments: Option<String>, json: bool },
+    Tools {
+        json: bool,
+    },
+    Call {
+        name: String,
+        arguments: Option<String>,
+        json: bool,
+    },
+    /// Asks a running proxy at this address, and needs no parts.
+    Health {
+        url: Url,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
+enum Transport {
     Stdio,
     StreamableHttp,
 }
@@ -128,19 +142,11 @@ impl Config {
         };
         let mut given = Settings::new(environment, options.env_file.as_deref(), problems);
 
-        let command = match command {
-            None => Command::Serve,
-            Some(Sub::Tools { json }) => Command::Tools { json },
-            Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
-        };
         let Options {
             pluggedin_api_key,
             pluggedin_api_base_url,
             config,
             transport,
-            port,
-            stateless,
-            require_api_auth,
             tool_prefix,
             max_tool_name,
             connect,
@@ -148,12 +154,21 @@ impl Config {
             refresh_interval,
             list_wait,
             call_timeout,
+            stdio_servers,
             log_level,
             log_format,
             env_file: _,
+            mut http,
         } = options;
 
-        let app = given.app(pluggedin_api_key, pluggedin_api_base_url);
+        let transport = given.transport(transport);
+        let over_http = transport == Transport::StreamableHttp;
+        let serving_http = over_http && command.is_none();
+        let auth = given.auth(http.auth.take(), http.require_api_auth);
+        let per_client = over_http && auth == Auth::PerClient;
+        let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
+        let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, keys);
+        let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = config.or_else(|| given.variable(env::CONFIG).map(|given| given.text.into())).map(|path| source::file::Config {
             path,
             variables: source::file::Variables {
@@ -164,7 +179,6 @@ impl Config {
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
-        let transport = given.transport(transport);
         let max_tool_name = given.option("--max-tool-name", max_tool_name, env::MAX_TOOL_NAME);
         let connect = given.option("--connect", connect, env::CONNECT);
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
@@ -183,7 +197,15 @@ impl Config {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         });
-        let store = environment.cache_dir().map(|dir| store::path(&dir, &identity(&source)));
+        let stdio_servers = given.option("--stdio-servers", stdio_servers, env::STDIO_SERVERS);
+        // SECURITY: where every holder of a key writes servers, none of them may start programs unasked.
+        let app_may_start_programs =
+            given.parse(stdio_servers, !per_client, |text| on_or_off(text).ok_or_else(|| "must be `on` or `off`".to_owned()));
+        if keys == Keys::OfClients {
+            given.warn_of_sharing(app_may_start_programs, source.file.is_some());
+        }
+        let cache_dir = environment.cache_dir();
+        let catalog_store = store(cache_dir.as_deref(), &source);
         let parts = Parts {
             source,
             downstream: downstream::Config {
@@ -191,34 +213,69 @@ impl Config {
                 idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
+                app_may_start_programs,
             },
             catalog: keeper::Config {
                 naming,
                 // Who says how long means every server.
                 for_stragglers: list_wait.is_some(),
                 patience: given.parse(list_wait, defaults::LIST_WAIT, time),
-                store,
+                store: catalog_store,
             },
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
+            app_base_url,
+            cache_dir,
         };
-        let front = Front {
-            transport,
-            port: given.port(port, transport),
-            bind_host: given.variable(env::BIND_HOST).map_or_else(|| defaults::BIND_HOST.to_owned(), |given| given.text),
-            stateless: stateless || given.switch(env::STATELESS),
-            require_api_auth: require_api_auth || given.switch(env::REQUIRE_API_AUTH),
+        let http = given.http(http, over_http || matches!(command, Some(Sub::Health { .. })), auth);
+        let command = match command {
+            None => Command::Serve,
+            Some(Sub::Tools { json }) => Command::Tools { json },
+            Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
+            Some(Sub::Health { url }) => Command::Health { url: given.health_url(url, &http) },
+        };
+        if serving_http {
+            given.warn_of_open_port(&http);
+        }
+        let front = match transport {
+            Transport::Stdio => Front::Stdio,
+            Transport::StreamableHttp => Front::Http(Box::new(http)),
         };
         let log = given.log(log_level, log_format);
         if environment.depth() > defaults::MAX_DEPTH {
             let problem =
                 "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
-            given.problems.problems.push(problem.to_owned());
+            given.problem(problem);
         }
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }
         Ok(Self { command, parts, front, log, warnings: given.problems.warnings })
     }
+}
+
+impl Parts {
+    /// The same for the workspace that another key selects: that of a client. The file's servers are part of it,
+    /// and its listings are kept apart from those of all other keys.
+    #[must_use]
+    pub fn for_key(&self, key: SecretString) -> Self {
+        let app = source::app::Config { base_url: self.app_base_url.clone(), key };
+        let source = source::Config { app: Some(app), ..self.source.clone() };
+        let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
+        Self { source, catalog, ..self.clone() }
+    }
+
+    /// The same for nobody: a workspace without any server.
+    #[must_use]
+    pub fn without_servers(&self) -> Self {
+        let source = source::Config { app: None, file: None, ..self.source.clone() };
+        let catalog = keeper::Config { store: None, ..self.catalog.clone() };
+        Self { source, catalog, ..self.clone() }
+    }
+}
+
+/// Where the listings of this set of servers are kept.
+fn store(cache_dir: Option<&Path>, source: &source::Config) -> Option<PathBuf> {
+    Some(store::path(cache_dir?, &identity(source)))
 }
 
 /// The options as they are defined, for checking documents against them.
@@ -271,6 +328,14 @@ impl<'a> Settings<'a> {
         Self { environment, env_file: variables, problems }
     }
 
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.problems.push(text.into());
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.problems.warnings.push(text.into());
+    }
+
     fn variable(&self, name: &str) -> Option<Given> {
         if let Some(text) = self.environment.get(name) {
             return Some(Given { text: text.to_owned(), from: format!("`{name}`") });
@@ -288,18 +353,14 @@ impl<'a> Settings<'a> {
     fn parse<T>(&mut self, given: Option<Given>, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
         let Some(Given { text, from }) = given else { return default };
         parse(&text).unwrap_or_else(|why| {
-            self.problems.problems.push(format!("{from} {why}"));
+            self.problem(format!("{from} {why}"));
             default
         })
     }
 
     fn switch(&mut self, name: &str) -> bool {
         let given = self.variable(name);
-        self.parse(given, false, |text| match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Ok(true),
-            "false" | "0" | "no" | "off" => Ok(false),
-            _ => Err("must be `true` or `false`".to_owned()),
-        })
+        self.parse(given, false, |text| on_or_off(text).ok_or_else(|| "must be `true` or `false`".to_owned()))
     }
 
     fn transport(&mut self, option: Option<String>) -> Transport {
@@ -309,14 +370,6 @@ impl<'a> Settings<'a> {
             "streamable-http" | "http" => Ok(Transport::StreamableHttp),
             _ => Err("must be `stdio` or `streamable-http`".to_owned()),
         })
-    }
-
-    fn port(&mut self, option: Option<String>, transport: Transport) -> u16 {
-        let port = |text: &str| text.parse().map_err(|_| "must be a port, 0 to 65535".to_owned());
-        // Whoever serves over stdio may have a PORT of something else in the environment.
-        let variable = self.variable(env::PORT).filter(|_| transport == Transport::StreamableHttp);
-        let option = self.option("--port", option, env::PORT).filter(|given| given.from == "`--port`");
-        self.parse(variable.or(option), defaults::PORT, port)
     }
 
     fn tool_prefix(&mut self, option: Option<String>) -> ToolPrefix {
@@ -345,139 +398,13 @@ impl<'a> Settings<'a> {
             }),
         }
     }
-
-    /// The App's address and key, if there is a key.
-    ///
-    /// SECURITY: a key is sent only where its owner wants it. Options, environment and
-    /// env file are the operator's word and one level; each credentials file is a level
-    /// of its own. The address comes from the key's level or from the operator, so no
-    /// file, and least of all one that lies in a project, can redirect another's key.
-    fn app(&mut self, key: Option<String>, base_url: Option<String>) -> Option<source::app::Config> {
-        let key = self.option("--pluggedin-api-key", key, env::API_KEY);
-        let base_url = self.option("--pluggedin-api-base-url", base_url, env::API_BASE_URL);
-        let operators = base_url.map(|Given { text, from }| {
-            let default = Url::parse(defaults::BASE_URL).expect("the default is a URL");
-            self.parse(Some(Given { text, from: from.clone() }), (default, from.clone()), |text| Ok((parse_base_url(text)?, from)))
-        });
-        let (files, warnings) = file::credentials(self.environment);
-        self.problems.warnings.extend(warnings);
-
-        let (key, own_url, place) = match key {
-            Some(Given { text, from }) => match parse_key(&text) {
-                Ok(key) => (key, None, None),
-                Err(why) => {
-                    self.problems.problems.push(format!("{from} {why}"));
-                    return None;
-                }
-            },
-            None => files.iter().find_map(|file| self.file_key(file))?,
-        };
-        if place == Some(file::PROJECT_SETTINGS) {
-            self.problems.warnings.push(format!("the API key of the working directory, in `{}`, is used", file::PROJECT_SETTINGS));
-        }
-        let operator_says = operators.is_some();
-        let (base_url, from) = operators
-            .or_else(|| own_url.map(|url| (url, format!("the base URL in `{}`", place.unwrap_or_default()))))
-            .unwrap_or_else(|| (Url::parse(defaults::BASE_URL).expect("the default is a URL"), String::new()));
-        for file in files.iter().filter(|file| !operator_says && Some(file.place) != place) {
-            if file.base_url.as_deref().is_some_and(|url| parse_base_url(url).as_ref() != Ok(&base_url)) {
-                let warning = format!("the base URL in `{}` is ignored, because the API key comes from elsewhere", file.place);
-                self.problems.warnings.push(warning);
-            }
-        }
-        if base_url.scheme() == "http" && is_public(&base_url) {
-            self.problems.warnings.push(format!("{from} is plain `http` to a public host: others can read the API key; hint: use `https`"));
-        }
-        Some(source::app::Config { base_url, key })
-    }
-
-    /// The key of a file with the file's own base URL, if both can be used.
-    fn file_key(&mut self, file: &file::Credentials) -> Option<(SecretString, Option<Url>, Option<&'static str>)> {
-        let key = match parse_key(file.api_key.as_deref()?) {
-            Ok(key) => key,
-            Err(why) => {
-                self.problems.warnings.push(format!("the API key in `{}` is ignored: it {why}", file.place));
-                return None;
-            }
-        };
-        match file.base_url.as_deref().map(parse_base_url).transpose() {
-            Ok(base_url) => Some((key, base_url, Some(file.place))),
-            Err(why) => {
-                // Its key is for another App than the default one.
-                self.problems.warnings.push(format!("the API key in `{}` is ignored: the base URL beside it {why}", file.place));
-                None
-            }
-        }
-    }
 }
 
-/// The set that every proxy so far has accepted. Says what is wrong without the key.
-fn parse_key(text: &str) -> Result<SecretString, String> {
-    let text = text.trim();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !text.chars().all(plain) {
-        return Err("holds a character that no API key has; only letters, digits, `.`, `_` and `-` are expected".to_owned());
-    }
-    match text.len() {
-        32..=256 => Ok(text.into()),
-        length => Err(format!("has {length} characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)")),
-    }
-}
-
-/// SECURITY: refused rather than repaired, because a repaired address is another
-/// address. Never shows the text, which may hold a password.
-fn parse_base_url(text: &str) -> Result<Url, String> {
-    let text = text.trim();
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("holds a blank or control character".to_owned());
-    }
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    if !matches!(scheme.as_deref(), Some("http" | "https")) {
-        return Err("must begin with `http://` or `https://`".to_owned());
-    }
-    let mut url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user name or password, which does not belong there".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("holds `?` or `#`; only scheme, host, port and a path are allowed".to_owned());
-    }
-    if egress::is_metadata(&url) {
-        return Err("is an address of a cloud metadata service".to_owned());
-    }
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    Ok(url)
-}
-
-/// Whether the way to it leads through networks of others.
-fn is_public(url: &Url) -> bool {
-    const LOCAL: [&str; 10] = [
-        "0.0.0.0/32",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "::/127",
-        "fc00::/7",
-        "fe80::/10",
-    ];
-    const LOCAL_NAMES: [&str; 7] = [".localhost", ".local", ".internal", ".lan", ".home", ".home.arpa", ".test"];
-    if let Some(address) = address(url) {
-        return !LOCAL.iter().any(|net| net.parse::<IpNet>().is_ok_and(|net| net.contains(&address)));
-    }
-    let name = url.host_str().unwrap_or_default().trim_end_matches('.');
-    name.contains('.') && !LOCAL_NAMES.iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// The host where it is an address; IPv4 in IPv6's clothes is IPv4.
-fn address(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)),
-        Host::Domain(_) => None,
+fn on_or_off(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 

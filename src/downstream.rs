@@ -46,6 +46,8 @@ pub struct Config {
     pub base_env: Arc<Vec<(OsString, OsString)>>,
     /// Where commands are looked up.
     pub path: Option<OsString>,
+    /// Whether STDIO servers that the App configures may be started; those of the local file always may.
+    pub app_may_start_programs: bool,
 }
 
 /// When a server is connected to.

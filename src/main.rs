@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use pluggedin_mcp_proxy::{
     app::{self, App},
-    config::{Command, Config, Environment, Stop, Transport},
+    config::{Command, Config, Environment, Front, Parts, Stop},
     downstream::Connect,
     telemetry::logging,
 };
@@ -23,15 +23,15 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         said(std::io::stderr(), &format!("warning: {warning}"), ExitCode::SUCCESS);
     }
-    if config.command == Command::Serve && config.front.transport == Transport::StreamableHttp {
-        let problem = "error: `--transport streamable-http` is not built yet; leave it out to serve over stdio";
-        return said(std::io::stderr(), problem, BAD_CONFIGURATION.into());
-    }
     // People who run a command want its result, not the log of how it came about, unless they ask.
     let asked = config.command == Command::Serve || config.log != logging::Config::default();
     let _log = asked.then(|| logging::init(&config.log));
-    // One thread: the stdio front is faster without a second (see `protocol::message`).
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = match &config.front {
+        Front::Http(_) if config.command == Command::Serve => runtime::Builder::new_multi_thread(),
+        // One thread: the stdio front is faster without a second (see `protocol::message`).
+        Front::Http(_) | Front::Stdio => runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return said(std::io::stderr(), &format!("error: cannot start: {error}"), ExitCode::FAILURE),
     };
@@ -41,36 +41,62 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(mut config: Config) -> ExitCode {
-    if let Command::Tools { .. } = config.command {
-        // The table shows what came of connecting, not what is put off.
-        config.parts.downstream.connect = Connect::Eager;
+async fn run(config: Config) -> ExitCode {
+    let Config { command, mut parts, front, log: _, warnings: _ } = config;
+    match command {
+        Command::Serve => serve(parts, front).await,
+        Command::Tools { json } => {
+            // The table shows what came of connecting, not what is put off.
+            parts.downstream.connect = Connect::Eager;
+            with_app(parts, async |app| app::tools::run(app, json).await).await
+        }
+        Command::Call { name, arguments, json } => {
+            with_app(parts, async |app| app::call::run(app, &name, arguments.as_deref(), json).await).await
+        }
+        Command::Health { url } => exit_code(app::health::run(&url).await),
     }
-    let app = App::start(config.parts);
-    let serving = config.command == Command::Serve;
+}
+
+async fn serve(parts: Parts, front: Front) -> ExitCode {
+    let (app, outcome) = match front {
+        Front::Stdio => {
+            let app = App::start(parts);
+            app.serve_stdio().await;
+            (app, Ok(()))
+        }
+        Front::Http(front) => {
+            let app = if front.auth.is_per_client() { App::start_for_keys(parts) } else { App::start(parts) };
+            let address = format!("{}:{}", front.host, front.port);
+            let outcome = app.serve_http(*front).await;
+            (app, outcome.map_err(|error| format!("error: cannot listen at {address}: {error}")))
+        }
+    };
+    app.stop().await;
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => said(std::io::stderr(), &problem, ExitCode::FAILURE),
+    }
+}
+
+/// Runs a command for people.
+async fn with_app(parts: Parts, command: impl AsyncFnOnce(&App) -> bool) -> ExitCode {
+    let app = App::start(parts);
     // A client is told what is wrong with the file, and it may be mended meanwhile; a command just ends.
-    if let Some(problem) = app.broken_file().filter(|_| !serving) {
+    if let Some(problem) = app.broken_file() {
         app.stop().await;
         return said(std::io::stderr(), &format!("error: {problem}"), BAD_CONFIGURATION.into());
     }
-    let command = async {
-        match config.command {
-            Command::Serve => {
-                app.serve_stdio().await;
-                true
-            }
-            Command::Tools { json } => app::tools::run(&app, json).await,
-            Command::Call { name, arguments, json } => app::call::run(&app, &name, arguments.as_deref(), json).await,
-        }
-    };
     let succeeded = tokio::select! {
         // What was finished counts, even if a signal came with it.
         biased;
-        succeeded = command => succeeded,
-        // Serving ends by itself, in order.
-        () = app.signalled(), if !serving => false,
+        succeeded = command(&app) => succeeded,
+        () = app.signalled() => false,
     };
     app.stop().await;
+    exit_code(succeeded)
+}
+
+fn exit_code(succeeded: bool) -> ExitCode {
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -129,14 +129,7 @@ impl Tenants {
         let token = self.token.child_token();
         // Whatever comes of it: a workspace that is not kept is ended.
         let unwanted = token.clone().drop_guard();
-        let workspace = Workspace::start(
-            {
-                let _ = key;
-                todo_for_key(&self.parts)
-            },
-            &self.tracker,
-            &token,
-        );
+        let workspace = Workspace::start(self.parts.for_key(key), &self.tracker, &token);
         let mut snapshots = workspace.source.snapshots();
         let known = tokio::time::timeout(VERIFY, snapshots.wait_for(|snapshot| snapshot.app != AppStatus::Loading)).await;
         match known.ok().and_then(Result::ok).map(|snapshot| snapshot.app.clone()) {
@@ -167,7 +160,4 @@ impl auth::Tenants for Tenants {
     fn start(&self, key: SecretString) -> BoxFuture<'_, Result<Arc<auth::Workspace>, Refused>> {
         self.admit(key).boxed()
     }
-}
-fn todo_for_key(_: &Parts) -> Parts {
-    unreachable!()
 }

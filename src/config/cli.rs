@@ -35,15 +35,6 @@ pub(super) struct Options {
     /// How clients connect: stdio, streamable-http [env: PLUGGEDIN_TRANSPORT] [default: stdio]
     #[arg(long, global = true, value_name = "KIND")]
     pub(super) transport: Option<String>,
-    /// Port to listen at; PORT wins over it [env: PORT] [default: 12006]
-    #[arg(long, global = true, value_name = "PORT")]
-    pub(super) port: Option<String>,
-    /// Serve HTTP without sessions [env: PLUGGEDIN_STATELESS]
-    #[arg(long, global = true)]
-    pub(super) stateless: bool,
-    /// Ask HTTP clients for the API key [env: PLUGGEDIN_REQUIRE_API_AUTH]
-    #[arg(long, global = true)]
-    pub(super) require_api_auth: bool,
     /// What stands before tool names: slug, uuid, none [env: PLUGGEDIN_TOOL_PREFIX] [default: slug]
     #[arg(long, global = true, value_name = "KIND")]
     pub(super) tool_prefix: Option<String>,
@@ -65,6 +56,9 @@ pub(super) struct Options {
     /// How long one call may take [env: PLUGGEDIN_CALL_TIMEOUT] [default: 60]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) call_timeout: Option<String>,
+    /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
+    #[arg(long, global = true, value_name = "SWITCH")]
+    pub(super) stdio_servers: Option<String>,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
@@ -74,6 +68,53 @@ pub(super) struct Options {
     /// File of variables, ranking below the environment [env: PLUGGEDIN_ENV_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) http: HttpOptions,
+}
+
+/// For `--transport streamable-http`.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Options of --transport streamable-http")]
+pub(super) struct HttpOptions {
+    /// Name or address to listen at [env: BIND_HOST] [default: 127.0.0.1]
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(super) host: Option<String>,
+    /// Port to listen at, 0 for any; PORT wins over it [env: PORT] [default: 12006]
+    #[arg(long, global = true, value_name = "PORT")]
+    pub(super) port: Option<String>,
+    /// Serve without sessions [env: PLUGGEDIN_STATELESS]
+    #[arg(long, global = true)]
+    pub(super) stateless: bool,
+    /// What clients are asked for: none, key, per-client [env: PLUGGEDIN_AUTH] [default: none]
+    #[arg(long, global = true, value_name = "KIND")]
+    pub(super) auth: Option<String>,
+    /// Ask clients for the proxy's API key, as --auth key [env: PLUGGEDIN_REQUIRE_API_AUTH]
+    #[arg(long, global = true)]
+    pub(super) require_api_auth: bool,
+    /// Host name that clients may use; may be repeated [env: PLUGGEDIN_ALLOWED_HOSTS]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) allowed_host: Vec<String>,
+    /// Origin of web pages that may ask; may be repeated [env: PLUGGEDIN_ALLOWED_ORIGINS]
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    pub(super) allowed_origin: Vec<String>,
+    /// End sessions that are unused for so long [env: PLUGGEDIN_SESSION_TIMEOUT] [default: 30m]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) session_timeout: Option<String>,
+    /// Sessions at once [env: PLUGGEDIN_MAX_SESSIONS] [default: 10000]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) max_sessions: Option<String>,
+    /// Largest body of a request, as 512k or 10MiB [env: PLUGGEDIN_MAX_BODY] [default: 10MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(super) max_body: Option<String>,
+    /// Connections at once [env: PLUGGEDIN_MAX_CONNECTIONS] [default: 10000]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) max_connections: Option<String>,
+    /// Calls in flight of one session [env: PLUGGEDIN_MAX_CALLS] [default: 256]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) max_calls: Option<String>,
+    /// How long calls may take to finish when the proxy is asked to end [env: PLUGGEDIN_GRACE] [default: 10]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) grace: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +135,12 @@ pub(super) enum Sub {
         #[arg(long)]
         json: bool,
     },
+    /// Ask a proxy that serves HTTP how it is
+    Health {
+        /// Address to ask; without a path, its /health [default: that of --host and --port]
+        #[arg(long)]
+        url: Option<String>,
+    },
 }
 
 /// What the command line says, and a warning for everything in it that means nothing.
@@ -110,6 +157,7 @@ fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>)
     // These are clap's own, which adds them later.
     let own = ["-h", "--help", "-V", "--version"].map(str::to_owned);
     let mut known = Known { flags: own.into(), valued: Vec::new(), commands: vec!["help".to_owned()] };
+    known.commands.extend(command.get_subcommands().map(|sub| sub.get_name().to_owned()));
     known.collect(command);
 
     let mut args = args.into_iter().peekable();
@@ -129,11 +177,14 @@ fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>)
         if only_words || !text.starts_with('-') || text == "-" {
             match &chosen {
                 None if known.commands.contains(&text) && !only_words => {
+                    if let Some(sub) = command.find_subcommand(&text) {
+                        known.collect(sub);
+                    }
                     chosen = Some(text);
                     kept.push(arg);
                 }
                 None => warnings.push(format!("ignored {}", stray(&text))),
-                Some(command) if command == "tools" => warnings.push(format!("ignored {}", stray(&text))),
+                Some(chosen) if matches!(chosen.as_str(), "tools" | "health") => warnings.push(format!("ignored {}", stray(&text))),
                 Some(_) => kept.push(arg),
             }
             continue;
@@ -178,15 +229,12 @@ struct Known {
 }
 
 impl Known {
+    /// The options of the program, or of one command.
     fn collect(&mut self, command: &clap::Command) {
         for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
             let list = if arg.get_action().takes_values() { &mut self.valued } else { &mut self.flags };
             list.extend(arg.get_long().map(|long| format!("--{long}")));
             list.extend(arg.get_short().map(|short| format!("-{short}")));
-        }
-        for sub in command.get_subcommands() {
-            self.commands.push(sub.get_name().to_owned());
-            self.collect(sub);
         }
     }
 
@@ -253,6 +301,34 @@ mod tests {
         check("call echo {} --json --config x", expect!["call echo {} --json --config x"]);
         check("call -- -odd {}", expect!["call -- -odd {}"]);
         check("help call", expect!["help call"]);
+        check("health --url http://x", expect!["health --url http://x"]);
+        check("--allowed-host a --allowed-host b", expect!["--allowed-host a --allowed-host b"]);
+    }
+
+    #[test]
+    fn an_option_of_a_command_means_nothing_without_it() {
+        check(
+            "--json --url http://x --port 1",
+            expect![[r#"
+            --port 1
+            ! ignored the unknown option `--json`
+            ! ignored the unknown option `--url`"#]],
+        );
+        check(
+            "health --json stray",
+            expect![[r#"
+            health
+            ! ignored the unknown option `--json`
+            ! ignored the word `stray`"#]],
+        );
+    }
+
+    #[test]
+    fn what_may_be_repeated_is_kept() {
+        let args = ["proxy", "--allowed-host", "a", "--port", "1", "--allowed-host=b", "--port", "2"].map(OsString::from);
+        let (cli, warnings) = parse(args);
+        let http = cli.expect("all of it is known").options.http;
+        assert_eq!((http.allowed_host, http.port.as_deref(), warnings.len()), (vec!["a".to_owned(), "b".to_owned()], Some("2"), 0));
     }
 
     #[test]

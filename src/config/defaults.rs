@@ -9,7 +9,7 @@ pub const BASE_URL: &str = "https://plugged.in";
 pub const PORT: u16 = 12006;
 
 /// Reachable from this machine only.
-pub const BIND_HOST: &str = "localhost";
+pub const HOST: &str = "127.0.0.1";
 
 /// Clients allow 64 characters, and some of them put a few of their own in front.
 pub const MAX_TOOL_NAME: usize = 60;
@@ -28,6 +28,21 @@ pub const LIST_WAIT: Duration = Duration::from_secs(9);
 
 /// The time-out of the official client libraries.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longer than the pauses of someone who works with a client that is open.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// At up to 20 KiB for one that is idle, this is 200 MiB.
+pub const MAX_SESSIONS: usize = 10_000;
+
+/// None would serve nobody; more connections than this have no ports left.
+pub const COUNT_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+
+/// Below, no handshake fits; what is above would be held in memory for each request.
+pub const MAX_BODY_RANGE: std::ops::RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
+
+/// Container engines kill ten seconds after they have asked to end, unless they are told otherwise.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// A proxy behind a proxy makes sense; one more is a file that names itself.
 pub const MAX_DEPTH: u32 = 1;

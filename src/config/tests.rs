@@ -3,7 +3,11 @@ use std::sync::LazyLock;
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
-use super::*;
+use super::{
+    app::{parse_base_url, parse_key},
+    *,
+};
+use crate::front::http::auth;
 
 static KEY: LazyLock<String> = LazyLock::new(|| format!("pg_in_{}", "k".repeat(64)));
 static OTHER: LazyLock<String> = LazyLock::new(|| format!("pg_in_{}", "o".repeat(64)));
@@ -76,10 +80,20 @@ fn load(line: &str) -> Config {
     Machine::new().load(line).expect("a good configuration")
 }
 
+/// What the HTTP front is given.
+#[track_caller]
+fn http(machine: &Machine, line: &str) -> front::http::Config {
+    match machine.load(&format!("--transport http {line}")).expect("a good configuration").front {
+        Front::Http(http) => *http,
+        Front::Stdio => panic!("HTTP was asked for"),
+    }
+}
+
 #[test]
 fn without_anything_the_defaults_hold() {
     let config = load("");
-    assert_eq!((config.command, config.front.transport, config.front.port), (Command::Serve, Transport::Stdio, 12006));
+    assert!(config.command == Command::Serve && matches!(config.front, Front::Stdio));
+    assert!(config.parts.downstream.app_may_start_programs);
     assert_eq!(
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::Slug, 60, Connect::Eager)
@@ -88,7 +102,6 @@ fn without_anything_the_defaults_hold() {
         (config.parts.downstream.idle_timeout, config.parts.catalog.patience, config.parts.router.call_timeout),
         (None, Duration::from_secs(9), Duration::from_secs(60))
     );
-    assert_eq!((config.front.stateless, config.front.require_api_auth, config.front.bind_host.as_str()), (false, false, "localhost"));
     assert_eq!(config.log.filter, logging::Filter::parse("info").expect("a level"));
     assert!(config.parts.source.app.is_none() && config.parts.source.file.is_none());
     assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(30));
@@ -98,11 +111,10 @@ fn without_anything_the_defaults_hold() {
 #[test]
 fn every_option_arrives() {
     let config = load(
-        "--transport streamable-http --port 1 --stateless --require-api-auth --config mcp.json --tool-prefix uuid --max-tool-name 46 \
-         --connect lazy --idle-timeout 10m --refresh-interval 0.2 --list-wait 0 --call-timeout 2h --log-level trace --log-format json",
+        "--config mcp.json --tool-prefix uuid --max-tool-name 46 --connect lazy --idle-timeout 10m --refresh-interval 0.2 \
+         --list-wait 0 --call-timeout 2h --stdio-servers off --log-level trace --log-format json",
     );
-    assert_eq!((config.front.transport, config.front.port), (Transport::StreamableHttp, 1));
-    assert!(config.front.stateless && config.front.require_api_auth);
+    assert!(!config.parts.downstream.app_may_start_programs);
     assert_eq!(
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::Uuid, 46, Connect::Lazy)
@@ -118,11 +130,7 @@ fn every_option_arrives() {
 fn the_environment_says_the_same() {
     let mut machine = Machine::new();
     for (name, value) in [
-        (env::TRANSPORT, "streamable-http"),
-        (env::PORT, "2"),
-        (env::BIND_HOST, "0.0.0.0"),
-        (env::STATELESS, "true"),
-        (env::REQUIRE_API_AUTH, "1"),
+        (env::STDIO_SERVERS, "off"),
         (env::CONFIG, "mcp.json"),
         (env::TOOL_PREFIX, "none"),
         (env::MAX_TOOL_NAME, " 64 "),
@@ -138,20 +146,226 @@ fn the_environment_says_the_same() {
         machine = machine.env(name, value);
     }
     let config = machine.load("").expect("good");
-    assert_eq!((config.front.transport, config.front.port, config.front.bind_host.as_str()), (Transport::StreamableHttp, 2, "0.0.0.0"));
-    assert!(config.front.stateless && config.front.require_api_auth);
+    assert!(!config.parts.downstream.app_may_start_programs);
     assert_eq!(
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::None, 64, Connect::Lazy)
     );
     assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(60));
     assert_eq!(config.parts.source.file.expect("a file").variables.values["OTHER"], "x");
-    // Options win, but for the port.
-    let config = machine.load("--tool-prefix slug --port 3 --connect eager").expect("good");
+    // Options win.
+    let config = machine.load("--tool-prefix slug --connect eager --stdio-servers on").expect("good");
     assert_eq!(
-        (config.parts.catalog.naming.prefix, config.parts.downstream.connect, config.front.port),
-        (ToolPrefix::Slug, Connect::Eager, 2)
+        (config.parts.catalog.naming.prefix, config.parts.downstream.connect, config.parts.downstream.app_may_start_programs),
+        (ToolPrefix::Slug, Connect::Eager, true)
     );
+}
+
+#[test]
+fn the_http_front_gets_its_defaults() {
+    let http = http(&Machine::new(), "");
+    assert_eq!((http.host.as_str(), http.port, http.stateless, http.grace), ("127.0.0.1", 12006, false, Duration::from_secs(10)));
+    assert!(matches!(http.auth, auth::Config::Open));
+    assert!(http.origins.allowed_hosts.is_empty() && http.origins.allowed_origins.is_empty());
+    assert_eq!((http.sessions.timeout, http.sessions.max), (Duration::from_secs(1800), 10_000));
+    assert_eq!((http.limits.body, http.limits.connections, http.limits.calls), (10 * 1024 * 1024, 10_000, 256));
+}
+
+#[test]
+fn the_http_front_gets_every_option() {
+    let http = http(
+        &Machine::new().env(env::API_KEY, &KEY),
+        "--host [::1] --port 0 --stateless --require-api-auth --allowed-host MCP.example.com --allowed-host a.example,fd00::1 \
+         --allowed-origin https://app.example.com --allowed-origin http://localhost:80 --session-timeout 5m --max-sessions 7 \
+         --max-body 64k --max-connections 8 --max-calls 9 --grace 0",
+    );
+    assert_eq!((http.host.as_str(), http.port, http.stateless, http.grace), ("::1", 0, true, Duration::ZERO));
+    let auth::Config::Key(key) = http.auth else { panic!("the key is asked for") };
+    assert_eq!(key.expose_secret(), *KEY);
+    assert_eq!(http.origins.allowed_hosts, ["mcp.example.com", "a.example", "[fd00::1]"]);
+    assert_eq!(http.origins.allowed_origins, ["https://app.example.com", "http://localhost"]);
+    assert_eq!((http.sessions.timeout, http.sessions.max), (Duration::from_secs(300), 7));
+    assert_eq!((http.limits.body, http.limits.connections, http.limits.calls), (65_536, 8, 9));
+}
+
+#[test]
+fn the_environment_says_the_same_of_the_http_front() {
+    let mut machine = Machine::new();
+    for (name, value) in [
+        (env::TRANSPORT, "streamable-http"),
+        (env::PORT, "2"),
+        (env::BIND_HOST, "0.0.0.0"),
+        (env::STATELESS, "true"),
+        (env::REQUIRE_API_AUTH, "1"),
+        (env::API_KEY, &KEY),
+        (env::ALLOWED_HOSTS, "a.example, b.example,"),
+        (env::ALLOWED_ORIGINS, "https://a.example,https://b.example"),
+        (env::SESSION_TIMEOUT, "60"),
+        (env::MAX_SESSIONS, "1000000"),
+        (env::MAX_BODY, "1024"),
+        (env::MAX_CONNECTIONS, "1"),
+        (env::MAX_CALLS, "2"),
+        (env::GRACE, "500ms"),
+    ] {
+        machine = machine.env(name, value);
+    }
+    let of = |line: &str| http(&machine, line);
+    let from_env = of("");
+    assert_eq!((from_env.host.as_str(), from_env.port, from_env.stateless), ("0.0.0.0", 2, true));
+    assert!(matches!(from_env.auth, auth::Config::Key(_)));
+    assert_eq!(from_env.origins.allowed_hosts, ["a.example", "b.example"]);
+    assert_eq!(from_env.origins.allowed_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!((from_env.sessions.timeout, from_env.sessions.max, from_env.limits.body), (Duration::from_secs(60), 1_000_000, 1024));
+    assert_eq!((from_env.limits.connections, from_env.limits.calls, from_env.grace), (1, 2, Duration::from_millis(500)));
+    // Options win, but for the port; lists are not mixed.
+    let both = of("--host ::1 --port 3 --allowed-host c.example --max-calls 5");
+    assert_eq!((both.host.as_str(), both.port, both.limits.calls), ("::1", 2, 5));
+    assert_eq!(both.origins.allowed_hosts, ["c.example"]);
+}
+
+#[test]
+fn what_http_clients_are_asked_for() {
+    let shown = |machine: Machine, line: &str| match machine.load(&format!("--transport http {line}")) {
+        Ok(Config { front: Front::Http(http), .. }) => match http.auth {
+            auth::Config::Open => "open".to_owned(),
+            auth::Config::Key(key) => key.expose_secret().replace(KEY.as_str(), "KEY"),
+            auth::Config::PerClient => "per client".to_owned(),
+        },
+        Ok(_) => panic!("HTTP was asked for"),
+        Err(Stop::Problems(problems)) => problems.to_string(),
+        Err(Stop::Print(text)) => text,
+    };
+    let with_key = || Machine::new().env(env::API_KEY, &KEY);
+    for (line, auth) in [
+        ("", "open"),
+        ("--auth none", "open"),
+        ("--auth key", "KEY"),
+        ("--require-api-auth", "KEY"),
+        ("--require-api-auth --auth key", "KEY"),
+        ("--auth per-client", "per client"),
+        ("--auth per-client --require-api-auth", "per client"),
+        (
+            "--auth none --require-api-auth",
+            "error: `--auth none` and `--require-api-auth` contradict each other; hint: leave one of them out",
+        ),
+        ("--auth SECRET", "error: `--auth` must be `none`, `key` or `per-client`"),
+    ] {
+        assert_eq!(shown(with_key(), line), auth, "{line}");
+    }
+    assert_eq!(shown(Machine::new().user(Some(&KEY), None), "--auth key"), "KEY");
+    assert_eq!(shown(Machine::new().env(env::AUTH, "per-client"), ""), "per client");
+    for line in ["--require-api-auth", "--auth key"] {
+        expect![[r#"error: `--require-api-auth` (or `--auth key`) needs an API key to compare with, and none can be used; hint: set `PLUGGEDIN_API_KEY`"#]]
+            .assert_eq(&shown(Machine::new(), line));
+        // Nobody is let in by these.
+        for command in ["tools", "health"] {
+            assert_eq!(shown(Machine::new(), &format!("{line} {command}")), "open");
+        }
+        assert!(Machine::new().load(line).is_ok(), "nothing is asked of a client over stdio");
+    }
+}
+
+#[test]
+fn an_open_port_is_warned_of() {
+    let machine = Machine::new().env(env::BIND_HOST, "0.0.0.0").env(env::API_KEY, &KEY);
+    machine.check(
+        "--transport http",
+        expect![[r#"
+            KEY to https://plugged.in/
+            warning: listening at `0.0.0.0` without asking for a key: WHOEVER REACHES THE PORT CAN USE ALL SERVERS; hint: `--require-api-auth`, or `--host 127.0.0.1`"#]],
+    );
+    for line in [
+        "",
+        "--transport http --require-api-auth",
+        "--transport http --host localhost",
+        "--transport http --host ::1",
+        "--transport http tools",
+        "health",
+    ] {
+        machine.check(line, expect!["KEY to https://plugged.in/"]);
+    }
+}
+
+#[test]
+fn each_client_may_bring_a_key() {
+    let machine = Machine::new().env(env::API_BASE_URL, "https://a.example").user(Some(&KEY), Some("https://file.example"));
+    let parts = machine.load("--transport http --auth per-client --config mcp.json").expect("good").parts;
+    // SECURITY: the proxy's own key is not even at hand.
+    assert!(parts.source.app.is_none() && !parts.downstream.app_may_start_programs);
+    let (one, two) = (parts.for_key(KEY.as_str().into()), parts.for_key(OTHER.as_str().into()));
+    for (parts, key) in [(&one, &KEY), (&two, &OTHER)] {
+        let app = parts.source.app.as_ref().expect("the client's App");
+        assert_eq!((app.key.expose_secret(), app.base_url.as_str()), (key.as_str(), "https://a.example/"));
+        assert_eq!(parts.source.file.as_ref().expect("the file").path, Path::new("mcp.json"));
+        assert!(!parts.downstream.app_may_start_programs);
+        let store = parts.catalog.store.as_ref().expect("a file").display().to_string();
+        assert!(!store.contains(key.as_str()), "{store}");
+    }
+    assert!(one.catalog.store != two.catalog.store && one.catalog.store != parts.catalog.store);
+    assert_eq!(one.catalog.store, parts.for_key(KEY.as_str().into()).catalog.store);
+
+    // A file's address is for the key beside it, and not for those of clients.
+    let machine = Machine::new().user(Some(&KEY), Some("https://file.example"));
+    let of = |line: &str| machine.load(line).expect("good").parts;
+    assert_eq!(of("--transport http --auth per-client").app_base_url.as_str(), "https://plugged.in/");
+    // Over stdio, and for commands, the own key is the one.
+    for line in ["--auth per-client", "--transport http --auth per-client tools"] {
+        assert!(of(line).source.app.is_some(), "{line}");
+    }
+    assert!(of("--auth per-client").downstream.app_may_start_programs);
+}
+
+#[test]
+fn what_goes_badly_with_keys_of_clients_is_warned_of() {
+    let machine = Machine::new().env(env::API_KEY, &KEY).env(env::API_BASE_URL, "http://app.example");
+    machine.check(
+        "--transport http --auth per-client --stdio-servers on --config mcp.json",
+        expect![[r#"
+            no key
+            warning: `PLUGGEDIN_API_KEY` is not used: with `--auth per-client` each client brings a key
+            warning: `PLUGGEDIN_API_BASE_URL` is plain `http` to a public host: others can read the API key; hint: use `https`
+            warning: `--stdio-servers` is on with `--auth per-client`: whoever has a key of the App can run programs on this machine
+            warning: the servers of `--config` are offered to every client with `--auth per-client`, whatever its key"#]],
+    );
+    Machine::new().settings("project", Some(&KEY), None).check("--transport http --auth per-client --host 0.0.0.0", expect!["no key"]);
+}
+
+#[test]
+fn mistakes_in_options_of_the_http_front_are_reported_together() {
+    Machine::new().env(env::MAX_BODY, "1g").check(
+        "--host http://SECRET --allowed-host * --allowed-host a:1,b --allowed-origin null --allowed-origin https://SECRET/ --max-sessions 0 \
+         --session-timeout 0 --max-connections 1000001 --max-calls SECRET --grace 8d --stdio-servers SECRET --auth none --require-api-auth",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn where_health_asks() {
+    let url = |machine: Machine, line: &str| match machine.load(line).expect("good").command {
+        Command::Health { url } => url.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(url(Machine::new(), "health"), "http://127.0.0.1:12006/health");
+    assert_eq!(url(Machine::new().env(env::PORT, "5"), "health --port 6"), "http://127.0.0.1:5/health");
+    for (host, asked) in [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("[::]", "[::1]"),
+        ("192.168.0.7", "192.168.0.7"),
+        ("fd00::1", "[fd00::1]"),
+        ("mcp.example.com", "mcp.example.com"),
+    ] {
+        assert_eq!(url(Machine::new().env(env::BIND_HOST, host), "health"), format!("http://{asked}:12006/health"), "{host}");
+    }
+    for (given, asked) in [
+        ("http://localhost:1", "http://localhost:1/health"),
+        ("https://mcp.example.com/", "https://mcp.example.com/health"),
+        ("https://mcp.example.com/proxy/health", "https://mcp.example.com/proxy/health"),
+    ] {
+        assert_eq!(url(Machine::new(), &format!("health --url {given} --port 0")), asked);
+    }
+    Machine::new().check("health --port 0", expect!["error: `health` needs a port to ask; hint: `--port` or `--url`"]);
+    Machine::new().check("health --url SECRET", expect!["error: `--url` must begin with `http://` or `https://`"]);
 }
 
 #[test]
@@ -171,8 +385,11 @@ fn the_old_variables_keep_their_meaning() {
     assert_eq!(filter("true", "--log-level error"), level("error"));
 
     // A PORT of something else does not disturb STDIO.
-    assert_eq!(Machine::new().env(env::PORT, "tcp://x").load("--port 5").expect("good").front.port, 5);
-    assert!(Machine::new().env(env::PORT, "tcp://x").load("--transport streamable-http").is_err());
+    assert!(Machine::new().env(env::PORT, "tcp://x").env(env::BIND_HOST, "tcp://x").load("--port 5").is_ok());
+    for name in [env::PORT, env::BIND_HOST] {
+        assert!(Machine::new().env(name, "tcp://x").load("--transport streamable-http").is_err(), "{name}");
+        assert!(Machine::new().env(name, "tcp://x").load("health").is_err(), "{name}");
+    }
 }
 
 #[test]
@@ -186,7 +403,7 @@ fn commands_and_where_options_may_stand() {
     let call = |arguments: Option<&str>| Command::Call { name: "echo".into(), arguments: arguments.map(str::to_owned), json: false };
     assert_eq!(load("call echo").command, call(None));
     assert_eq!(load("call echo {\"a\":1} --config x").command, call(Some("{\"a\":1}")));
-    assert_eq!(load("--port 1 --port 2").front.port, 2);
+    assert_eq!(http(&Machine::new(), "--port 1 --port 2").port, 2);
 }
 
 #[test]
@@ -436,7 +653,7 @@ fn the_env_file_ranks_below_the_environment() {
 #[test]
 fn help_names_every_variable() {
     let Err(Stop::Print(help)) = Machine::new().load("--help") else { panic!("help expected") };
-    let old = [env::UUID_TOOL_PREFIXING, env::DEBUG, env::BIND_HOST];
+    let old = [env::UUID_TOOL_PREFIXING, env::DEBUG];
     for name in env::SETTINGS.iter().filter(|name| !old.contains(name)) {
         assert!(help.contains(name), "{name} is not in the help");
     }

@@ -41,6 +41,9 @@ impl LinkError {
 pub enum ConnectError {
     #[error(transparent)]
     Command(#[from] command::Refused),
+    /// The operator does not let the App decide what runs on this machine.
+    #[error("STDIO servers of the App are not started by this proxy; hint: its operator may allow them with `--stdio-servers on`")]
+    ProgramOfApp,
     #[error(transparent)]
     Url(#[from] egress::Refused),
     #[error(transparent)]
@@ -60,7 +63,7 @@ impl ConnectError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Command(refused) => !matches!(refused, command::Refused::NotFound { .. }),
-            Self::Url(_) | Self::Header(_) => true,
+            Self::ProgramOfApp | Self::Url(_) | Self::Header(_) => true,
             Self::Spawn { .. } | Self::Timeout { .. } | Self::Refused { .. } | Self::Link(_) => false,
         }
     }

@@ -25,7 +25,7 @@ use super::{
     transport::{http, sse, stdio},
 };
 use crate::{
-    protocol::server::{Fingerprint, HttpConfig, HttpKind, ServerConfig, StdioConfig, TransportConfig},
+    protocol::server::{Fingerprint, HttpConfig, HttpKind, Origin, ServerConfig, StdioConfig, TransportConfig},
     security::{
         command, egress,
         headers::{self, AllowedHeaders},
@@ -295,6 +295,10 @@ impl Supervisor {
     }
 
     async fn connect_stdio(&self, config: &StdioConfig) -> Result<Arc<Link>, ConnectError> {
+        // SECURITY: before anything is looked up, let alone run.
+        if self.config.origin == Origin::App && !self.shared.config.app_may_start_programs {
+            return Err(ConnectError::ProgramOfApp);
+        }
         let StdioConfig { command, args, env, cwd } = config;
         let program = stdio::Program {
             command: command::allow(command, args, self.shared.config.path.as_deref())?,

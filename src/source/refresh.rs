@@ -20,7 +20,7 @@ use tracing::{Instrument, info_span};
 use super::{Snapshot, app::AppClient};
 use board::Board;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub app: Option<super::app::Config>,
     pub file: Option<super::file::Config>,

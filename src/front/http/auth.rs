@@ -49,6 +49,12 @@ pub enum Config {
     PerClient,
 }
 
+impl Config {
+    pub fn is_per_client(&self) -> bool {
+        matches!(self, Self::PerClient)
+    }
+}
+
 /// Whether everybody may send this message.
 pub fn is_public(message: &Message) -> bool {
     match message.kind() {

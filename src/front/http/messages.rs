@@ -227,6 +227,8 @@ impl Exchange {
     async fn answer_one(self, message: Message, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
         let peer = Arc::new(CallPeer::new(session.clone(), self.sink(stay.as_ref())));
         let id = message.id();
+        // A list has nothing to say before it is there, and people read it with curl.
+        let patient = message.method().ends_with("/list");
         let received = session.receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>);
         router.begin();
         match received {
@@ -236,7 +238,7 @@ impl Exchange {
                 let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
                 reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &error, Duration::from_secs(1))
             }
-            Received::Call(call) => self.run(call, peer, stay).await,
+            Received::Call(call) => self.run(call, peer, stay, patient).await,
         }
     }
 
@@ -261,11 +263,11 @@ impl Exchange {
     }
 
     /// Drives a call until it is answered or an event stream is needed for it.
-    async fn run(self, call: Call, peer: Arc<CallPeer>, stay: Option<InUse>) -> Response {
+    async fn run(self, call: Call, peer: Arc<CallPeer>, stay: Option<InUse>, patient: bool) -> Response {
         let tracker = stay.is_some().then(|| self.front.tracker.clone());
         let mut running = Running { call: Some((call, stay, self.token.clone())), tracker };
         let mut patience = pin!(sleep(STREAM_AFTER));
-        let waits = self.accepted.events;
+        let waits = self.accepted.events && !patient;
         let answer = poll_fn(|context| {
             let (call, ..) = running.call.as_mut().expect("it is taken below only");
             if let Poll::Ready(answer) = call.poll_unpin(context) {
