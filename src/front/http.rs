@@ -5,6 +5,7 @@ use std::time::Duration;
 pub mod auth;
 #[cfg_attr(not(test), expect(dead_code, reason = "what uses it is on its way"))]
 pub mod limits;
+#[cfg_attr(not(test), expect(dead_code, reason = "what uses it is on its way"))]
 pub mod origin;
 #[cfg_attr(not(test), expect(dead_code, reason = "what uses it is on its way"))]
 mod reply;
