@@ -7,7 +7,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     auth::{Failures, Gate, Tenants, Workspace},
+    connections::Peer,
     sessions::Sessions,
 };
 
@@ -81,6 +81,7 @@ pub struct Shutdown {
 #[derive(Debug)]
 struct Front {
     config: Config,
+    origins: origin::Guard,
     gate: Gate,
     sessions: Sessions,
     tracker: TaskTracker,
@@ -103,6 +104,7 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     let address = listener.local_addr()?;
     let Shutdown { draining, now, tracker } = shutdown;
     let front = Arc::new(Front {
+        origins: origin::Guard::new(&config.origins),
         gate: gate(&config.auth, workspaces),
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
@@ -113,7 +115,7 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     });
     let closing = CancellationToken::new();
     let sweeping = tracker.spawn(sweep(Arc::clone(&front), closing.clone()));
-    let paths = paths(Arc::clone(&front), address);
+    let paths = paths(Arc::clone(&front));
     let serving = tracker.spawn(connections::serve(listener, front.config.limits.clone(), paths, tracker.clone(), closing.clone()));
     tracing::info!("serving Streamable HTTP at http://{address}/mcp");
 
@@ -143,23 +145,30 @@ fn gate(auth: &auth::Config, workspaces: Workspaces) -> Gate {
     }
 }
 
-fn paths(front: Arc<Front>, address: SocketAddr) -> Paths {
-    let guard = Arc::new(origin::Guard::new(&front.config.origins, address));
+fn paths(front: Arc<Front>) -> Paths {
     Paths::new()
         .route("/mcp", any(endpoint))
         .route("/mcp/", any(endpoint))
         .route("/", any(endpoint))
         .fallback(unknown_path)
         .with_state(Arc::clone(&front))
-        .layer(middleware::from_fn_with_state(guard, origin::check))
-        .layer(middleware::from_fn_with_state(front, check_head))
+        .layer(middleware::from_fn_with_state(front, guard))
 }
 
-async fn check_head(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    match limits::check_head(request.headers(), request.uri(), &front.config.limits) {
-        Ok(()) => next.run(request).await,
+/// Before routing, so that no path is left out (threat model T4).
+async fn guard(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let local = head.extensions.get::<Peer>().expect("every connection says who it is").local.ip();
+    let cors = match front.origins.admit(&head, local) {
+        Ok(cors) => cors,
+        Err(response) => return response,
+    };
+    let mut response = match limits::check_head(&head.headers, &head.uri, &front.config.limits) {
+        Ok(()) => next.run(Request::from_parts(head, body)).await,
         Err(response) => response,
-    }
+    };
+    cors.apply(response.headers_mut());
+    response
 }
 
 async fn endpoint(state: State<Arc<Front>>, request: Request) -> Response {
