@@ -10,7 +10,7 @@ use crate::{
     config::Parts,
     downstream::Pool,
     front,
-    router::Router,
+    router::{self, Router},
     shutdown,
     source::{FileStatus, Source, SourceHandle},
 };
@@ -52,11 +52,12 @@ impl App {
             }
         });
         let source = Source::start(source, &tracker, &token);
-        let (pool, events) = Pool::new(downstream, tracker.clone(), token.clone());
-        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events, builtin: builtin::records() };
+        let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
+        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events: heard.events, builtin: builtin::records() };
         let catalog = keeper::start(catalog, keeper, &tracker, token.clone());
         let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
-        let router = Router::new(router, catalog.clone(), pool.clone(), source.clone(), builtin);
+        let parts = router::Parts { catalog: catalog.clone(), pool: pool.clone(), source: source.clone(), builtin, notices: heard.notices };
+        let router = Router::start(router, parts, &tracker, &token);
         Self { source, pool, catalog, router, tracker, token }
     }
 

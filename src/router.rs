@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builtin::Builtin,
     catalog::{CatalogHandle, ListKind},
-    downstream::Pool,
+    downstream::{Notice, Pool},
     protocol::{
         capability::ClientCapabilities,
         json::Object,
@@ -20,12 +22,17 @@ use crate::{
 };
 
 mod completion;
+mod elicitations;
 pub mod error;
 pub mod events;
 mod forward;
+mod logging;
+mod notices;
 mod prompts;
 mod relay;
 mod resources;
+mod reverse;
+mod subscriptions;
 mod tools;
 
 pub use error::{Blame, CallError};
@@ -44,6 +51,21 @@ pub struct Router {
     pool: Pool,
     source: SourceHandle,
     builtin: Arc<Builtin>,
+    tracker: TaskTracker,
+    levels: Arc<logging::Levels>,
+    subscriptions: Arc<subscriptions::Subscriptions>,
+    elicitations: Arc<elicitations::Elicitations>,
+}
+
+/// What the router works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub catalog: CatalogHandle,
+    pub pool: Pool,
+    pub source: SourceHandle,
+    pub builtin: Arc<Builtin>,
+    /// What the servers of the pool say outside of calls.
+    pub notices: mpsc::Receiver<Notice>,
 }
 
 /// Who calls, and how the caller is reached while the call runs.
@@ -107,8 +129,22 @@ impl Answer {
 }
 
 impl Router {
-    pub fn new(config: Config, catalog: CatalogHandle, pool: Pool, source: SourceHandle, builtin: Arc<Builtin>) -> Self {
-        Self { config, catalog, pool, source, builtin }
+    /// Starts the router. What it does beside the calls ends with `token`.
+    pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
+        let Parts { catalog, pool, source, builtin, notices } = parts;
+        let router = Self {
+            config,
+            catalog,
+            pool,
+            source,
+            builtin,
+            tracker: tracker.clone(),
+            levels: Arc::default(),
+            subscriptions: Arc::default(),
+            elicitations: Arc::default(),
+        };
+        router.attend(notices, tracker, token);
+        router
     }
 
     /// A client is there: servers may be connected.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     protocol::{
-        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
+        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
         message::{Frame, Id},
     },
     router::{Blame, CallError},
@@ -25,7 +25,8 @@ pub(super) fn answer(method: &str, id: &Id, error: &CallError) -> Frame {
 
 fn object(error: &CallError) -> ErrorObject {
     let code = match error {
-        CallError::UnknownMethod(_) => METHOD_NOT_FOUND,
+        CallError::UnknownMethod(_) | CallError::NoSubscriptions { .. } => METHOD_NOT_FOUND,
+        CallError::TooManySubscriptions { .. } => INVALID_REQUEST,
         CallError::UnknownResource { uri } => {
             return ErrorObject::new(RESOURCE_NOT_FOUND, error.to_string()).with_data(json!({ "uri": uri }));
         }

@@ -105,6 +105,12 @@ impl Session {
         }
     }
 
+    /// The client says nothing more, so it is asked nothing more.
+    pub fn end(&self) {
+        self.0.asked.end();
+        self.0.router.forget(self.0.number);
+    }
+
     /// Calls that are not answered yet.
     pub fn in_flight(&self) -> usize {
         self.calls().len()
@@ -124,8 +130,9 @@ impl Session {
             "capabilities": {
                 "tools": { "listChanged": true },
                 "prompts": { "listChanged": true },
-                "resources": { "listChanged": true },
+                "resources": { "listChanged": true, "subscribe": true },
                 "completions": {},
+                "logging": {},
             },
             "serverInfo": { "name": "PluggedinMCP", "title": "plugged.in", "version": env!("CARGO_PKG_VERSION") },
             "instructions": builtin::instructions(&catalog),
@@ -174,6 +181,9 @@ impl Session {
             "resources/read" => Box::pin(router.read_resource(&ctx, request)).await,
             "prompts/get" => Box::pin(router.get_prompt(&ctx, request)).await,
             "completion/complete" => Box::pin(router.complete(&ctx, request)).await,
+            "resources/subscribe" => Box::pin(router.subscribe(&ctx, request)).await,
+            "resources/unsubscribe" => Box::pin(router.unsubscribe(&ctx, request)).await,
+            "logging/setLevel" => self.set_log_level(&ctx, request),
             "tools/list" => self.list(ListKind::Tools, request).await,
             "prompts/list" => self.list(ListKind::Prompts, request).await,
             "resources/list" => self.list(ListKind::Resources, request).await,
@@ -185,6 +195,12 @@ impl Session {
     async fn list(&self, kind: ListKind, request: &Message) -> Result<Answer, CallError> {
         let (answer, generation) = self.0.router.list(kind, request).await?;
         self.0.read.note(kind, generation);
+        Ok(answer)
+    }
+
+    fn set_log_level(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
+        let (answer, level) = self.0.router.set_log_level(ctx, request)?;
+        self.0.wishes().log_level = Some(level);
         Ok(answer)
     }
 

@@ -12,6 +12,8 @@ pub const INVALID_PARAMS: i32 = -32602;
 pub const INTERNAL_ERROR: i32 = -32603;
 /// Revisions up to 2025-11-25; later ones use [`INVALID_PARAMS`].
 pub const RESOURCE_NOT_FOUND: i32 = -32002;
+/// The call can be made once the user has visited a URL (2025-11-25).
+pub const URL_ELICITATION_REQUIRED: i32 = -32042;
 
 /// The `error` member of a response that the proxy itself writes.
 #[derive(Debug, Clone, PartialEq)]
