@@ -14,7 +14,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
+    protocol::{
+        message::Message,
+        server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
+    },
     security::headers::{self, AllowedHeaders},
 };
 
@@ -22,19 +25,21 @@ pub mod connection;
 pub mod error;
 pub mod handler;
 pub mod inflight;
+pub mod mailbox;
 mod supervisor;
 pub mod transport;
 
 pub use connection::{Item, Link};
 pub use error::{ConnectError, LinkError};
-pub use inflight::{InFlight, Step};
+pub use inflight::{Ask, InFlight, Step};
+pub use mailbox::Caller;
 pub use supervisor::{State, Status, Unavailable};
 
 /// Servers that are started at once. More would fight for the machine while the
 /// first client waits.
 const CONNECTING_AT_ONCE: usize = 4;
 
-/// Events that may wait for the keeper, which never works while it holds one.
+/// Events that may wait for their reader, which never works while it holds one.
 const EVENTS: usize = 1024;
 
 #[derive(Debug, Clone)]
@@ -81,7 +86,7 @@ impl ListKind {
     }
 }
 
-/// What the servers say outside of calls.
+/// What the servers say outside of calls of what they offer.
 #[derive(Debug)]
 pub enum Event {
     /// Connected, for the first time or again.
@@ -89,6 +94,24 @@ pub enum Event {
     /// Some other change of state.
     Changed(ServerId),
     ListChanged(ServerId, ListKind),
+}
+
+/// What the servers say outside of calls to those who have asked to hear it.
+#[derive(Debug)]
+pub enum Notice {
+    /// Connected, for the first time or again.
+    Ready(ServerId, Arc<Link>),
+    /// `notifications/resources/updated`
+    Updated(ServerId, Message),
+    /// `notifications/elicitation/complete`
+    Elicited(ServerId, Message),
+}
+
+/// The reading ends of what the servers say outside of calls.
+#[derive(Debug)]
+pub struct Heard {
+    pub events: mpsc::Receiver<Event>,
+    pub notices: mpsc::Receiver<Notice>,
 }
 
 /// All servers of one workspace.
@@ -104,7 +127,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Shared {
     config: Config,
-    events: mpsc::Sender<Event>,
+    news: handler::News,
     tracker: TaskTracker,
     token: CancellationToken,
     connecting: Semaphore,
@@ -154,11 +177,14 @@ impl Server {
 
 impl Pool {
     /// Cancelling `token` ends every connection; `tracker` waits for that.
-    pub fn new(config: Config, tracker: TaskTracker, token: CancellationToken) -> (Self, mpsc::Receiver<Event>) {
-        let (events, receiver) = mpsc::channel(EVENTS);
+    pub fn new(config: Config, tracker: TaskTracker, token: CancellationToken) -> (Self, Heard) {
+        let (events, event_receiver) = mpsc::channel(EVENTS);
+        let (notices, notice_receiver) = mpsc::channel(EVENTS);
+        let news = handler::News { events, notices };
+        let heard = Heard { events: event_receiver, notices: notice_receiver };
         let connecting = Semaphore::new(CONNECTING_AT_ONCE);
-        let shared = Arc::new(Shared { config, events, tracker, token, connecting, begun: CancellationToken::new() });
-        (Self { shared, servers: Arc::default(), changing: Arc::default() }, receiver)
+        let shared = Arc::new(Shared { config, news, tracker, token, connecting, begun: CancellationToken::new() });
+        (Self { shared, servers: Arc::default(), changing: Arc::default() }, heard)
     }
 
     /// Lets the servers be connected. Until then the machine is left to the first

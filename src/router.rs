@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builtin::Builtin,
     catalog::{CatalogHandle, ListKind},
-    downstream::Pool,
+    downstream::{Notice, Pool},
     protocol::{
         capability::ClientCapabilities,
         json::Object,
@@ -21,12 +23,17 @@ use crate::{
 
 pub mod bridge;
 mod completion;
+mod elicitations;
 pub mod error;
 pub mod events;
 mod forward;
+mod logging;
+mod notices;
 mod prompts;
 mod relay;
 mod resources;
+mod reverse;
+mod subscriptions;
 mod tools;
 
 pub use error::{Blame, CallError};
@@ -37,14 +44,29 @@ pub struct Config {
     pub call_timeout: Duration,
 }
 
-/// One for each workspace.
-#[derive(Debug)]
+/// One for each workspace. Fronts share it behind an `Arc`, which costs a call less than a clone.
+#[derive(Debug, Clone)]
 pub struct Router {
     config: Config,
     catalog: CatalogHandle,
     pool: Pool,
     source: SourceHandle,
     builtin: Arc<Builtin>,
+    tracker: TaskTracker,
+    levels: Arc<logging::Levels>,
+    subscriptions: Arc<subscriptions::Subscriptions>,
+    elicitations: Arc<elicitations::Elicitations>,
+}
+
+/// What the router works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub catalog: CatalogHandle,
+    pub pool: Pool,
+    pub source: SourceHandle,
+    pub builtin: Arc<Builtin>,
+    /// What the servers of the pool say outside of calls.
+    pub notices: mpsc::Receiver<Notice>,
 }
 
 /// Who calls, and how the caller is reached while the call runs.
@@ -108,17 +130,28 @@ impl Answer {
 }
 
 impl Router {
-    pub fn new(config: Config, catalog: CatalogHandle, pool: Pool, source: SourceHandle, builtin: Arc<Builtin>) -> Self {
-        Self { config, catalog, pool, source, builtin }
+    /// Starts the router. What it does beside the calls ends with `token`.
+    pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
+        let Parts { catalog, pool, source, builtin, notices } = parts;
+        let router = Self {
+            config,
+            catalog,
+            pool,
+            source,
+            builtin,
+            tracker: tracker.clone(),
+            levels: Arc::default(),
+            subscriptions: Arc::default(),
+            elicitations: Arc::default(),
+        };
+        router.attend(notices, tracker, token);
+        router
     }
 
     /// A client is there: servers may be connected.
     pub fn begin(&self) {
         self.pool.begin();
     }
-
-    /// The session of this number has ended.
-    pub fn forget(&self, _session: u64) {}
 
     pub fn catalog(&self) -> &CatalogHandle {
         &self.catalog

@@ -10,7 +10,7 @@ use crate::{
     catalog::{CatalogHandle, keeper},
     config::Parts,
     downstream::Pool,
-    router::Router,
+    router::{self, Router},
     source::{Source, SourceHandle},
 };
 
@@ -28,11 +28,12 @@ impl Workspace {
     pub(super) fn start(parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
         let Parts { source, downstream, catalog, router, app_base_url: _, cache_dir: _ } = parts;
         let source = Source::start(source, tracker, token);
-        let (pool, events) = Pool::new(downstream, tracker.clone(), token.clone());
-        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events, builtin: builtin::records() };
+        let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
+        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events: heard.events, builtin: builtin::records() };
         let catalog = keeper::start(catalog, keeper, tracker, token.clone());
         let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
-        let router = Arc::new(Router::new(router, catalog.clone(), pool.clone(), source.clone(), builtin));
+        let parts = router::Parts { catalog: catalog.clone(), pool: pool.clone(), source: source.clone(), builtin, notices: heard.notices };
+        let router = Arc::new(Router::start(router, parts, tracker, token));
         Self { source, pool, catalog, router }
     }
 }

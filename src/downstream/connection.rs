@@ -1,6 +1,13 @@
 //! A live connection: the handshake, calls, and complete listings.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -12,10 +19,12 @@ use super::{
     error::{ConnectError, LinkError},
     handler::Handler,
     inflight::InFlight,
+    mailbox::Caller,
     transport::Outbox,
 };
 use crate::protocol::{
     error::METHOD_NOT_FOUND,
+    json::Object,
     message::{Frame, Id, Kind, Message, present, span_in},
     revision::Revision,
 };
@@ -29,6 +38,10 @@ const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for one page of anything else, for which the tools wait.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What servers may ask for. Whether the client of the call has it is seen when they do. No
+/// roots: servers read them outside of any call and go by them for all clients.
+const OFFERED: &str = r#"{"sampling":{},"elicitation":{"form":{},"url":{}}}"#;
+
 /// A server that has answered `initialize`.
 #[derive(Debug)]
 pub struct Link {
@@ -37,6 +50,8 @@ pub struct Link {
     /// Cancelled when the connection ends, by either side.
     closed: CancellationToken,
     peer: std::sync::OnceLock<Peer>,
+    /// Somebody waits for news from the server, though no call may be in flight.
+    held: AtomicBool,
 }
 
 /// What the server said of itself.
@@ -56,7 +71,10 @@ pub struct Capabilities {
     pub tools: bool,
     pub prompts: bool,
     pub resources: bool,
+    /// Of single resources.
+    pub subscriptions: bool,
     pub completions: bool,
+    pub logging: bool,
 }
 
 /// One entry of a listing, as the server wrote it.
@@ -70,7 +88,7 @@ pub struct Item {
 
 impl Link {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, closed: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { handler, outbox, closed, peer: std::sync::OnceLock::new() })
+        Arc::new(Self { handler, outbox, closed, peer: std::sync::OnceLock::new(), held: AtomicBool::new(false) })
     }
 
     pub(super) fn handler(&self) -> &Handler {
@@ -90,23 +108,27 @@ impl Link {
     }
 
     /// Starts a request. `frame` makes it for the id that it gets; the same number
-    /// is the progress token, if `wants_progress`.
+    /// is the progress token, if the caller wants progress.
     ///
     /// # Errors
     /// [`LinkError`] where the server cannot have seen it.
-    pub async fn start(self: &Arc<Self>, wants_progress: bool, frame: impl FnOnce(u64) -> Frame) -> Result<InFlight, LinkError> {
-        InFlight::start(Arc::clone(self), wants_progress, frame).await
+    pub async fn start(self: &Arc<Self>, caller: Caller, frame: impl FnOnce(u64) -> Frame) -> Result<InFlight, LinkError> {
+        InFlight::start(Arc::clone(self), caller, frame).await
     }
 
     /// A request of the proxy's own, without a deadline.
-    async fn request(self: &Arc<Self>, method: &str, params: &str) -> Result<Message, LinkError> {
-        self.start(false, |id| Frame::request(&Id::number(id), method, Some(params))).await?.reply().await
+    ///
+    /// # Errors
+    /// [`LinkError`]; what the server refuses is an answer.
+    pub async fn request(self: &Arc<Self>, method: &str, params: &str) -> Result<Message, LinkError> {
+        let caller = Caller { session: None, wants_progress: false };
+        self.start(caller, |id| Frame::request(&Id::number(id), method, Some(params))).await?.reply().await
     }
 
     /// `initialize` and `notifications/initialized` (lifecycle, 2025-11-25).
     pub(super) async fn handshake(self: &Arc<Self>) -> Result<(), ConnectError> {
         let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"pluggedin-mcp-proxy","version":"{}"}}}}"#,
+            r#"{{"protocolVersion":"{}","capabilities":{OFFERED},"clientInfo":{{"name":"pluggedin-mcp-proxy","version":"{}"}}}}"#,
             Revision::NEWEST,
             env!("CARGO_PKG_VERSION"),
         );
@@ -150,6 +172,16 @@ impl Link {
         Ok(items)
     }
 
+    /// Keeps the server running while no call is in flight, or does so no more.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Whether anybody needs the connection now.
+    pub(super) fn is_needed(&self) -> bool {
+        self.held.load(Ordering::Relaxed) || self.handler.is_busy()
+    }
+
     /// Until the connection has ended.
     pub async fn ended(&self) {
         self.closed.cancelled().await;
@@ -190,6 +222,8 @@ fn read_peer(result: &str) -> Result<Peer, String> {
         resources: Option<&'a RawValue>,
         #[serde(borrow, default, deserialize_with = "present")]
         completions: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        logging: Option<&'a RawValue>,
     }
     let Initialized { protocol_version, capabilities, server_info, instructions } =
         serde_json::from_str(result).map_err(|error| format!("its answer to `initialize` is malformed: {error}"))?;
@@ -203,6 +237,11 @@ fn read_peer(result: &str) -> Result<Peer, String> {
             tools: capabilities.tools.is_some(),
             prompts: capabilities.prompts.is_some(),
             resources: capabilities.resources.is_some(),
+            subscriptions: capabilities
+                .resources
+                .and_then(|resources| Object::parse(resources.get()).ok())
+                .is_some_and(|resources| resources.get("subscribe") == Some("true")),
+            logging: capabilities.logging.is_some(),
             // Declared since 2025-03-26; before, servers simply answered.
             completions: capabilities.completions.is_some() || revision == Revision::V2024_11_05,
         },

@@ -3,23 +3,29 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::{Event, ListKind, error::LinkError};
+use super::{
+    Event, ListKind, Notice,
+    error::LinkError,
+    mailbox::{Caller, Mailbox, Said},
+};
 use crate::protocol::{
-    error::{ErrorObject, METHOD_NOT_FOUND},
-    message::{Frame, Kind, Message},
+    error::{ErrorObject, INVALID_REQUEST, METHOD_NOT_FOUND},
+    json::Object,
+    message::{Frame, Id, Kind, Message},
     server::ServerId,
 };
 
-/// Notifications of one call that may wait for its client. More are dropped
-/// with a warning: a slow client must not hold up the server's other calls.
-const CALL_EVENTS: usize = 1024;
+/// A server may go on with a call that was given up, and ask of it what another client
+/// must not see. It is believed to have stopped after this long.
+const GIVEN_UP: Duration = Duration::from_secs(300);
 
 /// One connection's calls in flight and where everything else goes.
 #[derive(Debug)]
@@ -27,35 +33,42 @@ pub struct Handler {
     server: ServerId,
     name: String,
     calls: Mutex<Calls>,
-    events: mpsc::Sender<Event>,
+    news: News,
+}
+
+/// Where goes what belongs to no call.
+#[derive(Debug, Clone)]
+pub struct News {
+    /// To the keeper of the catalog.
+    pub events: mpsc::Sender<Event>,
+    /// To the sessions.
+    pub notices: mpsc::Sender<Notice>,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     last_id: u64,
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, Arc<Mailbox>>,
+    /// The sessions that have given up a call, and when they did last.
+    given_up: HashMap<u64, Instant>,
     /// Why the connection ended, once it has.
     ended: Option<LinkError>,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    reply: oneshot::Sender<Result<Message, LinkError>>,
-    progress: Option<mpsc::Sender<Message>>,
-}
-
-/// A registered call: its id at the server and where its answers arrive.
-#[derive(Debug)]
-pub struct Registered {
-    pub id: u64,
-    pub reply: oneshot::Receiver<Result<Message, LinkError>>,
-    /// Progress notifications, if they were asked for.
-    pub progress: Option<mpsc::Receiver<Message>>,
+/// Why it cannot be told whose call the server speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Unclear {
+    #[error("it belongs to no call in flight; hint: ask while a call runs, and on that call's own stream")]
+    NoCall,
+    #[error("calls of several clients are or were in flight, and it does not say which it belongs to")]
+    SeveralClients,
+    #[error("the call has ended, or too many of its messages wait for the client")]
+    NoRoom,
 }
 
 impl Handler {
-    pub fn new(server: ServerId, name: String, events: mpsc::Sender<Event>) -> Self {
-        Self { server, name, calls: Mutex::default(), events }
+    pub fn new(server: ServerId, name: String, news: News) -> Self {
+        Self { server, name, calls: Mutex::default(), news }
     }
 
     /// For logs.
@@ -63,29 +76,30 @@ impl Handler {
         &self.name
     }
 
+    /// A new call: its id at the server and where its answers arrive.
+    ///
     /// # Errors
-    /// The reason, where the connection has ended.
-    pub fn register(&self, wants_progress: bool) -> Result<Registered, LinkError> {
-        let (reply_sender, reply) = oneshot::channel();
-        let (progress_sender, progress) = if wants_progress {
-            let (sender, receiver) = mpsc::channel(CALL_EVENTS);
-            (Some(sender), Some(receiver))
-        } else {
-            (None, None)
-        };
+    /// [`LinkError::Closed`] where the connection has ended.
+    pub fn register(&self, caller: Caller) -> Result<(u64, Arc<Mailbox>), LinkError> {
+        let mailbox = Arc::new(Mailbox::new(caller));
         let mut calls = self.calls();
         if calls.ended.is_some() {
             return Err(LinkError::Closed);
         }
         calls.last_id += 1;
         let id = calls.last_id;
-        calls.waiting.insert(id, Waiting { reply: reply_sender, progress: progress_sender });
-        Ok(Registered { id, reply, progress })
+        calls.waiting.insert(id, Arc::clone(&mailbox));
+        Ok((id, mailbox))
+    }
+
+    /// The call `id` never reached the server.
+    pub fn forget(&self, id: u64) {
+        self.calls().waiting.remove(&id);
     }
 
     /// Nobody waits for `id` any more. True if it was still unanswered.
-    pub fn forget(&self, id: u64) -> bool {
-        self.calls().waiting.remove(&id).is_some()
+    pub fn give_up(&self, id: u64) -> bool {
+        self.take_unanswered(id).is_some()
     }
 
     pub fn is_waiting(&self, id: u64) -> bool {
@@ -99,11 +113,19 @@ impl Handler {
 
     /// The call `id` fails; the connection goes on.
     pub fn fail(&self, id: u64, error: LinkError) {
-        let waiting = self.calls().waiting.remove(&id);
-        if let Some(waiting) = waiting {
-            // An error means that the caller has gone.
-            let _ = waiting.reply.send(Err(error));
+        if let Some(mailbox) = self.take_unanswered(id) {
+            mailbox.finish(Err(error));
         }
+    }
+
+    fn take_unanswered(&self, id: u64) -> Option<Arc<Mailbox>> {
+        let mut calls = self.calls();
+        let mailbox = calls.waiting.remove(&id)?;
+        if let Some(session) = mailbox.caller.session {
+            calls.given_up.retain(|_, at| at.elapsed() < GIVEN_UP);
+            calls.given_up.insert(session, Instant::now());
+        }
+        Some(mailbox)
     }
 
     /// The connection has ended because of `error`. Calls in flight have reached the
@@ -118,8 +140,8 @@ impl Handler {
             LinkError::Lost { .. } => error.clone(),
             other => LinkError::Lost { reason: other.to_string() },
         };
-        for waiting in waiting.into_values() {
-            let _ = waiting.reply.send(Err(lost.clone()));
+        for mailbox in waiting.into_values() {
+            mailbox.finish(Err(lost.clone()));
         }
     }
 
@@ -128,52 +150,120 @@ impl Handler {
         self.calls().ended.clone()
     }
 
-    /// Takes the next message. What it returns is to be sent back at once.
-    pub fn receive(&self, message: Message) -> Option<Frame> {
+    /// Takes the next message. `call` is the one on whose own stream it came, where there
+    /// is such a thing. What it returns is to be sent back at once.
+    pub fn receive(&self, message: Message, call: Option<u64>) -> Option<Frame> {
         match message.kind() {
             Kind::Result | Kind::Error => self.reply(message),
-            Kind::Notification => self.notification(message),
-            Kind::Request => return Some(answer(&message)),
+            Kind::Notification => self.notification(message, call),
+            Kind::Request => return self.request(message, call),
         }
         None
     }
 
     fn reply(&self, message: Message) {
-        let waiting = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().waiting.remove(&id));
-        let Some(waiting) = waiting else {
-            return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
-        };
-        // An error means that the caller gave up this moment.
-        let _ = waiting.reply.send(Ok(message));
+        let mailbox = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().waiting.remove(&id));
+        match mailbox {
+            Some(mailbox) => mailbox.finish(Ok(message)),
+            None => tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped"),
+        }
     }
 
-    fn notification(&self, message: Message) {
-        let event = match message.method() {
-            "notifications/progress" => return self.progress(message),
-            "notifications/tools/list_changed" => Event::ListChanged(self.server.clone(), ListKind::Tools),
-            "notifications/prompts/list_changed" => Event::ListChanged(self.server.clone(), ListKind::Prompts),
-            "notifications/resources/list_changed" => Event::ListChanged(self.server.clone(), ListKind::Resources),
-            method => {
-                tracing::debug!(server = %self.name, method, "notification not forwarded");
-                return;
-            }
-        };
-        if self.events.try_send(event).is_err() {
-            tracing::warn!(server = %self.name, "too many notifications at once; one was dropped");
+    fn notification(&self, message: Message, call: Option<u64>) {
+        match message.method() {
+            "notifications/progress" => self.progress(message),
+            "notifications/message" => self.log(message, call),
+            "notifications/cancelled" => self.withdrawn(&message),
+            "notifications/resources/updated" => self.notice(Notice::Updated(self.server.clone(), message)),
+            "notifications/elicitation/complete" => self.notice(Notice::Elicited(self.server.clone(), message)),
+            "notifications/tools/list_changed" => self.list_changed(ListKind::Tools),
+            "notifications/prompts/list_changed" => self.list_changed(ListKind::Prompts),
+            "notifications/resources/list_changed" => self.list_changed(ListKind::Resources),
+            method => tracing::debug!(server = %self.name, method, "notification not forwarded"),
         }
+    }
+
+    fn list_changed(&self, kind: ListKind) {
+        if self.news.events.try_send(Event::ListChanged(self.server.clone(), kind)).is_err() {
+            self.too_fast();
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        if self.news.notices.try_send(notice).is_err() {
+            self.too_fast();
+        }
+    }
+
+    fn too_fast(&self) {
+        tracing::warn!(server = %self.name, "too many notifications at once; one was dropped");
     }
 
     fn progress(&self, message: Message) {
-        let sender = {
-            let calls = self.calls();
-            progress_token(&message).and_then(|id| calls.waiting.get(&id)?.progress.clone())
-        };
-        let Some(sender) = sender else {
+        let mailbox = progress_token(&message).and_then(|id| self.calls().waiting.get(&id).cloned());
+        let Some(mailbox) = mailbox.filter(|mailbox| mailbox.caller.wants_progress) else {
             return tracing::debug!(server = %self.name, "progress of no call in flight was dropped");
         };
-        if sender.try_send(message).is_err() {
+        if !mailbox.put(Said::Progress(message)) {
             tracing::warn!(server = %self.name, "the client is too slow for this progress; one notification was dropped");
         }
+    }
+
+    fn log(&self, message: Message, call: Option<u64>) {
+        match self.addressee(call) {
+            Ok(mailbox) => {
+                if !mailbox.put(Said::Log(message)) {
+                    tracing::debug!(server = %self.name, "the client is too slow for this log; one message was dropped");
+                }
+            }
+            Err(unclear) => tracing::debug!(server = %self.name, "a log message was dropped: {unclear}"),
+        }
+    }
+
+    /// The request is known only to the call that it was put to.
+    fn withdrawn(&self, message: &Message) {
+        let params = message.body().and_then(|params| Object::parse(params).ok());
+        let Some(id) = params.and_then(|params| Id::parse(params.get("requestId")?)) else { return };
+        let mailboxes: Vec<_> = self.calls().waiting.values().cloned().collect();
+        for mailbox in mailboxes {
+            mailbox.withdraw(&id);
+        }
+    }
+
+    fn request(&self, message: Message, call: Option<u64>) -> Option<Frame> {
+        let id = message.id().expect("a request has an id");
+        let error = match message.method() {
+            "ping" => return Some(Frame::result(&id, Bytes::from_static(b"{}"))),
+            "sampling/createMessage" | "elicitation/create" | "roots/list" => {
+                let put = |mailbox: Arc<Mailbox>| if mailbox.put(Said::Ask(message.clone())) { Ok(()) } else { Err(Unclear::NoRoom) };
+                let unclear = self.addressee(call).and_then(put).err()?;
+                let method = message.method();
+                tracing::warn!(server = %self.name, method, "what the server asked was refused: {unclear}");
+                ErrorObject::new(INVALID_REQUEST, format!("`{method}` cannot be passed on: {unclear}"))
+            }
+            method => ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {method}")),
+        };
+        Some(Frame::error(Some(&id), &error))
+    }
+
+    /// Where goes what belongs to a call: to `call`, or else to the latest of the only
+    /// session that the server has lately worked for.
+    fn addressee(&self, call: Option<u64>) -> Result<Arc<Mailbox>, Unclear> {
+        let calls = self.calls();
+        if let Some(call) = call {
+            return calls.waiting.get(&call).filter(|mailbox| mailbox.caller.session.is_some()).cloned().ok_or(Unclear::NoCall);
+        }
+        let of_sessions = || calls.waiting.iter().filter(|(_, mailbox)| mailbox.caller.session.is_some());
+        let (_, latest) = of_sessions().max_by_key(|(id, _)| **id).ok_or(Unclear::NoCall)?;
+        let session = latest.caller.session;
+        // SECURITY: what one client's call is about must not be shown to another client.
+        let is_other = |other: Option<u64>| other != session;
+        if of_sessions().any(|(_, mailbox)| is_other(mailbox.caller.session))
+            || calls.given_up.iter().any(|(other, at)| is_other(Some(*other)) && at.elapsed() < GIVEN_UP)
+        {
+            return Err(Unclear::SeveralClients);
+        }
+        Ok(Arc::clone(latest))
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -190,14 +280,4 @@ fn progress_token(message: &Message) -> Option<u64> {
         progress_token: u64,
     }
     serde_json::from_str::<Params>(message.body()?).ok().map(|params| params.progress_token)
-}
-
-/// The proxy declares no client capabilities yet, so a server may ask for
-/// nothing but a sign of life.
-fn answer(request: &Message) -> Frame {
-    let id = request.id().expect("a request has an id");
-    match request.method() {
-        "ping" => Frame::result(&id, Bytes::from_static(b"{}")),
-        method => Frame::error(Some(&id), &ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {method}"))),
-    }
 }

@@ -1,23 +1,28 @@
 //! One call at one server, from its start to its answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::AbortHandle,
+use tokio::{task::AbortHandle, time::timeout};
+
+use super::{
+    connection::Link,
+    error::LinkError,
+    mailbox::{Caller, Mailbox, Post, Said},
+};
+use crate::protocol::{
+    error::{ErrorObject, INTERNAL_ERROR},
+    message::{Frame, Id, Message},
 };
 
-use super::{connection::Link, error::LinkError};
-use crate::protocol::message::{Frame, Message};
+/// How long a server may take to receive the answer to what it asked.
+const ANSWERING: Duration = Duration::from_secs(10);
 
 /// A call that the server works on. Dropping it cancels it there.
 #[derive(Debug)]
 pub struct InFlight {
     link: Arc<Link>,
     id: u64,
-    reply: oneshot::Receiver<Result<Message, LinkError>>,
-    /// `None` once the sender is gone, or if no progress was asked for.
-    progress: Option<mpsc::Receiver<Message>>,
+    mailbox: Arc<Mailbox>,
     /// The request on its way, where the transport runs one task for each.
     request: Option<AbortHandle>,
     answered: bool,
@@ -27,14 +32,17 @@ pub struct InFlight {
 #[derive(Debug)]
 pub enum Step {
     Progress(Message),
+    Log(Message),
+    Ask(Ask),
+    /// The server does not wait for the answer to this [`Ask`] any more.
+    Withdrawn(Id),
     Reply(Result<Message, LinkError>),
 }
 
 impl InFlight {
-    pub(super) async fn start(link: Arc<Link>, wants_progress: bool, frame: impl FnOnce(u64) -> Frame) -> Result<Self, LinkError> {
-        let registered = link.handler().register(wants_progress)?;
-        let id = registered.id;
-        let mut call = Self { link, id, reply: registered.reply, progress: registered.progress, request: None, answered: false };
+    pub(super) async fn start(link: Arc<Link>, caller: Caller, frame: impl FnOnce(u64) -> Frame) -> Result<Self, LinkError> {
+        let (id, mailbox) = link.handler().register(caller)?;
+        let mut call = Self { link, id, mailbox, request: None, answered: false };
         match call.link.outbox().request(id, frame(id)).await {
             Ok(request) => call.request = request,
             Err(error) => {
@@ -46,23 +54,21 @@ impl InFlight {
         Ok(call)
     }
 
-    /// The next thing that happens. Progress comes before the reply, in order.
+    /// The next thing that happens, in the order of the server. The reply is the last.
     pub async fn next(&mut self) -> Step {
-        let reply = if let Some(progress) = &mut self.progress {
-            tokio::select! {
-                // Progress that is queued was sent before the reply.
-                biased;
-                Some(message) = progress.recv() => return Step::Progress(message),
-                reply = &mut self.reply => reply,
+        match self.mailbox.next().await {
+            Post::Reply(reply) => {
+                self.answered = true;
+                Step::Reply(reply)
             }
-        } else {
-            (&mut self.reply).await
-        };
-        self.answered = true;
-        Step::Reply(reply.unwrap_or(Err(LinkError::Closed)))
+            Post::Said(Said::Progress(message)) => Step::Progress(message),
+            Post::Said(Said::Log(message)) => Step::Log(message),
+            Post::Said(Said::Ask(request)) => Step::Ask(Ask::new(&self.link, request)),
+            Post::Said(Said::Withdrawn(id)) => Step::Withdrawn(id),
+        }
     }
 
-    /// The reply of a call that asked for no progress.
+    /// The reply of a call that is made for no client.
     pub async fn reply(mut self) -> Result<Message, LinkError> {
         loop {
             if let Step::Reply(reply) = self.next().await {
@@ -77,12 +83,74 @@ impl Drop for InFlight {
         if self.answered {
             return;
         }
-        if self.link.handler().forget(self.id) {
+        if self.link.handler().give_up(self.id) {
             let params = format!(r#"{{"requestId":{},"reason":"nobody waits for the answer any more"}}"#, self.id);
             self.link.outbox().notify_soon(Message::notification("notifications/cancelled", Some(&params)).into());
         }
         if let Some(request) = &self.request {
             request.abort();
+        }
+        for said in self.mailbox.close() {
+            if let Said::Ask(request) = said {
+                drop(Ask::new(&self.link, request));
+            }
+        }
+    }
+}
+
+/// A request of the server that waits for its answer. Dropping it tells the server that
+/// there will be none.
+#[derive(Debug)]
+pub struct Ask {
+    link: Arc<Link>,
+    request: Message,
+    answered: bool,
+}
+
+impl Ask {
+    fn new(link: &Arc<Link>, request: Message) -> Self {
+        Self { link: Arc::clone(link), request, answered: false }
+    }
+
+    pub fn request(&self) -> &Message {
+        &self.request
+    }
+
+    /// The server's own.
+    pub fn id(&self) -> Id {
+        self.request.id().expect("a request has an id")
+    }
+
+    /// Gives the answer to the server, under the server's own id.
+    pub async fn answer(mut self, answer: Result<&Message, &ErrorObject>) {
+        self.answered = true;
+        let id = self.id();
+        let frame = match answer {
+            Ok(answer) => answer.with(&id, None),
+            Err(error) => Frame::error(Some(&id), error),
+        };
+        if !matches!(timeout(ANSWERING, self.link.outbox().notify(frame)).await, Ok(Ok(()))) {
+            tracing::debug!(server = self.link.handler().server(), "the server did not take the answer to what it asked");
+        }
+    }
+
+    /// Says at once that nobody will be asked.
+    pub fn refuse(mut self, error: &ErrorObject) {
+        self.answered = true;
+        self.link.outbox().notify_soon(Frame::error(Some(&self.id()), error));
+    }
+
+    /// The server has said itself that it does not wait any more.
+    pub fn withdrawn(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        if !self.answered {
+            let error = ErrorObject::new(INTERNAL_ERROR, "the call that this belongs to has ended");
+            self.link.outbox().notify_soon(Frame::error(Some(&self.id()), &error));
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Connect, Event, Server, Shared, SharedHeaders,
+    Connect, Event, Notice, Server, Shared, SharedHeaders,
     connection::{Link, Wiring},
     error::{ConnectError, LinkError},
     handler::Handler,
@@ -348,7 +348,7 @@ impl Supervisor {
     }
 
     fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
-        let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.events.clone());
+        let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.news.clone());
         (Arc::new(handler), CancellationToken::new())
     }
 
@@ -361,7 +361,7 @@ impl Supervisor {
             self.used.touch();
             loop {
                 tokio::time::sleep(idle_timeout.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10))).await;
-                if link.handler().is_busy() {
+                if link.is_needed() {
                     self.used.touch();
                 } else if self.used.elapsed() >= idle_timeout {
                     return;
@@ -378,8 +378,9 @@ impl Supervisor {
         // Whoever asked for the connection has it.
         while self.demands.try_recv().is_ok() {}
         self.set_ended(State::Ready { link: Arc::clone(link), took });
-        // The keeper reads on its own; an error means that the proxy is ending.
-        let _ = self.shared.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;
+        // Their readers go on by themselves; an error means that the proxy is ending.
+        let _ = self.shared.news.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;
+        let _ = self.shared.news.notices.send(Notice::Ready(self.config.id.clone(), Arc::clone(link))).await;
     }
 
     /// Waits until somebody needs the server. False if nobody can any more.
@@ -412,7 +413,7 @@ impl Supervisor {
             status.attempts += ended;
         });
         // A lost event is made good by the next one.
-        let _ = self.shared.events.try_send(Event::Changed(self.config.id.clone()));
+        let _ = self.shared.news.events.try_send(Event::Changed(self.config.id.clone()));
     }
 }
 

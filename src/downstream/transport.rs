@@ -74,12 +74,12 @@ impl Outbox {
     }
 }
 
-/// Hands one text from the server to the handler; what it returns is to be sent
-/// back. A text that is no message is logged (never its content) and skipped: the
+/// Hands one text from the server to the handler, and the call on whose own stream it
+/// came; what it returns is to be sent back. A text that is no message is logged (never its content) and skipped: the
 /// messages around it are still good.
-fn deliver(handler: &Handler, text: &Bytes) -> Option<Frame> {
+fn deliver(handler: &Handler, text: &Bytes, call: Option<u64>) -> Option<Frame> {
     match Message::parse(text) {
-        Ok(message) => handler.receive(message),
+        Ok(message) => handler.receive(message, call),
         Err(invalid) => {
             tracing::warn!(server = handler.server(), bytes = text.len(), problem = %invalid.error.message, "the server sent something that is not a JSON-RPC message");
             None

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     protocol::{
-        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
+        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
         message::{Frame, Id},
         revision::Revision,
     },
@@ -26,7 +26,8 @@ pub(super) fn answer(method: &str, id: &Id, error: &CallError, revision: Revisio
 
 fn object(error: &CallError, revision: Revision) -> ErrorObject {
     let code = match error {
-        CallError::UnknownMethod(_) => METHOD_NOT_FOUND,
+        CallError::UnknownMethod(_) | CallError::NoSubscriptions { .. } => METHOD_NOT_FOUND,
+        CallError::TooManySubscriptions { .. } => INVALID_REQUEST,
         CallError::UnknownResource { uri } => {
             let code = if revision.has_plain_not_found() { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
             return ErrorObject::new(code, error.to_string()).with_data(json!({ "uri": uri }));

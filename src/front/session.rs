@@ -214,6 +214,9 @@ impl Session {
             "resources/read" => Box::pin(router.read_resource(&ctx, request)).await,
             "prompts/get" => Box::pin(router.get_prompt(&ctx, request)).await,
             "completion/complete" => Box::pin(router.complete(&ctx, request)).await,
+            "resources/subscribe" => Box::pin(router.subscribe(&ctx, request)).await,
+            "resources/unsubscribe" => Box::pin(router.unsubscribe(&ctx, request)).await,
+            "logging/setLevel" => self.set_log_level(&ctx, request, router),
             "tools/list" => self.list(ListKind::Tools, request, router).await,
             "prompts/list" => self.list(ListKind::Prompts, request, router).await,
             "resources/list" => self.list(ListKind::Resources, request, router).await,
@@ -226,6 +229,12 @@ impl Session {
     async fn list(&self, kind: ListKind, request: &Message, router: &Router) -> Result<Answer, CallError> {
         let (answer, generation) = router.list(kind, request).await?;
         self.0.read.note(kind, generation);
+        Ok(answer)
+    }
+
+    fn set_log_level(&self, ctx: &Ctx, request: &Message, router: &Router) -> Result<Answer, CallError> {
+        let (answer, level) = router.set_log_level(ctx, request)?;
+        self.0.wishes().log_level = Some(level);
         Ok(answer)
     }
 
@@ -299,8 +308,9 @@ fn capabilities() -> Value {
     json!({
         "tools": { "listChanged": true },
         "prompts": { "listChanged": true },
-        "resources": { "listChanged": true },
+        "resources": { "listChanged": true, "subscribe": true },
         "completions": {},
+        "logging": {},
     })
 }
 

@@ -82,6 +82,7 @@ where
         () = async {
             // An error would mean that the reader panicked, which ends the session as well.
             let _ = (&mut reading).await;
+            session.end();
             drain(&session, &gone).await;
         } => {}
         () = told_of_changes(&session, &router) => {}

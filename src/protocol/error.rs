@@ -20,6 +20,8 @@ pub const NO_SESSION: i32 = -32001;
 pub const HEADER_MISMATCH: i32 = -32020;
 /// The revision is not spoken here (2026-07-28).
 pub const UNSUPPORTED_VERSION: i32 = -32022;
+/// The call can be made once the user has visited a URL (2025-11-25).
+pub const URL_ELICITATION_REQUIRED: i32 = -32042;
 
 /// The `error` member of a response that the proxy itself writes.
 #[derive(Debug, Clone, PartialEq)]

@@ -22,6 +22,10 @@ pub enum CallError {
     UnknownPrompt { name: String },
     #[error("resource not found: {uri}")]
     UnknownResource { uri: String },
+    #[error("the server {server} does not tell of changes of single resources")]
+    NoSubscriptions { server: String },
+    #[error("this session has subscribed to {limit} resources already")]
+    TooManySubscriptions { limit: usize },
     #[error(transparent)]
     BadCursor(#[from] BadCursor),
     #[error("the server {server} is not available: {error}")]
@@ -58,6 +62,8 @@ impl CallError {
             | Self::AmbiguousTool { .. }
             | Self::UnknownPrompt { .. }
             | Self::UnknownResource { .. }
+            | Self::NoSubscriptions { .. }
+            | Self::TooManySubscriptions { .. }
             | Self::BadCursor(_) => Blame::Client,
             Self::Unavailable { .. } | Self::Timeout { .. } | Self::ConnectTimeout { .. } | Self::Link { .. } => Blame::Server,
         }

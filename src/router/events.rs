@@ -45,16 +45,20 @@ impl Read {
     }
 }
 
-/// Gives a notification for each list that changes, until there will be no more.
+/// Gives a notification for each list that is not, or is no longer, as the client has read it,
+/// until there will be no more changes.
 pub async fn watch(mut catalogs: watch::Receiver<Arc<Catalog>>, read: &Read, mut notify: impl FnMut(Frame)) {
-    while catalogs.changed().await.is_ok() {
-        tokio::time::sleep(CHANGES_TOGETHER).await;
+    loop {
         let catalog = Arc::clone(&catalogs.borrow_and_update());
         let mut methods: Vec<_> = read.changed(&catalog).into_iter().map(method).collect();
         methods.dedup();
         for method in methods {
             notify(Message::notification(method, None).into());
         }
+        if catalogs.changed().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(CHANGES_TOGETHER).await;
     }
 }
 

@@ -1,16 +1,18 @@
 //! The path that all forwarded requests share: find the connection, start the call
 //! under an id of ours, relay until its answer.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{CallError, Ctx, Router, relay};
 use crate::{
-    downstream::{InFlight, LinkError},
+    downstream::{Caller, InFlight, Link, LinkError},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Id, Message, Span},
-        server::ServerId,
+        server::{ServerConfig, ServerId},
     },
 };
 
@@ -78,22 +80,49 @@ impl Router {
     }
 
     async fn attempt(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
-        let config = self.pool.config(server);
-        let patience = config.as_ref().and_then(|config| config.timeout).unwrap_or(self.config.call_timeout);
-        let name = || config.as_ref().map_or_else(|| server.to_string(), |config| config.name.clone());
-        let link = match timeout(patience, self.pool.link(server)).await {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => return Err(CallError::Unavailable { server: name(), error }),
-            Err(_) => return Err(CallError::ConnectTimeout { server: name(), after: patience }),
-        };
-        let failed = |error: LinkError| CallError::Link { server: name(), error };
-        let starting = timeout(patience, link.start(outgoing.token.is_some(), |id| outgoing.frame(id)));
-        let Ok(started) = starting.await else { return Err(CallError::Timeout { server: name(), after: patience }) };
+        let target = self.target(server);
+        let link = self.reach(&target).await?;
+        let patience = target.patience;
+        let failed = |error: LinkError| CallError::Link { server: target.name(), error };
+        let caller = Caller { session: Some(ctx.session.number()), wants_progress: outgoing.token.is_some() };
+        let starting = timeout(patience, link.start(caller, |id| outgoing.frame(id)));
+        let Ok(started) = starting.await else { return Err(CallError::Timeout { server: target.name(), after: patience }) };
         let call: InFlight = started.map_err(failed)?;
         let token = outgoing.token.as_ref().map(|(token, _)| token);
-        match relay::relay(ctx, call, token, patience).await {
+        let terms = relay::Terms { ctx, server, elicitations: &self.elicitations, token, patience };
+        match relay::relay(terms, call).await {
             Ok(reply) => reply.map_err(failed),
-            Err(relay::Silent) => Err(CallError::Timeout { server: name(), after: patience }),
+            Err(relay::Silent) => Err(CallError::Timeout { server: target.name(), after: patience }),
         }
+    }
+
+    pub(super) fn target<'a>(&self, server: &'a ServerId) -> Target<'a> {
+        let config = self.pool.config(server);
+        let patience = config.as_ref().and_then(|config| config.timeout).unwrap_or(self.config.call_timeout);
+        Target { server, config, patience }
+    }
+
+    /// A connection to the server, new or not.
+    pub(super) async fn reach(&self, target: &Target<'_>) -> Result<Arc<Link>, CallError> {
+        match timeout(target.patience, self.pool.link(target.server)).await {
+            Ok(Ok(link)) => Ok(link),
+            Ok(Err(error)) => Err(CallError::Unavailable { server: target.name(), error }),
+            Err(_) => Err(CallError::ConnectTimeout { server: target.name(), after: target.patience }),
+        }
+    }
+}
+
+/// A server, and what a call to it must know.
+pub(super) struct Target<'a> {
+    server: &'a ServerId,
+    config: Option<Arc<ServerConfig>>,
+    /// How long the server may be silent.
+    patience: Duration,
+}
+
+impl Target<'_> {
+    /// For errors.
+    pub(super) fn name(&self) -> String {
+        self.config.as_ref().map_or_else(|| self.server.to_string(), |config| config.name.clone())
     }
 }

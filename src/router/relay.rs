@@ -1,49 +1,75 @@
-//! One loop for what happens while a server works on a call: progress goes out in
-//! order, the reply ends it, silence for too long ends it too. The caller cancels by
-//! dropping the loop, and with it the call.
+//! One loop for what happens while a server works on a call: progress and log messages go
+//! out in order, what the server asks goes to the client, the reply ends it, silence for
+//! too long ends it too. The caller cancels by dropping the loop, and with it the call.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::Ctx;
+use super::{Ctx, elicitations::Elicitations, reverse::Asks};
 use crate::{
     downstream::{InFlight, LinkError, Step},
     protocol::{
         json::Object,
+        log_level::LogLevel,
         message::{Frame, Message},
+        server::ServerId,
     },
 };
 
 /// Nothing was heard for too long.
 pub(super) struct Silent;
 
-/// `token` is the client's progress token; `patience` is how long the server may be
-/// silent, and each progress notification starts it anew.
-pub(super) async fn relay(
-    ctx: &Ctx,
-    mut call: InFlight,
-    token: Option<&Bytes>,
-    patience: Duration,
-) -> Result<Result<Message, LinkError>, Silent> {
+/// What the loop goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) server: &'a ServerId,
+    pub(super) elicitations: &'a Elicitations,
+    /// The client's progress token.
+    pub(super) token: Option<&'a Bytes>,
+    /// How long the server may be silent. The time rests while the client is asked something.
+    pub(super) patience: Duration,
+}
+
+pub(super) async fn relay(terms: Terms<'_>, mut call: InFlight) -> Result<Result<Message, LinkError>, Silent> {
+    let Terms { ctx, server, elicitations, token, patience } = terms;
     let mut silence = std::pin::pin!(sleep_until(Instant::now() + patience));
+    let mut asks = Asks::default();
     loop {
         let step = tokio::select! {
             // What has arrived counts, even if it is late.
             biased;
-            step = call.next() => step,
-            () = &mut silence => return Err(Silent),
+            step = call.next() => Some(step),
+            () = asks.next() => None,
+            () = &mut silence, if asks.is_empty() => return Err(Silent),
         };
         match step {
-            Step::Progress(message) => {
-                silence.as_mut().reset(Instant::now() + patience);
+            Some(Step::Reply(reply)) => {
+                if let Ok(reply) = &reply {
+                    elicitations.note_reply(ctx, server, reply);
+                }
+                return Ok(reply);
+            }
+            Some(Step::Progress(message)) => {
                 if let Some(frame) = token.and_then(|token| for_client(&message, token)) {
                     ctx.client.notify(frame).await;
                 }
             }
-            Step::Reply(reply) => return Ok(reply),
+            Some(Step::Log(message)) => {
+                if is_wanted(&message, ctx.session.log_level()) {
+                    ctx.client.notify(message.into()).await;
+                }
+            }
+            Some(Step::Ask(ask)) => {
+                elicitations.note(ctx, server, ask.request().body());
+                asks.add(ctx, ask);
+            }
+            Some(Step::Withdrawn(id)) => asks.withdraw(&id),
+            None => {}
         }
+        silence.as_mut().reset(Instant::now() + patience);
     }
 }
 
@@ -52,4 +78,33 @@ fn for_client(progress: &Message, token: &Bytes) -> Option<Frame> {
     let params = Object::parse(progress.body()?).ok()?;
     let span = params.span(progress.text(), "progressToken")?;
     Some(Frame::spliced(progress.text(), vec![(span, token.clone())]).alone())
+}
+
+/// Whether the client wants to see this log message. One of an unknown level is for it to judge.
+fn is_wanted(message: &Message, least: Option<LogLevel>) -> bool {
+    let Some(least) = least else { return true };
+    let params = message.body().and_then(|params| Object::parse(params).ok());
+    let level = params.and_then(|params| LogLevel::parse(&params.string("level")?));
+    level.is_none_or(|level| level >= least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_messages_are_wanted_from_a_level_on() {
+        for (level, least, expect) in [
+            ("debug", None, true),
+            ("debug", Some(LogLevel::Info), false),
+            ("info", Some(LogLevel::Info), true),
+            ("emergency", Some(LogLevel::Alert), true),
+            ("alert", Some(LogLevel::Emergency), false),
+            ("verbose", Some(LogLevel::Emergency), true),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":1}}}}"#);
+            let message = Message::parse(&text.into()).expect("a notification");
+            assert_eq!(is_wanted(&message, least), expect, "{level} {least:?}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ impl Router {
         Ok(Answer::Forwarded(reply, body))
     }
 
-    async fn resolve_uri(&self, uri: &str) -> Option<(ServerId, String)> {
+    pub(super) async fn resolve_uri(&self, uri: &str) -> Option<(ServerId, String)> {
         let mut catalog = self.catalog.current();
         if catalog.resource(uri).is_none() {
             catalog = self.catalog.settled().await;

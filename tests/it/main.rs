@@ -7,11 +7,15 @@ mod support; // what scenarios are built from
 mod app; // servers that the App names, and an App that fails
 mod cancel; // a cancellation reaches the server that works on the call, and only that
 mod cli; // commands, options, exit codes, bad input on stdin, the end
+mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
 mod lists; // pages, changes, order
+mod logging; // log messages of servers and the level that a client wants
 mod names; // how tools, prompts and resources are called when servers disagree
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod resources; // resources and templates
+mod sampling; // what servers ask of the client while a call runs
+mod subscriptions; // changes of single resources
 mod tools; // tools, and that nothing is changed on the way

@@ -58,7 +58,8 @@ pub(crate) struct Script {
     /// A resource that can be read but stands in no list.
     #[arg(long)]
     pub(crate) unlisted: Vec<String>,
-    /// Leaves out a capability and answers its methods with -32601: `tools`, `prompts`, `resources`, `completions`.
+    /// Leaves out a capability and answers its methods with -32601: `tools`, `prompts`, `resources`, `completions`,
+    /// `logging`. `subscribe` leaves out only that of `resources`.
     #[arg(long)]
     pub(crate) without: Vec<String>,
     /// Entries in one page of a list; all of them when absent.
@@ -154,12 +155,19 @@ struct Added {
     resources: Vec<String>,
 }
 
-/// The labels of `slow` calls, in the order in which things happened to them.
+/// What happened, in order.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Journal {
+    /// The labels of `slow` calls.
     pub(crate) started: Vec<String>,
     pub(crate) cancelled: Vec<String>,
     pub(crate) finished: Vec<String>,
+    /// Answers of clients to requests of ours, to the letter.
+    pub(crate) answers: Vec<String>,
+    /// What `logging/setLevel` asked for.
+    pub(crate) levels: Vec<String>,
+    /// `+uri` and `-uri` for each subscription made and ended.
+    pub(crate) subscriptions: Vec<String>,
 }
 
 impl Server {

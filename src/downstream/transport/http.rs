@@ -182,7 +182,7 @@ impl Client {
                 if names_session(&body) {
                     return Err(LinkError::SessionGone);
                 }
-                self.deliver(&body);
+                self.deliver(&body, id);
                 self.unanswered(id, Some(status))
             }
             MediaType::EventStream if status.is_success() => {
@@ -195,7 +195,7 @@ impl Client {
             }
             MediaType::Json if id.is_some() => {
                 let body = read_body(response).await?;
-                self.deliver(&body);
+                self.deliver(&body, id);
                 self.unanswered(id, if status.is_success() { None } else { Some(status) })
             }
             _ if !status.is_success() => Err(refusal(status)),
@@ -243,7 +243,7 @@ impl Client {
             }
             position.retry = retry.map(|millis| Duration::from_millis(millis).min(RESUME_AT_MOST)).or(position.retry);
             if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
-                self.deliver(&data.into());
+                self.deliver(&data.into(), request);
             }
             answered = request.is_some_and(|id| !self.0.handler.is_waiting(id));
         }
@@ -282,8 +282,8 @@ impl Client {
         }
     }
 
-    fn deliver(&self, text: &Bytes) {
-        if let Some(answer) = deliver(&self.0.handler, text) {
+    fn deliver(&self, text: &Bytes, call: Option<u64>) {
+        if let Some(answer) = deliver(&self.0.handler, text, call) {
             self.notify_soon(answer);
         }
     }

@@ -89,7 +89,7 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
         size.start_anew();
         let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
         if event.event.as_deref().is_none_or(|event| event == "message")
-            && let Some(answer) = deliver(handler, &data.into())
+            && let Some(answer) = deliver(handler, &data.into(), None)
         {
             client.notify_soon(answer);
         }

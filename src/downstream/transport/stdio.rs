@@ -162,7 +162,7 @@ async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Fr
     loop {
         match lines.next().await {
             Ok(Some(Line::Text(text))) => {
-                if let Some(answer) = deliver(&handler, &text) {
+                if let Some(answer) = deliver(&handler, &text, None) {
                     // A child that floods us with pings and does not read loses an answer.
                     let _ = queue.try_send(answer);
                 }

@@ -52,6 +52,12 @@ impl Call {
             "resources/list" => self.page("resources", self.resources(), &params),
             "resources/templates/list" => self.page("resourceTemplates", vec![item_template()], &params),
             "resources/read" => self.read_resource(&params),
+            "resources/subscribe" => self.subscribe('+', &params),
+            "resources/unsubscribe" => self.subscribe('-', &params),
+            "logging/setLevel" => {
+                lock(&self.session.server.journal).levels.push(text_of(&params["level"]));
+                result(&json!({}))
+            }
             "completion/complete" => complete(&params),
             method => no_method(method),
         }
@@ -65,7 +71,11 @@ impl Call {
         };
         let mut capabilities: Map<String, Value> =
             ["tools", "prompts", "resources"].map(|area| (area.to_owned(), json!({"listChanged": true}))).into_iter().collect();
+        if !script.without.iter().any(|without| without == "subscribe") {
+            capabilities["resources"]["subscribe"] = json!(true);
+        }
         capabilities.insert("completions".to_owned(), json!({}));
+        capabilities.insert("logging".to_owned(), json!({}));
         capabilities.insert("experimental".to_owned(), json!({"x-odd": {"deep": [1]}}));
         for without in &script.without {
             capabilities.remove(without);
@@ -142,6 +152,7 @@ impl Call {
             ("crash", "Breaks the connection"),
             ("large", "Returns that many letters"),
             ("ask", "Sends the client a request and returns the answer"),
+            ("talk", "Says what it is told to, line by line, and returns what it was answered"),
         ];
         tools.extend(plain.iter().map(|(name, description)| tool(name, description)));
         tools.extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
@@ -168,6 +179,9 @@ impl Call {
                     "started": journal.started,
                     "cancelled": journal.cancelled,
                     "finished": journal.finished,
+                    "answers": journal.answers,
+                    "levels": journal.levels,
+                    "subscriptions": journal.subscriptions,
                 }))
             }
             "progress" => self.progress(params),
@@ -201,8 +215,51 @@ impl Call {
                 let method = text_of(&arguments["method"]);
                 structured(&self.ask(&method, arguments["params"].clone()).await)
             }
+            "talk" => self.talk(params).await,
             name => self.echo(name),
         }
+    }
+
+    /// Follows `arguments.lines`, each of which is one of
+    /// - `{"say": MESSAGE}`: sends it as a message of this call;
+    /// - `{"progress": NUMBER}`: reports progress, if that was asked for;
+    /// - `{"ask": METHOD, "params": TEXT, "id": TEXT}`: asks the client, both as JSON text, and waits for the answer; with
+    ///   `"ms"`, only so long, and withdraws the request then;
+    /// - `{"wait": LABEL}`: waits until the label is released;
+    /// - `{"later": MESSAGE, "ms": NUMBER}`: sends it after so many milliseconds as a message of no call.
+    async fn talk(&self, params: &Value) -> Reply {
+        let mut answers = Vec::new();
+        for line in params["arguments"]["lines"].as_array().into_iter().flatten() {
+            if let Some(message) = line.get("say") {
+                self.tell(message);
+            } else if let Some(step) = line.get("progress") {
+                let token = &params["_meta"]["progressToken"];
+                let progress = json!({"progressToken": token, "progress": step});
+                self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}));
+            } else if let Some(method) = line.get("ask") {
+                let id = line["id"].as_str().unwrap_or(r#""of talk""#);
+                let method = text_of(method);
+                let asking = self.ask_as(id, &method, line["params"].as_str().unwrap_or("{}"));
+                tokio::select! {
+                    answer = asking => answers.push(answer),
+                    () = time(&line["ms"]) => {
+                        let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+                        self.tell(&serde_json::from_str(&text).expect("the id is JSON"));
+                        answers.push(json!("withdrawn"));
+                    }
+                }
+            } else if let Some(label) = line.get("wait") {
+                let mut released = self.session.server.released.subscribe();
+                let _ = released.wait_for(|labels| labels.contains(&text_of(label))).await;
+            } else if let Some(message) = line.get("later") {
+                let (session, message, ms) = (self.session.clone(), message.clone(), line["ms"].clone());
+                tokio::spawn(async move {
+                    time(&ms).await;
+                    session.tell(&message);
+                });
+            }
+        }
+        structured(&json!(answers))
     }
 
     /// Says who was asked for what, with the parameters to the letter.
@@ -328,6 +385,15 @@ impl Call {
             }],
             "_meta": {"vendor.example/etag": "7"},
         }))
+    }
+
+    fn subscribe(&self, sign: char, params: &Value) -> Reply {
+        let server = &self.session.server;
+        if server.script.without.iter().any(|without| without == "subscribe") {
+            return no_method(&self.method);
+        }
+        lock(&server.journal).subscriptions.push(format!("{sign}{}", text_of(&params["uri"])));
+        result(&json!({}))
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Session {
     /// For messages that belong to no call.
     outbox: Outbox,
     running: Mutex<HashMap<String, CancellationToken>>,
-    /// Requests of ours that the client has not answered yet.
+    /// Requests of ours that the client has not answered yet, by their ids to the letter.
     asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     next_ask: AtomicU64,
 }
@@ -68,7 +68,7 @@ pub(crate) enum Reply {
 
 #[derive(Deserialize)]
 struct Incoming {
-    id: Option<Value>,
+    id: Option<Box<RawValue>>,
     method: Option<String>,
     params: Option<Box<RawValue>>,
     #[serde(flatten)]
@@ -113,9 +113,9 @@ impl Session {
         match (incoming.method, incoming.id) {
             (Some(method), Some(id)) => {
                 let cancelled = CancellationToken::new();
-                lock(&self.running).insert(id.to_string(), cancelled.clone());
+                lock(&self.running).insert(id.get().to_owned(), cancelled.clone());
                 let call = Call { session: self.clone(), method, params, cancelled, beside };
-                tokio::spawn(call.work(id, answer));
+                tokio::spawn(call.work(parse(&id), answer));
             }
             (Some(method), None) if method == "notifications/cancelled" => {
                 let params: Value = parse(&params);
@@ -125,7 +125,9 @@ impl Session {
             }
             (Some(_), None) => {}
             (None, id) => {
-                let asked = lock(&self.asked).remove(&id.unwrap_or_default().to_string());
+                let id = id.unwrap_or_else(|| raw("null"));
+                lock(&self.server.journal).answers.push(text.to_owned());
+                let asked = lock(&self.asked).remove(id.get());
                 if let Some(asked) = asked {
                     let _ = asked.send(json!(incoming.rest));
                 }
@@ -179,10 +181,15 @@ impl Call {
     /// Asks the client something and returns the members of its answer but the id.
     pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
         let number = self.session.next_ask.fetch_add(1, Ordering::Relaxed);
-        let id = json!(format!("scripted-{number}"));
+        self.ask_as(&json!(format!("scripted-{number}")).to_string(), method, &params.to_string()).await
+    }
+
+    /// The same under an id that is given to the letter, as are the parameters.
+    pub(crate) async fn ask_as(&self, id: &str, method: &str, params: &str) -> Value {
         let (answer, answered) = oneshot::channel();
-        lock(&self.session.asked).insert(id.to_string(), answer);
-        self.tell(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        lock(&self.session.asked).insert(id.to_owned(), answer);
+        let request = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, json!(method));
+        let _ = self.beside.send(Outgoing::Message(request));
         answered.await.unwrap_or_default()
     }
 }

@@ -142,14 +142,27 @@ impl Client {
     /// Only the request.
     #[track_caller]
     pub(crate) fn initialize_with(&mut self, revision: &str) -> Answer {
+        self.initialize_as(revision, json!({}))
+    }
+
+    #[track_caller]
+    fn initialize_as(&mut self, revision: &str, capabilities: Value) -> Answer {
         self.request(
             "initialize",
             json!({
                 "protocolVersion": revision,
-                "capabilities": {},
+                "capabilities": capabilities,
                 "clientInfo": {"name": "it", "version": "1"},
             }),
         )
+    }
+
+    /// Shakes hands as one that can be asked.
+    #[track_caller]
+    pub(crate) fn initialize_able(&mut self, capabilities: Value) -> Value {
+        let answer = self.initialize_as("2025-11-25", capabilities).result();
+        self.notify("notifications/initialized", json!({}));
+        answer
     }
 
     /// Writes a line as it is.
@@ -193,6 +206,35 @@ impl Client {
     pub(crate) fn request(&mut self, method: &str, params: Value) -> Answer {
         let pending = self.send(method, params);
         self.answer(&pending)
+    }
+
+    /// Waits for a server's request after a moment.
+    #[track_caller]
+    pub(crate) fn asked(&self, since: Mark, method: &str) -> Message {
+        self.asked_for(since, |value| value["method"] == method)
+    }
+
+    #[track_caller]
+    pub(crate) fn asked_for(&self, since: Mark, wanted: impl Fn(&Value) -> bool) -> Message {
+        self.wait("a request", |messages| {
+            let mut requests =
+                messages[since.0..].iter().filter(|message| !message.value["method"].is_null() && !message.value["id"].is_null());
+            requests.find(|message| wanted(&message.value)).cloned()
+        })
+    }
+
+    /// Answers a server's request with this `result`, to the letter.
+    #[track_caller]
+    pub(crate) fn reply(&mut self, request: &Message, result: &str) {
+        let id = &request.value["id"];
+        self.line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
+    }
+
+    /// Refuses a server's request.
+    #[track_caller]
+    pub(crate) fn refuse(&mut self, request: &Message, error: Value) {
+        let message = json!({"jsonrpc": "2.0", "id": request.value["id"], "error": error});
+        self.line(&message.to_string());
     }
 
     #[track_caller]

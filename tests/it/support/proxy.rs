@@ -77,6 +77,14 @@ impl Proxy {
         Self::new().file(&file_of(servers)).start()
     }
 
+    /// The same for a client that can be asked.
+    #[track_caller]
+    pub(crate) fn before_able(servers: &[&Server], capabilities: Value) -> Client {
+        let mut client = Self::new().file(&file_of(servers)).launch();
+        client.initialize_able(capabilities);
+        client
+    }
+
     pub(crate) fn file(self, file: &Value) -> Self {
         self.file_text(&file.to_string())
     }

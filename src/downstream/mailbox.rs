@@ -1,0 +1,210 @@
+//! What the server has said of one call and nobody has taken yet, in one allocation.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use super::error::LinkError;
+use crate::protocol::message::{Id, Message};
+
+/// Messages of one call that may wait for its client. A slow client must not hold up
+/// the server's other calls, so there is no room for more.
+const ROOM: usize = 1024;
+
+/// For whom a call is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// The number of the session; `None` for the proxy itself.
+    pub session: Option<u64>,
+    pub wants_progress: bool,
+}
+
+/// What the server says while it works.
+#[derive(Debug)]
+pub enum Said {
+    Progress(Message),
+    Log(Message),
+    Ask(Message),
+    /// The server does not wait for the answer to this request of its own any more.
+    Withdrawn(Id),
+}
+
+#[derive(Debug)]
+pub enum Post {
+    Said(Said),
+    /// The last one.
+    Reply(Result<Message, LinkError>),
+}
+
+#[derive(Debug)]
+pub struct Mailbox {
+    pub caller: Caller,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    said: VecDeque<Said>,
+    reply: Option<Result<Message, LinkError>>,
+    /// Nothing more is taken: the reply is there, or nobody reads.
+    closed: bool,
+    /// The server has asked something at some time.
+    has_asked: bool,
+    reader: Option<Waker>,
+}
+
+impl Mailbox {
+    pub fn new(caller: Caller) -> Self {
+        Self { caller, inside: Mutex::default() }
+    }
+
+    /// False if there is no room for it, or nobody to take it.
+    pub fn put(&self, said: Said) -> bool {
+        let mut inside = self.inside();
+        if inside.closed || inside.said.len() >= ROOM {
+            return false;
+        }
+        inside.has_asked |= matches!(said, Said::Ask(_));
+        inside.said.push_back(said);
+        wake(inside);
+        true
+    }
+
+    /// Takes back the request `id`, if it was put here.
+    pub fn withdraw(&self, id: &Id) {
+        let mut inside = self.inside();
+        let waiting = inside.said.len();
+        inside.said.retain(|said| !matches!(said, Said::Ask(request) if request.id().as_ref() == Some(id)));
+        if inside.said.len() == waiting && inside.has_asked && !inside.closed {
+            inside.said.push_back(Said::Withdrawn(id.clone()));
+            wake(inside);
+        }
+    }
+
+    /// Puts the reply, for which there always is room.
+    pub fn finish(&self, reply: Result<Message, LinkError>) {
+        let mut inside = self.inside();
+        if !inside.closed {
+            inside.closed = true;
+            inside.reply = Some(reply);
+            wake(inside);
+        }
+    }
+
+    /// Nobody reads any more. Gives what was not read.
+    pub fn close(&self) -> VecDeque<Said> {
+        let mut inside = self.inside();
+        inside.closed = true;
+        std::mem::take(&mut inside.said)
+    }
+
+    /// The next piece, in the order they came. For one reader; there is nothing after the reply.
+    pub async fn next(&self) -> Post {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&self, context: &Context<'_>) -> Poll<Post> {
+        let mut inside = self.inside();
+        if let Some(said) = inside.said.pop_front() {
+            return Poll::Ready(Post::Said(said));
+        }
+        if let Some(reply) = inside.reply.take() {
+            return Poll::Ready(Post::Reply(reply));
+        }
+        match &mut inside.reader {
+            Some(reader) => reader.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        // Whole messages go in and out, so a panic leaves nothing half done.
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the reader, once it can look inside.
+fn wake(mut inside: MutexGuard<'_, Inside>) {
+    let reader = inside.reader.take();
+    drop(inside);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        Message::parse(&text.to_owned().into()).expect("a message")
+    }
+
+    fn ask(id: &str) -> Said {
+        Said::Ask(message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#)))
+    }
+
+    fn log() -> Said {
+        Said::Log(message(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#))
+    }
+
+    fn mailbox() -> Mailbox {
+        Mailbox::new(Caller { session: Some(1), wants_progress: false })
+    }
+
+    /// The rest, in short.
+    async fn rest(mailbox: &Mailbox) -> String {
+        let mut seen = String::new();
+        loop {
+            match mailbox.next().await {
+                Post::Said(Said::Progress(_)) => seen.push_str("progress "),
+                Post::Said(Said::Log(_)) => seen.push_str("log "),
+                Post::Said(Said::Ask(_)) => seen.push_str("ask "),
+                Post::Said(Said::Withdrawn(_)) => seen.push_str("withdrawn "),
+                Post::Reply(_) => return seen + "reply",
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_comes_in_order_and_before_the_reply() {
+        let mailbox = mailbox();
+        let saying = async {
+            assert!(mailbox.put(log()));
+            tokio::task::yield_now().await;
+            assert!(mailbox.put(ask("1")) && mailbox.put(log()));
+            tokio::task::yield_now().await;
+            mailbox.finish(Err(LinkError::Closed));
+            assert!(!mailbox.put(log()), "the reply is the last");
+        };
+        let (seen, ()) = tokio::join!(rest(&mailbox), saying);
+        assert_eq!(seen, "log ask log reply");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_withdrawn_where_it_was_put() {
+        let mailbox = mailbox();
+        mailbox.withdraw(&Id::number(1));
+        assert!(mailbox.put(ask("1")) && mailbox.put(ask("\"1\"")) && mailbox.put(ask("2")));
+        // Nobody has read it yet.
+        mailbox.withdraw(&Id::number(2));
+        assert!(matches!(mailbox.next().await, Post::Said(Said::Ask(_))));
+        mailbox.withdraw(&Id::number(1));
+        mailbox.finish(Err(LinkError::Closed));
+        mailbox.withdraw(&Id::number(1));
+        assert_eq!(rest(&mailbox).await, "ask withdrawn reply");
+    }
+
+    #[tokio::test]
+    async fn the_reply_fits_where_nothing_else_does() {
+        let mailbox = mailbox();
+        assert_eq!((0..ROOM + 5).filter(|_| mailbox.put(log())).count(), ROOM);
+        mailbox.finish(Err(LinkError::Closed));
+        assert_eq!(rest(&mailbox).await, "log ".repeat(ROOM) + "reply");
+        assert_eq!(mailbox.close().len(), 0);
+    }
+}

@@ -1,0 +1,97 @@
+//! Elicitations by URL go on after the client has agreed to them, and mostly after their call:
+//! who is told when one is complete.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use serde::Deserialize;
+
+use super::{Ctx, SessionPeer};
+use crate::protocol::{
+    error::URL_ELICITATION_REQUIRED,
+    json::Object,
+    message::{Kind, Message},
+    server::ServerId,
+};
+
+/// Elicitations that are remembered. Most are completed soon or never.
+const KEPT: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Elicitations(Mutex<VecDeque<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    server: ServerId,
+    id: String,
+    session: Weak<dyn SessionPeer>,
+}
+
+impl Elicitations {
+    /// The session gets a request with these `params`, which may be such an elicitation.
+    pub(super) fn note(&self, ctx: &Ctx, server: &ServerId, params: Option<&str>) {
+        if let Some(id) = params.and_then(elicitation_id) {
+            self.insert(ctx, server, id);
+        }
+    }
+
+    /// The session gets this reply, which may ask for elicitations before the call is made again.
+    pub(super) fn note_reply(&self, ctx: &Ctx, server: &ServerId, reply: &Message) {
+        #[derive(Deserialize)]
+        struct Required {
+            code: i32,
+            data: Elicitations,
+        }
+        #[derive(Deserialize)]
+        struct Elicitations {
+            elicitations: Vec<Elicitation>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Elicitation {
+            elicitation_id: String,
+        }
+        if reply.kind() != Kind::Error {
+            return;
+        }
+        match reply.body().and_then(|error| serde_json::from_str::<Required>(error).ok()) {
+            Some(Required { code: URL_ELICITATION_REQUIRED, data }) => {
+                data.elicitations.into_iter().take(KEPT).for_each(|elicitation| self.insert(ctx, server, elicitation.elicitation_id));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Tells the session whose elicitation is complete. A server names only its own.
+    pub(super) fn complete(&self, server: &ServerId, message: Message) {
+        let open = {
+            let mut open = self.open();
+            let id = message.body().and_then(elicitation_id);
+            let at = open.iter().position(|open| open.server == *server && Some(&open.id) == id.as_ref());
+            at.and_then(|at| open.remove(at))
+        };
+        match open.and_then(|open| open.session.upgrade()) {
+            Some(session) => session.announce(message.into()),
+            None => tracing::debug!(%server, "the end of an elicitation that no session waits for was dropped"),
+        }
+    }
+
+    fn insert(&self, ctx: &Ctx, server: &ServerId, id: String) {
+        let mut open = self.open();
+        if open.len() == KEPT {
+            open.pop_front();
+        }
+        open.push_back(Open { server: server.clone(), id, session: Arc::downgrade(&ctx.session) });
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, VecDeque<Open>> {
+        // Whole entries go in and out, so a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn elicitation_id(params: &str) -> Option<String> {
+    Some(Object::parse(params).ok()?.string("elicitationId")?.into_owned())
+}
