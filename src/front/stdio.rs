@@ -82,7 +82,8 @@ where
         () = async {
             // An error would mean that the reader panicked, which ends the session as well.
             let _ = (&mut reading).await;
-            session.end();
+            // The client says nothing more, so it is asked nothing more.
+            session.asked().end();
             drain(&session, &gone).await;
         } => {}
         () = told_of_changes(&session, &router) => {}
