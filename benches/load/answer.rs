@@ -1,6 +1,7 @@
 //! What the measured MCP server answers, without I/O: the same bytes over every transport.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,11 +10,26 @@ use serde_json::value::RawValue;
 pub(crate) const BLOB_BYTES: usize = 1 << 20;
 const BLOB_LINE: &str = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789_-";
 
-/// A server with the tools `echo` (gives back its `text`) and `blob` (1 MiB), and more to fill its list.
+/// How long `sleep` takes.
+pub(crate) const SLEEP: Duration = Duration::from_secs(2);
+
+/// A server with the tools `echo` (gives back its `text`), `blob` (1 MiB) and `sleep` (an `echo` that takes [`SLEEP`]), and more to fill its list.
 #[derive(Debug)]
 pub(crate) struct Server {
     tools: String,
     blob: String,
+}
+
+/// How an answer goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Now,
+    /// With it a session begins, for a transport that has sessions.
+    Opening,
+    /// [`SLEEP`] after the call.
+    Late,
+    /// There is none: nobody answers a notification.
+    Never,
 }
 
 #[derive(Deserialize)]
@@ -44,22 +60,23 @@ struct Arguments<'a> {
 }
 
 impl Server {
-    /// A server that lists `tools` tools, `echo` and `blob` among them.
+    /// A server that lists `tools` tools; the first are those that do something.
     pub(crate) fn new(tools: usize) -> Self {
         let listed: Vec<String> = (0..tools).map(tool).collect();
         Self { tools: format!(r#"{{"tools":[{}]}}"#, listed.join(",")), blob: format!(r#""{}""#, blob("\\n")) }
     }
 
-    /// Appends the answer to one message, without a line end; nothing to a notification.
-    pub(crate) fn answer(&self, message: &[u8], into: &mut Vec<u8>) {
+    /// Appends the answer to one message, without a line end.
+    pub(crate) fn answer(&self, message: &[u8], into: &mut Vec<u8>) -> Delivery {
         let Ok(Message { id, method, params }) = serde_json::from_slice(message) else {
-            return into.extend_from_slice(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"parse error"}}"#);
+            into.extend_from_slice(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"parse error"}}"#);
+            return Delivery::Now;
         };
-        let Some(id) = id.map(RawValue::get) else { return };
+        let Some(id) = id.map(RawValue::get) else { return Delivery::Never };
         let mut write = |parts: &[&str]| parts.iter().for_each(|part| into.extend_from_slice(part.as_bytes()));
         write(&[r#"{"jsonrpc":"2.0","id":"#, id]);
         match (method, params.name, params.arguments.text) {
-            ("tools/call", "echo", Some(text)) => write(&[HEAD, text.get(), TAIL]),
+            ("tools/call", "echo" | "sleep", Some(text)) => write(&[HEAD, text.get(), TAIL]),
             ("tools/call", "blob", _) => write(&[HEAD, &self.blob, TAIL]),
             ("tools/call", _, _) => write(&[r#","error":{"code":-32602,"message":"unknown tool"}}"#]),
             ("tools/list", _, _) => write(&[r#","result":"#, &self.tools, "}"]),
@@ -69,6 +86,11 @@ impl Server {
             }
             ("ping", _, _) => write(&[r#","result":{}}"#]),
             _ => write(&[r#","error":{"code":-32601,"message":"method not found"}}"#]),
+        }
+        match (method, params.name) {
+            ("initialize", _) => Delivery::Opening,
+            ("tools/call", "sleep") => Delivery::Late,
+            _ => Delivery::Now,
         }
     }
 }
@@ -90,6 +112,7 @@ fn tool(at: usize) -> String {
     let name = match at {
         0 => "echo".to_owned(),
         1 => "blob".to_owned(),
+        2 => "sleep".to_owned(),
         _ => format!("tool_{at:03}"),
     };
     let mut tool = format!(r#"{{"name":"{name}","description":"Tool {at} of a server that is here to be listed. "#);

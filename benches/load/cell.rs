@@ -1,4 +1,6 @@
-//! The cells: each measures one figure and prints its row.
+//! The cells: each measures something and prints a row for every figure of it.
+
+mod front;
 
 use std::collections::HashSet;
 use std::thread;
@@ -10,6 +12,7 @@ use memchr::memmem::Finder;
 use crate::answer;
 use crate::peer::{self, Direct, Home, Peer, Process, Servers};
 use crate::report::{Row, Target, Unit, median};
+use front::Behind;
 
 /// A measurement that runs in a process of its own, pinned to `cores` (as `taskset -c` takes them).
 #[derive(Debug)]
@@ -32,6 +35,14 @@ pub(crate) const CELLS: &[Cell] = &[
     Cell { name: "cold-initialize", cores: "0", measure: |effort| cold(&COLD_INITIALIZE, effort) },
     Cell { name: "cold-list", cores: "0", measure: |effort| cold(&COLD_LIST, effort) },
     Cell { name: "memory", cores: "0,1", measure: memory },
+    Cell { name: "http-echo-1", cores: "0", measure: |effort| front::echo_one(Behind::Http, 65.0, effort) },
+    Cell { name: "http-stdio-echo-1", cores: "0", measure: |effort| front::echo_one(Behind::Stdio, 45.0, effort) },
+    Cell { name: "http-32", cores: "0,1", measure: front::before_http },
+    Cell { name: "http-stdio-32", cores: "0,1", measure: front::before_stdio },
+    Cell { name: "http-256", cores: "0,1", measure: front::crowd },
+    Cell { name: "http-churn", cores: "0,1", measure: front::churn },
+    Cell { name: "http-idle", cores: "0,1", measure: front::idle },
+    Cell { name: "http-neighbours", cores: "0,1", measure: front::neighbours },
 ];
 
 /// How often direct, relay and proxy take turns, and whether each turn is short.
@@ -55,7 +66,7 @@ pub(crate) fn measure(name: &str, quick: bool) -> Result<()> {
 /// Direct, relay and proxy, each connected, each with the name of the tool to call.
 struct Peers([(Box<dyn Peer>, String); 3]);
 
-/// What each turn of each round measured, in the order of [`Peers`].
+/// What each turn of each round measured, for direct, relay and proxy.
 struct Rounds(Vec<[f64; 3]>);
 
 impl Peers {
@@ -77,20 +88,27 @@ impl Peers {
         Ok(Self([(direct, of_direct), (relay, of_relay), (proxy, of_proxy)]))
     }
 
-    /// Each peer's turn in each round, after one turn that is not counted.
     fn rounds(&mut self, effort: Effort, mut turn: impl FnMut(&mut dyn Peer, &str) -> Result<f64>) -> Result<Rounds> {
-        let mut rounds = Vec::new();
-        for round in 0..=effort.rounds {
-            let mut values = [0.0; 3];
-            for (value, (peer, tool)) in values.iter_mut().zip(&mut self.0) {
-                *value = turn(peer.as_mut(), tool)?;
-            }
-            if round > 0 {
-                rounds.push(values);
+        let [rounds] = take_turns(&mut self.0, effort, |(peer, tool)| Ok([turn(peer.as_mut(), tool)?]))?;
+        Ok(rounds)
+    }
+}
+
+/// Each one's turn in each round, after one turn that is not counted. A turn measures `N` things.
+fn take_turns<T, const N: usize>(of: &mut [T; 3], effort: Effort, mut turn: impl FnMut(&mut T) -> Result<[f64; N]>) -> Result<[Rounds; N]> {
+    let mut all = [const { Rounds(Vec::new()) }; N];
+    for round in 0..=effort.rounds {
+        let mut values = [[0.0; 3]; N];
+        for (at, one) in of.iter_mut().enumerate() {
+            for (values, value) in values.iter_mut().zip(turn(one)?) {
+                values[at] = value;
             }
         }
-        Ok(Rounds(rounds))
+        if round > 0 {
+            all.iter_mut().zip(values).for_each(|(rounds, values)| rounds.0.push(values));
+        }
     }
+    Ok(all)
 }
 
 impl Rounds {
@@ -103,6 +121,23 @@ impl Rounds {
         let (figure, figure_unit, what) = figure;
         let [direct, relay, proxy] = [0, 1, 2].map(|at| self.median(|round| round[at]));
         Row { name, unit, direct: Some(direct), relay: Some(relay), proxy, what, figure, figure_unit, target }
+    }
+
+    /// The mean over the rounds, for what adds up over them.
+    fn mean(&self, of: impl Fn([f64; 3]) -> f64) -> f64 {
+        let (sum, rounds) = self.0.iter().fold((0.0, 0.0), |(sum, rounds), &round| (sum + of(round), rounds + 1.0));
+        sum / rounds
+    }
+
+    /// Each turn's value in parts of the one that the same turn measured here.
+    fn parts_of(&self, whole: &Self) -> Self {
+        let rounds = self.0.iter().zip(&whole.0);
+        Self(rounds.map(|(part, whole)| [0, 1, 2].map(|at| part[at] / whole[at])).collect())
+    }
+
+    /// The proxy's own value.
+    fn of_proxy(&self) -> f64 {
+        self.median(|[_, _, proxy]| proxy)
     }
 
     fn over_direct(&self) -> f64 {
@@ -212,7 +247,7 @@ fn echo_many(cores: &str, effort: Effort) -> Result<()> {
     let mut peers = Peers::before_process("echo", 2, &home)?;
     let rounds = peers.rounds(effort, |peer, tool| many_at_once(if effort.quick { 10_000 } else { 40_000 }, tool, peer))?;
     let best = rounds.0.iter().map(|[_, _, proxy]| *proxy).fold(0.0, f64::max);
-    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::PerSecond, format!("(best round {best:.0}/s)"));
+    let figure = (rounds.of_proxy(), Unit::PerSecond, format!("(best round {best:.0}/s)"));
     rounds.row(format!("64-byte echo, 32 in flight, {cores}"), Unit::PerSecond, figure, Target::AtLeast(100_000.0)).print();
     Ok(())
 }
@@ -292,7 +327,7 @@ fn list(effort: Effort) -> Result<()> {
     let [.., (proxy, _)] = &mut peers.0;
     wait_for_all(proxy.as_mut())?;
     let rounds = peers.rounds(effort, |peer, _| whole_list(effort.turn(60), peer))?;
-    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::Millis, String::new());
+    let figure = (rounds.of_proxy(), Unit::Millis, String::new());
     rounds.row("tools/list, 1 000 tools of 10 HTTP servers".to_owned(), Unit::Millis, figure, Target::AtMost(1.5)).print();
     Ok(())
 }
@@ -345,7 +380,7 @@ fn cold(begin: &Start, effort: Effort) -> Result<()> {
         rounds.push([direct, relay, proxy]);
     }
     let rounds = Rounds(rounds);
-    let figure = (rounds.median(|[_, _, proxy]| proxy), Unit::Millis, String::new());
+    let figure = (rounds.of_proxy(), Unit::Millis, String::new());
     rounds.row(begin.name.to_owned(), Unit::Millis, figure, Target::AtMost(begin.most)).print();
     Ok(())
 }
@@ -363,7 +398,7 @@ fn memory(_: Effort) -> Result<()> {
     peer::shake_hands(&mut proxy)?;
     wait_for_all(&mut proxy)?;
     thread::sleep(IDLE);
-    let (relay, proxy) = (relay.resident()?, proxy.resident()?);
+    let (relay, proxy) = (relay.resident()? / 1024.0, proxy.resident()? / 1024.0);
     Row {
         name: "resident memory, 10 idle HTTP servers of 100 tools".to_owned(),
         unit: Unit::Mebibytes,

@@ -1,9 +1,9 @@
-//! As much HTTP/1.1 as it takes to ask the servers of this program over loopback, one request at a time.
+//! As much HTTP/1.1 as it takes to ask servers over loopback, one request at a time.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// A kept connection to one server.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Connection {
 pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) event_stream: bool,
+    /// The session that the answer belongs to, if it says so.
+    pub(crate) session: Option<String>,
     chunked: bool,
     length: u64,
 }
@@ -69,43 +71,71 @@ impl Connection {
     }
 
     fn head(&mut self) -> Result<Head> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).context("no status line")?.parse()?;
-        let mut head = Head { status, event_stream: false, chunked: false, length: 0 };
-        loop {
-            line.clear();
-            if self.stream.read_line(&mut line)? == 0 {
-                bail!("the head of the answer breaks off");
-            }
-            let Some((name, value)) = line.trim_end().split_once(':') else {
-                return Ok(head);
-            };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => head.length = value.trim().parse()?,
-                "transfer-encoding" => head.chunked = value.trim() == "chunked",
-                "content-type" => head.event_stream = value.trim().starts_with("text/event-stream"),
-                _ => {}
+        let mut lines = String::new();
+        while !lines.ends_with("\r\n\r\n") {
+            ensure!(self.stream.read_line(&mut lines)? > 0, "the head of the answer breaks off");
+        }
+        Head::parse(&lines)
+    }
+}
+
+impl Head {
+    fn parse(lines: &str) -> Result<Self> {
+        let mut lines = lines.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status line")?.parse()?;
+        let mut head = Self { status, event_stream: false, session: None, chunked: false, length: 0 };
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            let (is, value) = (|known| name.eq_ignore_ascii_case(known), value.trim());
+            if is("content-length") {
+                head.length = value.parse()?;
+            } else if is("transfer-encoding") {
+                head.chunked = value == "chunked";
+            } else if is("content-type") {
+                head.event_stream = value.starts_with("text/event-stream");
+            } else if is("mcp-session-id") {
+                head.session = Some(value.to_owned());
             }
         }
+        Ok(head)
+    }
+}
+
+/// Takes an answer apart, once all of it is there: `body` then holds its body.
+pub(crate) fn whole(bytes: &[u8], body: &mut Vec<u8>) -> Result<Option<Head>> {
+    const END: &[u8] = b"\r\n\r\n";
+    let Some(end) = memchr::memmem::find(bytes, END) else { return Ok(None) };
+    let head = Head::parse(std::str::from_utf8(&bytes[..end])?)?;
+    let from = &bytes[end + END.len()..];
+    if (from.len() as u64) < head.length {
+        return Ok(None);
+    }
+    body.clear();
+    let mut rest = Body { from, left: head.length, chunked: head.chunked };
+    match rest.read_to_end(body) {
+        Ok(_) => Ok((rest.left == 0 && !rest.chunked).then_some(head)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 impl<R: BufRead> Body<R> {
     /// The size of the next chunk; its line follows the line end of the chunk before.
     fn next_chunk(&mut self) -> io::Result<u64> {
-        let mut line = String::new();
+        let mut line = self.line()?;
         while line.trim_end().is_empty() {
-            line.clear();
-            if self.from.read_line(&mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            line = self.line()?;
         }
         let size = u64::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
         if size == 0 {
-            self.from.read_line(&mut line)?;
+            self.line()?;
         }
         Ok(size)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.from.read_line(&mut line)?;
+        if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 

@@ -1,9 +1,12 @@
-//! The load program: what the proxy costs, beside no proxy at all and a plain byte relay, in one run.
+//! The load program: what the proxy costs, beside no proxy at all and a plain relay, in one run.
 //!
 //! ```sh
 //! cargo bench --bench load                      # every cell
 //! cargo bench --bench load -- --quick echo      # fewer rounds; only the cells whose name contains `echo`
 //! ```
+//!
+//! The relay is the least that any process in the middle costs: one that moves bytes and reads none, or, in the cells of the HTTP front (`http-…`),
+//! a reverse proxy. Those cells hold each session over a connection of its own.
 //!
 //! It starts itself again for every part that it needs (`--role`): the servers, the relays, and each cell, which runs in a process of its own so
 //! that `taskset` can pin it, and with it all that it starts, to the cores of the cell. One thread makes the load, in a closed loop, over pipes and
@@ -24,7 +27,9 @@ mod lines;
 mod peer;
 mod relay;
 mod report;
+mod reverse;
 mod serve;
+mod session;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -55,6 +60,7 @@ fn play(args: &[String]) -> Result<()> {
         "echo-http" => serve::http(arg(0)?.parse()?, arg(1)?.parse()?),
         "relay-stdio" => relay::stdio(args),
         "relay-http" => relay::http(arg(0)?),
+        "reverse-proxy" => reverse::serve(args),
         "cell" => cell::measure(arg(0)?, args.iter().any(|arg| arg == "--quick")),
         _ => bail!("no role {role}"),
     }

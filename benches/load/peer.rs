@@ -1,8 +1,9 @@
 //! The three that are measured side by side: the server itself, a relay before it, the proxy before it.
 
 use std::env;
+use std::fs;
 use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,10 +42,10 @@ pub(crate) enum Direct {
     Streamed { connection: Connection, path: String, events: Body<BufReader<TcpStream>>, answer: Vec<u8> },
 }
 
-/// A running `echo-http` and where its ports are.
+/// A process that serves HTTP, and where its ports are.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    _process: Process,
+    pub(crate) process: Process,
     hosts: Vec<String>,
 }
 
@@ -78,12 +79,21 @@ impl Process {
         Ok(())
     }
 
-    /// Its resident memory in MiB.
+    /// Its resident memory in KiB.
     pub(crate) fn resident(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("only on Linux")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("only on Linux")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kibibytes: f64 = line.trim_end_matches("kB").trim().parse()?;
-        Ok(kibibytes / 1024.0)
+        Ok(line.trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// The processor time of its threads so far, in microseconds. Its children are not counted.
+    pub(crate) fn processor_time(&self) -> Result<f64> {
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("only on Linux")? {
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += schedstat.split(' ').next().unwrap_or_default().parse::<f64>()?;
+        }
+        Ok(nanoseconds / 1e3)
     }
 }
 
@@ -162,15 +172,25 @@ impl Peer for Direct {
 impl Servers {
     /// `ports` servers of `tools` tools each, in one process.
     pub(crate) fn start(ports: usize, tools: usize) -> Result<Self> {
-        let mut process = Process::start(&mut role(&["echo-http", &ports.to_string(), &tools.to_string()])?)?;
+        Self::listen(role(&["echo-http", &ports.to_string(), &tools.to_string()])?, ports)
+    }
+
+    /// A reverse proxy with a port before each of these.
+    pub(crate) fn reverse(&self) -> Result<Self> {
+        let hosts: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
+        Self::listen(role(&[&["reverse-proxy"], hosts.as_slice()].concat())?, hosts.len())
+    }
+
+    fn listen(mut command: Command, ports: usize) -> Result<Self> {
+        let mut process = Process::start(&mut command)?;
         let mut hosts = Vec::new();
         for _ in 0..ports {
             hosts.push(String::from_utf8(process.next()?.to_vec())?);
         }
-        Ok(Self { _process: process, hosts })
+        Ok(Self { process, hosts })
     }
 
-    /// The addresses of one kind: `json`, `sse` or `legacy`.
+    /// The addresses of one kind: `json`, `sse` or `legacy`; `mcp` of the proxy.
     pub(crate) fn urls(&self, kind: &str) -> Vec<String> {
         self.hosts.iter().map(|host| format!("http://{host}/{kind}")).collect()
     }
@@ -195,12 +215,33 @@ impl Home {
 
     fn new(servers: &serde_json::Value) -> Result<Self> {
         let home = tempfile::tempdir()?;
-        std::fs::write(home.path().join("mcp.json"), json!({ "mcpServers": servers }).to_string())?;
+        fs::write(home.path().join("mcp.json"), json!({ "mcpServers": servers }).to_string())?;
         Ok(Self(home))
     }
 
-    /// The proxy on this configuration; nothing of the user's environment reaches it.
+    /// The proxy on this configuration, spoken to over its standard streams.
     pub(crate) fn proxy(&self) -> Result<Process> {
+        Process::start(&mut self.command())
+    }
+
+    /// The proxy on this configuration as a Streamable HTTP server.
+    pub(crate) fn front(&self) -> Result<Servers> {
+        // Free now, and nobody else is about to take it.
+        let host = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = self.command();
+        command.args(["--transport", "streamable-http", "--port", &host.port().to_string()]);
+        let mut process = Process::start(&mut command)?;
+        let started = Instant::now();
+        while TcpStream::connect(host).is_err() {
+            ensure!(process.child.try_wait()?.is_none(), "the proxy ended before it listened; LOAD_STDERR=1 shows why");
+            ensure!(started.elapsed() < Duration::from_secs(10), "the proxy does not listen at {host}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Servers { process, hosts: vec![host.to_string()] })
+    }
+
+    /// Nothing of the user's environment reaches the proxy.
+    fn command(&self) -> Command {
         let home = self.0.path();
         let built = env!("CARGO_BIN_EXE_pluggedin-mcp-proxy");
         let mut command = Command::new(env::var_os("LOAD_PROXY").unwrap_or_else(|| built.into()));
@@ -210,7 +251,7 @@ impl Home {
         if env::var_os("LOAD_STDERR").is_none() {
             command.stderr(Stdio::null());
         }
-        Process::start(&mut command)
+        command
     }
 }
 
@@ -275,24 +316,38 @@ pub(crate) fn list(id: u64, cursor: Option<&str>) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{params}}}"#) + "\n"
 }
 
-/// The name under which a peer offers a tool of the server, waited for while the proxy connects.
-pub(crate) fn find_tool(tool: &str, peer: &mut dyn Peer) -> Result<String> {
+/// The names of all tools that a peer lists, on all pages.
+pub(crate) fn tool_names(peer: &mut dyn Peer) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut cursor = None;
+    loop {
+        peer.send(list(1, cursor.as_deref()).as_bytes())?;
+        let answer = answer_to(1, peer)?;
+        let page = page(&answer)?;
+        names.extend(page.tools.iter().map(|tool| tool.name.to_owned()));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(names);
+        }
+    }
+}
+
+/// The names under which a peer offers a tool of `servers` servers, waited for while the proxy connects.
+pub(crate) fn find_tools(tool: &str, servers: usize, peer: &mut dyn Peer) -> Result<Vec<String>> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
-        let mut cursor = None;
-        loop {
-            peer.send(list(1, cursor.as_deref()).as_bytes())?;
-            let answer = answer_to(1, peer)?;
-            let page = page(&answer)?;
-            if let Some(found) = page.tools.iter().find(|listed| listed.name.ends_with(tool)) {
-                return Ok(found.name.to_owned());
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
+        let mut names = tool_names(peer)?;
+        names.retain(|name| name.ends_with(tool));
+        if names.len() >= servers {
+            names.sort();
+            return Ok(names);
         }
         thread::sleep(Duration::from_millis(10));
     }
-    bail!("no tool {tool} is listed")
+    bail!("tool {tool} of {servers} servers is not listed")
+}
+
+/// The name under which a peer offers a tool of its only server.
+pub(crate) fn find_tool(tool: &str, peer: &mut dyn Peer) -> Result<String> {
+    find_tools(tool, 1, peer)?.pop().context("at least one")
 }

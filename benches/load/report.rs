@@ -7,6 +7,7 @@ pub(crate) enum Unit {
     Millis,
     PerSecond,
     Mebibytes,
+    Kibibytes,
     Times,
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct Row {
 }
 
 pub(crate) fn head() {
-    println!("| cell | direct | byte relay | proxy | figure | target | |");
+    println!("| cell | direct | relay | proxy | figure | target | |");
     println!("| --- | ---: | ---: | ---: | --- | --- | --- |");
 }
 
@@ -58,6 +59,7 @@ impl Unit {
             Self::Millis => format!("{value:.2} ms"),
             Self::PerSecond => format!("{value:.0}/s"),
             Self::Mebibytes => format!("{value:.1} MiB"),
+            Self::Kibibytes => format!("{value:.2} KiB"),
             Self::Times => format!("{value:.2}×"),
         }
     }
@@ -65,6 +67,16 @@ impl Unit {
 
 /// The middle one of at least one value.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
+    one_above(values, 2)
+}
+
+/// What one in a hundred of at least one value is above.
+pub(crate) fn p99(values: &mut [f64]) -> f64 {
+    one_above(values, 100)
+}
+
+/// What one in `many` is above.
+fn one_above(values: &mut [f64], many: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[values.len() - 1 - (values.len() - 1) / many]
 }
