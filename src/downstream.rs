@@ -4,7 +4,10 @@
 
 use std::{
     ffi::OsString,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -133,6 +136,7 @@ struct Shared {
     connecting: Semaphore,
     /// Cancelled when the first connection may be made.
     begun: CancellationToken,
+    has_begun: AtomicBool,
 }
 
 /// The handle of one supervisor.
@@ -183,14 +187,26 @@ impl Pool {
         let news = handler::News { events, notices };
         let heard = Heard { events: event_receiver, notices: notice_receiver };
         let connecting = Semaphore::new(CONNECTING_AT_ONCE);
-        let shared = Arc::new(Shared { config, news, tracker, token, connecting, begun: CancellationToken::new() });
+        let shared = Arc::new(Shared {
+            config,
+            news,
+            tracker,
+            token,
+            connecting,
+            begun: CancellationToken::new(),
+            has_begun: AtomicBool::new(false),
+        });
         (Self { shared, servers: Arc::default(), changing: Arc::default() }, heard)
     }
 
     /// Lets the servers be connected. Until then the machine is left to the first
     /// answer, which a client waits for.
     pub fn begin(&self) {
-        self.shared.begun.cancel();
+        // Called for every message of a client, hence not the token's lock each time.
+        if !self.shared.has_begun.load(Ordering::Relaxed) {
+            self.shared.has_begun.store(true, Ordering::Relaxed);
+            self.shared.begun.cancel();
+        }
     }
 
     /// Makes the set of servers this one. Connections whose configuration did not

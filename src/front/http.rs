@@ -87,7 +87,6 @@ struct Front {
     tracker: TaskTracker,
     /// Holds a token for each request whose answer is not there yet.
     requests: TaskTracker,
-    draining: CancellationToken,
     started: Instant,
 }
 
@@ -109,7 +108,6 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
         requests: TaskTracker::new(),
-        draining: draining.clone(),
         started: Instant::now(),
         config,
     });
@@ -194,6 +192,11 @@ async fn sweep(front: Arc<Front>, closing: CancellationToken) {
 }
 
 impl Front {
+    /// Whether nothing new is begun any more.
+    fn is_draining(&self) -> bool {
+        self.requests.is_closed()
+    }
+
     /// Lets calls in flight finish, for a time.
     async fn drain(&self, now: &CancellationToken) {
         self.sessions.end_streams();

@@ -59,9 +59,10 @@ pub enum Outlet {
     Nowhere,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Wishes {
-    revision: Revision,
+    /// `None` until the client has said which one it speaks.
+    revision: Option<Revision>,
     capabilities: ClientCapabilities,
     log_level: Option<LogLevel>,
 }
@@ -103,7 +104,7 @@ impl Session {
             max_calls,
             calls: Mutex::default(),
             read: events::Read::default(),
-            wishes: Mutex::new(Wishes { revision: Revision::NEWEST, capabilities: ClientCapabilities::default(), log_level: None }),
+            wishes: Mutex::default(),
             asked: Asked::default(),
         }))
     }
@@ -112,10 +113,15 @@ impl Session {
         self.0.number
     }
 
+    /// The revision that was agreed on, if any was.
+    pub fn revision(&self) -> Option<Revision> {
+        self.0.wishes().revision
+    }
+
     /// What a request says of its client where there is no handshake. `capabilities` is JSON text.
     pub fn declare(&self, revision: Revision, capabilities: &str) {
         let mut wishes = self.0.wishes();
-        wishes.revision = revision;
+        wishes.revision = Some(revision);
         wishes.capabilities = ClientCapabilities::of(&format!(r#"{{"capabilities":{capabilities}}}"#));
     }
 
@@ -166,7 +172,7 @@ impl Session {
         let revision = Revision::negotiate(requested.as_deref());
         {
             let mut wishes = self.0.wishes();
-            wishes.revision = revision;
+            wishes.revision = Some(revision);
             wishes.capabilities = ClientCapabilities::of(request.body().unwrap_or_default());
         }
         let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
@@ -192,7 +198,7 @@ impl Session {
         }
         let done = Done { session: self.clone(), id: id.clone() };
         let router = Arc::clone(router);
-        let revision = self.0.wishes().revision;
+        let revision = self.revision().unwrap_or(Revision::NEWEST);
         let (call, handle) = abortable(async move {
             let Done { session, id } = &done;
             let method = request.method();

@@ -52,14 +52,13 @@ impl Router {
 impl Levels {
     /// What one session wants; `None` once it is gone.
     pub(super) fn set(&self, session: u64, level: Option<LogLevel>) {
-        {
-            let mut wanted = self.wanted();
-            match level {
-                Some(level) => wanted.insert(session, level),
-                None => wanted.remove(&session),
-            };
+        let before = match level {
+            Some(level) => self.wanted().insert(session, level),
+            None => self.wanted().remove(&session),
+        };
+        if before != level {
+            self.look();
         }
-        self.look();
     }
 
     /// Something may have to be said to a server.

@@ -87,7 +87,7 @@ pub(super) async fn post(State(front): State<Arc<Front>>, request: Request) -> R
 
 impl Front {
     async fn receive(self: Arc<Self>, request: Request) -> Result<Response, Response> {
-        if self.draining.is_cancelled() {
+        if self.is_draining() {
             return Err(stopping());
         }
         let token = self.requests.token();
@@ -112,13 +112,15 @@ impl Front {
             return exchange.answer_modern(&head.headers, incoming, grant.router()).await;
         }
         if exchange.front.config.stateless {
-            let session = Session::new(Outlet::Nowhere, exchange.front.config.limits.calls);
-            return Ok(exchange.answer(incoming, &session, grant.router(), None).await);
+            let client = exchange.client_of_one_request(grant.router());
+            return Ok(exchange.answer(incoming, client, grant.router()).await);
         }
-        let (stay, new) = exchange.stay(&head.headers, &incoming, &grant)?;
-        let (session, router) = (stay.stay.session.clone(), Arc::clone(grant.router()));
-        let id = new.then(|| stay.stay.id.to_text());
-        let mut response = exchange.answer(incoming, &session, &router, Some(stay)).await;
+        let (using, new) = exchange.stay(&head.headers, &incoming, &grant)?;
+        if matches!(incoming, Incoming::Batch(_)) && using.stay.session.revision().is_some_and(|revision| !revision.has_batches()) {
+            return Err(reply::refuse(StatusCode::BAD_REQUEST, "the revision of this session has no batches; send one message at a time"));
+        }
+        let id = new.then(|| using.stay.id.to_text());
+        let mut response = exchange.answer(incoming, Client::Staying(using), grant.router()).await;
         if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {
             response.headers_mut().insert(SESSION_ID, id);
         }
@@ -212,24 +214,29 @@ impl Exchange {
         }
         let capabilities = modern::capabilities(headers, &message)?;
         modern::check_method(&message)?;
-        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls);
-        session.declare(Revision::V2026_07_28, capabilities);
-        Ok(self.answer_one(message, &session, router, None).await)
+        let client = self.client_of_one_request(router);
+        client.session().declare(Revision::V2026_07_28, capabilities);
+        Ok(self.answer_one(message, client, router).await)
     }
 
-    async fn answer(self, incoming: Incoming, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
+    fn client_of_one_request(&self, router: &Arc<Router>) -> Client {
+        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls);
+        Client::Passing(Passing { session, router: Arc::clone(router) })
+    }
+
+    async fn answer(self, incoming: Incoming, client: Client, router: &Arc<Router>) -> Response {
         match incoming {
-            Incoming::One(message) => self.answer_one(message, session, router, stay).await,
-            Incoming::Batch(messages) => self.answer_all(messages, session, router, stay).await,
+            Incoming::One(message) => self.answer_one(message, client, router).await,
+            Incoming::Batch(messages) => self.answer_all(messages, client, router).await,
         }
     }
 
-    async fn answer_one(self, message: Message, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
-        let peer = Arc::new(CallPeer::new(session.clone(), self.sink(stay.as_ref())));
+    async fn answer_one(self, message: Message, client: Client, router: &Arc<Router>) -> Response {
+        let peer = self.peer(&client);
         let id = message.id();
         // A list has nothing to say before it is there, and people read it with curl.
         let patient = message.method().ends_with("/list");
-        let received = session.receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>);
+        let received = client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>);
         router.begin();
         match received {
             Received::Nothing => StatusCode::ACCEPTED.into_response(),
@@ -238,17 +245,17 @@ impl Exchange {
                 let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
                 reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &error, Duration::from_secs(1))
             }
-            Received::Call(call) => self.run(call, peer, stay, patient).await,
+            Received::Call(call) => self.run(call, peer, client, patient).await,
         }
     }
 
-    /// Where notifications and requests of a call may go.
-    fn sink(&self, stay: Option<&InUse>) -> Sink {
-        match stay {
+    fn peer(&self, client: &Client) -> Arc<CallPeer> {
+        let sink = match client {
             _ if !self.accepted.events => Sink::Nowhere,
-            Some(stay) => Sink::Kept(Arc::clone(&stay.stay)),
-            None => Sink::Alone,
-        }
+            Client::Staying(using) => Sink::Kept(Arc::clone(&using.stay)),
+            Client::Passing(_) => Sink::Alone,
+        };
+        Arc::new(CallPeer { session: client.session().clone(), sink, stream: OnceLock::new() })
     }
 
     /// An answer that is there at once.
@@ -263,9 +270,9 @@ impl Exchange {
     }
 
     /// Drives a call until it is answered or an event stream is needed for it.
-    async fn run(self, call: Call, peer: Arc<CallPeer>, stay: Option<InUse>, patient: bool) -> Response {
-        let tracker = stay.is_some().then(|| self.front.tracker.clone());
-        let mut running = Running { call: Some((call, stay, self.token.clone())), tracker };
+    async fn run(self, call: Call, peer: Arc<CallPeer>, client: Client, patient: bool) -> Response {
+        let tracker = client.stays().then(|| self.front.tracker.clone());
+        let mut running = Running { call: Some((call, client, self.token.clone())), tracker };
         let mut patience = pin!(sleep(STREAM_AFTER));
         let waits = self.accepted.events && !patient;
         let answer = poll_fn(|context| {
@@ -277,7 +284,7 @@ impl Exchange {
             if begun || waits && patience.poll_unpin(context).is_ready() { Poll::Ready(None) } else { Poll::Pending }
         });
         let answer = answer.await;
-        let (call, stay, token) = running.call.take().expect("it was put there above");
+        let (call, client, token) = running.call.take().expect("it was put there above");
         match answer {
             Some(Some(frame)) if peer.stream.get().is_none() && self.accepted.json => reply::frame(StatusCode::OK, frame),
             // Cancelled: there is no answer, and nothing to say.
@@ -288,20 +295,14 @@ impl Exchange {
                     Some(answer) => futures_util::future::ready(answer).boxed(),
                     None => call,
                 };
-                self.stream(stream, rest, stay, token)
+                self.stream(stream, rest, client, token)
             }
         }
     }
 
     /// Lets the call go on by itself and gives what it says as an event stream.
-    fn stream(
-        &self,
-        stream: Arc<Stream>,
-        call: BoxFuture<'static, Option<Frame>>,
-        stay: Option<InUse>,
-        token: TaskTrackerToken,
-    ) -> Response {
-        let kept = stay.is_some();
+    fn stream(&self, stream: Arc<Stream>, call: BoxFuture<'static, Option<Frame>>, client: Client, token: TaskTrackerToken) -> Response {
+        let kept = client.stays();
         let task = self.front.tracker.spawn({
             let stream = Arc::clone(&stream);
             async move {
@@ -309,7 +310,7 @@ impl Exchange {
                     stream.push(frame);
                 }
                 stream.finish();
-                drop((stay, token));
+                drop((client, token));
             }
         });
         let primed = kept && self.version.is_some_and(Revision::has_primed_streams);
@@ -318,13 +319,13 @@ impl Exchange {
         events(stream.read(None, Settings { numbered: kept, primed, cancels, ..Settings::default() }))
     }
 
-    async fn answer_all(self, messages: Vec<Message>, session: &Session, router: &Arc<Router>, stay: Option<InUse>) -> Response {
-        let peer = Arc::new(CallPeer::new(session.clone(), self.sink(stay.as_ref())));
+    async fn answer_all(self, messages: Vec<Message>, client: Client, router: &Arc<Router>) -> Response {
+        let peer = self.peer(&client);
         let answers: Vec<BoxFuture<'static, Option<Frame>>> = messages
             .into_iter()
             .filter_map(|message| {
                 let id = message.id();
-                match session.receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
+                match client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
                     Received::Nothing => None,
                     Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
                     Received::TooMany => {
@@ -351,23 +352,54 @@ impl Exchange {
                 None
             }
         };
-        self.stream(stream, all.boxed(), stay, self.token.clone())
+        self.stream(stream, all.boxed(), client, self.token.clone())
+    }
+}
+
+/// Who sent the request, for as long as it takes.
+enum Client {
+    Staying(InUse),
+    Passing(Passing),
+}
+
+impl Client {
+    fn session(&self) -> &Session {
+        match self {
+            Self::Staying(using) => &using.stay.session,
+            Self::Passing(passing) => &passing.session,
+        }
+    }
+
+    fn stays(&self) -> bool {
+        matches!(self, Self::Staying(_))
+    }
+}
+
+/// A client that is known for one request only.
+struct Passing {
+    session: Session,
+    router: Arc<Router>,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.router.forget(self.session.number());
     }
 }
 
 /// A call and what must live as long. Where its connection is lost it goes on, if it
 /// belongs to a session: that is no cancellation (2025-11-25, "Sending messages to the server").
 struct Running {
-    call: Option<(Call, Option<InUse>, TaskTrackerToken)>,
+    call: Option<(Call, Client, TaskTrackerToken)>,
     tracker: Option<TaskTracker>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let (Some((call, stay, token)), Some(tracker)) = (self.call.take(), &self.tracker) {
+        if let (Some((call, client, token)), Some(tracker)) = (self.call.take(), &self.tracker) {
             tracker.spawn(async move {
                 call.await;
-                drop((stay, token));
+                drop((client, token));
             });
         }
     }
@@ -393,10 +425,6 @@ enum Sink {
 }
 
 impl CallPeer {
-    fn new(session: Session, sink: Sink) -> Self {
-        Self { session, sink, stream: OnceLock::new() }
-    }
-
     fn stream(&self) -> Option<&Arc<Stream>> {
         match &self.sink {
             Sink::Nowhere => None,

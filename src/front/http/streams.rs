@@ -284,7 +284,7 @@ pub(super) async fn get(Shared(front): Shared<Arc<Front>>, request: Request) -> 
 impl Front {
     async fn open_stream(&self, head: &Head) -> Result<Response, Response> {
         let headers = &head.headers;
-        if self.draining.is_cancelled() {
+        if self.is_draining() {
             return Err(messages::stopping());
         }
         if self.config.stateless || self.version(headers)?.is_some_and(|revision| !revision.has_sessions()) {
