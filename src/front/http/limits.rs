@@ -43,8 +43,8 @@ pub struct Config {
     pub idle: Duration,
     /// A client that takes nothing for this long is cut off.
     pub write: Duration,
-    /// A client that has closed its side gets the answer that is under way if it is there within this time. TCP does
-    /// not tell it from a client that is gone, whose calls run on for as long.
+    /// A client that has closed its side is taken for gone when it has been sent nothing for this long. TCP does not tell
+    /// one that waits for its answer from one that left, whose calls run on meanwhile.
     pub half_closed: Duration,
 }
 
