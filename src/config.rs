@@ -124,21 +124,28 @@ impl fmt::Display for Problems {
     }
 }
 
+impl Problems {
+    /// Help and the version are errors to clap.
+    fn stopped_by(mut self, error: &clap::Error) -> Stop {
+        let text = error.render().to_string();
+        if !error.use_stderr() {
+            return Stop::Print(text);
+        }
+        // Up to the blank line; usage and tips follow.
+        let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+        self.problems.push(line.trim_start_matches("error: ").to_owned());
+        Stop::Problems(self)
+    }
+}
+
 impl Config {
     /// `args` begins with the program's name, as the operating system gives it.
     pub fn load(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<Self, Stop> {
         let (parsed, warnings) = cli::parse(args);
-        let mut problems = Problems { problems: Vec::new(), warnings };
+        let problems = Problems { problems: Vec::new(), warnings };
         let Cli { options, command } = match parsed {
             Ok(cli) => cli,
-            Err(error) if !error.use_stderr() => return Err(Stop::Print(error.render().to_string())),
-            Err(error) => {
-                // Up to the blank line; usage and tips follow.
-                let text = error.render().to_string();
-                let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-                problems.problems.push(line.trim_start_matches("error: ").to_owned());
-                return Err(Stop::Problems(problems));
-            }
+            Err(error) => return Err(problems.stopped_by(&error)),
         };
         let mut given = Settings::new(environment, options.env_file.as_deref(), problems);
 
@@ -179,24 +186,12 @@ impl Config {
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
-        let max_tool_name = given.option("--max-tool-name", max_tool_name, env::MAX_TOOL_NAME);
-        let connect = given.option("--connect", connect, env::CONNECT);
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
         let call_timeout = given.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
-        let naming = Naming {
-            prefix: given.tool_prefix(tool_prefix),
-            max: given.parse(max_tool_name, defaults::MAX_TOOL_NAME, |text| {
-                let number = text.parse().ok().filter(|number| defaults::MAX_TOOL_NAME_RANGE.contains(number));
-                number.ok_or_else(|| "must be a number from 16 to 128".to_owned())
-            }),
-        };
-        let connect = given.parse(connect, Connect::Eager, |text| match text {
-            "eager" => Ok(Connect::Eager),
-            "lazy" => Ok(Connect::Lazy),
-            _ => Err("must be `eager` or `lazy`".to_owned()),
-        });
+        let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
+        let connect = given.connect(connect);
         let stdio_servers = given.option("--stdio-servers", stdio_servers, env::STDIO_SERVERS);
         // SECURITY: where every holder of a key writes servers, none of them may start programs unasked.
         let app_may_start_programs =
@@ -381,6 +376,23 @@ impl<'a> Settings<'a> {
             "uuid" => Ok(ToolPrefix::Uuid),
             "none" => Ok(ToolPrefix::None),
             _ => Err("must be `slug`, `uuid` or `none`".to_owned()),
+        })
+    }
+
+    fn max_tool_name(&mut self, option: Option<String>) -> usize {
+        let given = self.option("--max-tool-name", option, env::MAX_TOOL_NAME);
+        self.parse(given, defaults::MAX_TOOL_NAME, |text| {
+            let number = text.parse().ok().filter(|number| defaults::MAX_TOOL_NAME_RANGE.contains(number));
+            number.ok_or_else(|| "must be a number from 16 to 128".to_owned())
+        })
+    }
+
+    fn connect(&mut self, option: Option<String>) -> Connect {
+        let given = self.option("--connect", option, env::CONNECT);
+        self.parse(given, Connect::Eager, |text| match text {
+            "eager" => Ok(Connect::Eager),
+            "lazy" => Ok(Connect::Lazy),
+            _ => Err("must be `eager` or `lazy`".to_owned()),
         })
     }
 

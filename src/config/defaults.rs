@@ -35,13 +35,13 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// At up to 20 KiB for one that is idle, this is 200 MiB.
 pub const MAX_SESSIONS: usize = 10_000;
 
-/// None would serve nobody; more connections than this have no ports left.
+/// None would serve nobody, and no machine that we know of bears more.
 pub const COUNT_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 
-/// Below, no handshake fits; what is above would be held in memory for each request.
+/// Below, no handshake fits; above, one request could take all memory.
 pub const MAX_BODY_RANGE: std::ops::RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
 
-/// Container engines kill ten seconds after they have asked to end, unless they are told otherwise.
+/// Most calls are done by then, and the farewell to servers still fits into the 30 seconds that Kubernetes gives.
 pub const GRACE: Duration = Duration::from_secs(10);
 
 /// A proxy behind a proxy makes sense; one more is a file that names itself.

@@ -183,7 +183,7 @@ fn the_http_front_gets_every_option() {
     let auth::Config::Key(key) = http.auth else { panic!("the key is asked for") };
     assert_eq!(key.expose_secret(), *KEY);
     assert_eq!(http.origins.allowed_hosts, ["mcp.example.com", "a.example", "[fd00::1]"]);
-    assert_eq!(http.origins.allowed_origins, ["https://app.example.com", "http://localhost"]);
+    assert_eq!(http.origins.allowed_origins, ["https://app.example.com", "http://localhost:80"]);
     assert_eq!((http.sessions.timeout, http.sessions.max), (Duration::from_secs(300), 7));
     assert_eq!((http.limits.body, http.limits.connections, http.limits.calls), (65_536, 8, 9));
 }
@@ -335,7 +335,20 @@ fn mistakes_in_options_of_the_http_front_are_reported_together() {
     Machine::new().env(env::MAX_BODY, "1g").check(
         "--host http://SECRET --allowed-host * --allowed-host a:1,b --allowed-origin null --allowed-origin https://SECRET/ --max-sessions 0 \
          --session-timeout 0 --max-connections 1000001 --max-calls SECRET --grace 8d --stdio-servers SECRET --auth none --require-api-auth",
-        expect![[r#""#]],
+        expect![[r#"
+            error: `--auth none` and `--require-api-auth` contradict each other; hint: leave one of them out
+            error: `--stdio-servers` must be `on` or `off`
+            error: `--host` must be a host name or an address, without scheme, port and path
+            error: `--allowed-host` cannot hold `*`: each host has to be named
+            error: `--allowed-host` must be a host name or an address, without scheme, port and path
+            error: `--allowed-origin` cannot be `null`: every page in a sandbox says that of itself
+            error: `--allowed-origin` must be `scheme://host` or `scheme://host:port` with nothing after it, such as `https://app.example.com`
+            error: `--session-timeout` must be a time above 0, such as `30` or `10m`
+            error: `--max-sessions` must be a number from 1 to 1000000
+            error: `PLUGGEDIN_MAX_BODY` must be a size such as `65536`, `512k` or `10MiB`, from 1 KiB to 1 GiB
+            error: `--max-connections` must be a number from 1 to 1000000
+            error: `--max-calls` must be a number from 1 to 1000000
+            error: `--grace` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most"#]],
     );
 }
 
@@ -434,10 +447,10 @@ fn all_mistakes_are_reported_together_and_none_shows_its_value() {
          --env-file none.env --port 65536",
         expect![[r#"
             error: `--env-file`: `none.env` does not exist
+            error: `--transport` must be `stdio` or `streamable-http`
             error: `--pluggedin-api-base-url` holds a user name or password, which does not belong there
             error: `--pluggedin-api-key` has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)
             error: `--refresh-interval` must be a time above 0, such as `30` or `10m`
-            error: `--transport` must be `stdio` or `streamable-http`
             error: `--idle-timeout` must be a time such as `30`, `0.5`, `500ms`, `10m` or `2h`, a week at most
             error: `--tool-prefix` must be `slug`, `uuid` or `none`
             error: `--max-tool-name` must be a number from 16 to 128

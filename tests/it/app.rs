@@ -62,6 +62,28 @@ fn the_app_and_a_file_go_together() {
 }
 
 #[test]
+fn stdio_servers_of_the_app_can_be_switched_off() {
+    let servers = [Server::stdio("alpha", &[]), Server::http("beta", &[])];
+    let own = Server::stdio("own", &[]);
+    let app = App::start(Workspace::of(&servers.each_ref()).with_tools(&servers[0], &["echo"]));
+    let proxies = [Proxy::new().arg("--stdio-servers=off"), Proxy::new().env("PLUGGEDIN_STDIO_SERVERS", "off").arg("--connect=lazy")];
+    for proxy in proxies {
+        let mut client = proxy.app(&app).file(&file_of(&[&own])).start();
+        works(&mut client, &servers[1]);
+        works(&mut client, &own);
+        let refused = client.call("alpha__echo", json!({}));
+        assert_eq!(refused["isError"], true, "{refused}");
+        assert!(refused.to_string().contains("--stdio-servers"), "{refused}");
+        says(&mut client, "pluggedin_discover_tools", &["`--stdio-servers on`"]);
+    }
+
+    let shown = Proxy::new().app(&app).arg("--stdio-servers=off").run(&["tools", "--json"]);
+    let shown: Value = serde_json::from_str(&shown.stdout).expect("it is JSON");
+    let states = shown["servers"].as_array().expect("it is one").iter().map(|server| &server["state"]).collect::<Vec<_>>();
+    assert_eq!(states, ["disabled", "ready"], "{shown}");
+}
+
+#[test]
 fn a_server_of_the_app_and_one_of_the_file_may_have_the_same_name() {
     let one = Server::stdio("alpha", &[]);
     let two = Server::stdio("two", &[]);

@@ -1,11 +1,14 @@
 //! The program: commands, options, exit codes, bad input on stdin, the end.
 
-use crate::scripted::ODD_RESULT;
+use crate::scripted::{ODD_RESULT, Port};
 use crate::support::client::{Mark, Pending};
 use crate::support::process::{self, has_ended};
 use crate::support::proxy::FILE;
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
 
 // Commands for people.
 
@@ -112,6 +115,85 @@ fn call_prints_the_result_and_tells_failure_by_its_exit_code() {
     }
 }
 
+/// Answers each connection with this, or holds it open with nothing. The receiver gets the first line of each request.
+fn listener(answer: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let (sender, requests) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept() {
+            let mut lines = BufReader::new(&connection).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            let _ = lines.find(String::is_empty);
+            if sender.send(request).is_err() {
+                return;
+            }
+            match answer {
+                Some(answer) => connection.write_all(answer.as_bytes()).expect("the client listens"),
+                None => held.push(connection),
+            }
+        }
+    });
+    (address, requests)
+}
+
+#[test]
+fn health_asks_the_proxy_that_the_options_describe() {
+    let (address, requests) = listener(Some("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"status\":\"ok\",\"sessions\":12}"));
+    let port = address.port().to_string();
+    let url = format!("http://{address}");
+    let cases: [(Proxy, &[&str]); 5] = [
+        (Proxy::new().env("BIND_HOST", "0.0.0.0").env("PORT", &port), &["health"]),
+        (Proxy::new(), &["health", "--port", &port]),
+        (Proxy::new(), &["--transport=streamable-http", "--host=127.0.0.1", "--port", &port, "health"]),
+        (Proxy::new().env("PLUGGEDIN_REQUIRE_API_AUTH", "true"), &["health", "--url", &url]),
+        (Proxy::new().env("PORT", "1"), &["health", "--url", &url]),
+    ];
+    for (proxy, command) in cases {
+        let finished = proxy.run(command);
+        assert_eq!(finished.code, Some(0), "{command:?}: {}", finished.stderr);
+        assert_eq!(finished.stdout, format!("ok: {url}/health: ok\n"), "{command:?}");
+        assert_eq!(requests.recv().expect("it was asked"), "GET /health HTTP/1.1", "{command:?}");
+    }
+}
+
+#[test]
+fn health_tells_what_is_wrong_by_one_line_and_the_exit_code() {
+    let (ill, _asked) = listener(Some("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let (elsewhere, _asked_too) = listener(Some("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let (other, _asked_as_well) = listener(Some("220 mail.example.com ESMTP\r\n"));
+    let (silent, _heard) = listener(None);
+    let nobody = Port::reserve(0);
+    for (address, words) in [
+        (ill, "HTTP 503"),
+        (elsewhere, "HTTP 302"),
+        (other, "does not speak HTTP"),
+        (silent, "no answer within 5 s"),
+        (nobody.address, "nobody answers there"),
+    ] {
+        let finished = Proxy::new().run(&["health", "--port", &address.port().to_string()]);
+        assert_eq!(finished.code, Some(1), "{words}: {}", finished.stderr);
+        assert_eq!(finished.stdout, "", "{words}");
+        assert!(finished.stderr.contains(words) && finished.stderr.lines().count() == 1, "{words}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn health_starts_nothing_and_asks_nobody_else() {
+    let (address, _requests) = listener(Some("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let home = Home::new();
+    let mark = home.path().join("started");
+    let app = App::start(Workspace::default());
+    let proxy = Proxy::at(&home).app(&app).file(&json!({"mcpServers": {"mark": {"command": "touch", "args": [mark]}}}));
+    let finished = proxy.run(&["health", "--port", &address.port().to_string()]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(!mark.exists() && app.requests().is_empty());
+    // It would have been noticed.
+    proxy.run(&["tools"]);
+    assert!(mark.exists() && !app.requests().is_empty());
+}
+
 #[test]
 fn help_and_version_are_for_people() {
     let proxy = Proxy::new();
@@ -132,6 +214,21 @@ fn help_and_version_are_for_people() {
         "--log-level",
         "--log-format",
         "--env-file",
+        "--stdio-servers",
+        "--transport",
+        "--host",
+        "--port",
+        "--stateless",
+        "--auth",
+        "--require-api-auth",
+        "--allowed-host",
+        "--allowed-origin",
+        "--session-timeout",
+        "--max-sessions",
+        "--max-body",
+        "--max-connections",
+        "--max-calls",
+        "--grace",
     ];
     for option in options {
         assert!(help.stdout.contains(option), "{option} is not explained");
@@ -179,6 +276,18 @@ fn options_with_wrong_values_are_refused_one_by_one() {
         ["--transport", "pigeon"],
         ["--env-file", "/no/such/file.env"],
         ["--pluggedin-api-base-url", "not an url"],
+        ["--host", "http://localhost"],
+        ["--port", "70000"],
+        ["--auth", "maybe"],
+        ["--allowed-host", "*"],
+        ["--allowed-origin", "https://app.example.com/path"],
+        ["--session-timeout", "0"],
+        ["--max-sessions", "0"],
+        ["--max-body", "1"],
+        ["--max-connections", "many"],
+        ["--max-calls", "0"],
+        ["--grace", "soon"],
+        ["--stdio-servers", "some"],
     ];
     for [option, value] in cases {
         let finished = Proxy::new().run(&[option, value]);
