@@ -94,7 +94,7 @@ impl Front {
         let (head, body) = request.into_parts();
         limits::check_content(&head.headers)?;
         let accepted = Accepted::of(&head.headers)?;
-        let version = self.version(&head.headers)?;
+        let version = version(&head.headers)?;
         let body = limits::read_body(body, &self.config.limits).await?;
         let incoming = self.parse(&body, version)?;
 
@@ -127,20 +127,6 @@ impl Front {
         Ok(response)
     }
 
-    /// The revision that the request names.
-    pub(super) fn version(&self, headers: &HeaderMap) -> Result<Option<Revision>, Response> {
-        let Some(version) = headers.get(PROTOCOL_VERSION) else { return Ok(None) };
-        let revision = version.to_str().ok().and_then(Revision::parse);
-        revision.map(Some).ok_or_else(|| {
-            let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
-            let requested = String::from_utf8_lossy(version.as_bytes());
-            let message =
-                format!("`MCP-Protocol-Version` names a revision that is not spoken here; hint: use one of {}", supported.join(", "));
-            let error = ErrorObject::new(UNSUPPORTED_VERSION, message).with_data(json!({ "supported": supported, "requested": requested }));
-            reply::error(StatusCode::BAD_REQUEST, None, &error)
-        })
-    }
-
     fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Response> {
         if limits::too_deep(body, self.config.limits.depth) {
             let message = format!("the message is nested deeper than {} levels", self.config.limits.depth);
@@ -155,6 +141,19 @@ impl Front {
             .map(Incoming::One)
             .map_err(|invalid| reply::error(StatusCode::BAD_REQUEST, invalid.id.as_ref(), &invalid.error))
     }
+}
+
+/// The revision that the request names.
+pub(super) fn version(headers: &HeaderMap) -> Result<Option<Revision>, Response> {
+    let Some(version) = headers.get(PROTOCOL_VERSION) else { return Ok(None) };
+    let revision = version.to_str().ok().and_then(Revision::parse);
+    revision.map(Some).ok_or_else(|| {
+        let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
+        let requested = String::from_utf8_lossy(version.as_bytes());
+        let message = format!("`MCP-Protocol-Version` names a revision that is not spoken here; hint: use one of {}", supported.join(", "));
+        let error = ErrorObject::new(UNSUPPORTED_VERSION, message).with_data(json!({ "supported": supported, "requested": requested }));
+        reply::error(StatusCode::BAD_REQUEST, None, &error)
+    })
 }
 
 fn parse_batch(body: &Bytes) -> Result<Vec<Message>, Response> {
@@ -295,16 +294,16 @@ impl Exchange {
                     Some(answer) => futures_util::future::ready(answer).boxed(),
                     None => call,
                 };
-                self.stream(stream, rest, client, token)
+                self.stream(&stream, rest, client, token)
             }
         }
     }
 
     /// Lets the call go on by itself and gives what it says as an event stream.
-    fn stream(&self, stream: Arc<Stream>, call: BoxFuture<'static, Option<Frame>>, client: Client, token: TaskTrackerToken) -> Response {
+    fn stream(&self, stream: &Arc<Stream>, call: BoxFuture<'static, Option<Frame>>, client: Client, token: TaskTrackerToken) -> Response {
         let kept = client.stays();
         let task = self.front.tracker.spawn({
-            let stream = Arc::clone(&stream);
+            let stream = Arc::clone(stream);
             async move {
                 if let Some(frame) = call.await {
                     stream.push(frame);
@@ -352,7 +351,7 @@ impl Exchange {
                 None
             }
         };
-        self.stream(stream, all.boxed(), client, self.token.clone())
+        self.stream(&stream, all.boxed(), client, self.token.clone())
     }
 }
 

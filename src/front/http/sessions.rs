@@ -196,7 +196,9 @@ impl Sessions {
             stay.end();
         }
         let kept: Vec<_> = self.table().values().cloned().collect();
-        kept.iter().for_each(|stay| stay.streams.tidy());
+        for stay in kept {
+            stay.streams.tidy();
+        }
     }
 
     /// Sweeps until `shutdown`, and has others do so, then ends every session.
@@ -214,13 +216,17 @@ impl Sessions {
             }
         }
         let all: Vec<_> = self.table().drain().map(|(_, stay)| stay).collect();
-        all.iter().for_each(|stay| stay.end());
+        for stay in all {
+            stay.end();
+        }
     }
 
     /// Ends the standalone streams, so that only calls in flight are waited for.
     pub fn end_streams(&self) {
         let all: Vec<_> = self.table().values().cloned().collect();
-        all.iter().for_each(|stay| stay.streams.standalone().finish());
+        for stay in all {
+            stay.streams.standalone().finish();
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -287,7 +287,7 @@ impl Front {
         if self.is_draining() {
             return Err(messages::stopping());
         }
-        if self.config.stateless || self.version(headers)?.is_some_and(|revision| !revision.has_sessions()) {
+        if self.config.stateless || messages::version(headers)?.is_some_and(|revision| !revision.has_sessions()) {
             return Err(reply::method_not_allowed(super::POST_ONLY));
         }
         if !Accepted::of(headers)?.events {
