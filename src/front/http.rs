@@ -1,8 +1,8 @@
 //! The Streamable HTTP front (MCP transports, "Streamable HTTP"): any number of clients at
 //! one address, each in a session of its own, or each request on its own.
 //!
-//! A request passes, outermost first: connection and its time-outs (`connections`), size of
-//! its head (`limits`), `Host` and `Origin` (`origin`), routing by path, body and its size,
+//! A request passes, outermost first: connection and its time-outs (`connections`), `Host` and
+//! `Origin` (`origin`), size of its head (`limits`), routing by path, body and its size,
 //! the message, the key (`auth`), the session (`sessions`), the call.
 
 use std::{
@@ -15,7 +15,6 @@ use axum::{
     Router as Paths,
     extract::{Request, State},
     http::{Method, StatusCode, header},
-    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -24,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     auth::{Failures, Gate, Tenants, Workspace},
-    connections::Peer,
+    connections::Edge,
     sessions::Sessions,
 };
 
@@ -81,7 +80,6 @@ pub struct Shutdown {
 #[derive(Debug)]
 struct Front {
     config: Config,
-    origins: origin::Guard,
     gate: Gate,
     sessions: Sessions,
     tracker: TaskTracker,
@@ -103,7 +101,6 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     let address = listener.local_addr()?;
     let Shutdown { draining, now, tracker } = shutdown;
     let front = Arc::new(Front {
-        origins: origin::Guard::new(&config.origins),
         gate: gate(&config.auth, workspaces),
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
@@ -114,7 +111,8 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     let closing = CancellationToken::new();
     let sweeping = tracker.spawn(sweep(Arc::clone(&front), closing.clone()));
     let paths = paths(Arc::clone(&front));
-    let serving = tracker.spawn(connections::serve(listener, front.config.limits.clone(), paths, tracker.clone(), closing.clone()));
+    let edge = Edge { limits: front.config.limits.clone(), guard: origin::Guard::new(&front.config.origins) };
+    let serving = tracker.spawn(connections::serve(listener, edge, paths, tracker.clone(), closing.clone()));
     tracing::info!("serving Streamable HTTP at http://{address}/mcp");
 
     draining.cancelled().await;
@@ -149,24 +147,7 @@ fn paths(front: Arc<Front>) -> Paths {
         .route("/mcp/", any(endpoint))
         .route("/", any(endpoint))
         .fallback(unknown_path)
-        .with_state(Arc::clone(&front))
-        .layer(middleware::from_fn_with_state(front, guard))
-}
-
-/// Before routing, so that no path is left out (threat model T4).
-async fn guard(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    let (head, body) = request.into_parts();
-    let local = head.extensions.get::<Peer>().expect("every connection says who it is").local.ip();
-    let cors = match front.origins.admit(&head, local) {
-        Ok(cors) => cors,
-        Err(response) => return response,
-    };
-    let mut response = match limits::check_head(&head.headers, &head.uri, &front.config.limits) {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
-        Err(response) => response,
-    };
-    cors.apply(response.headers_mut());
-    response
+        .with_state(front)
 }
 
 async fn endpoint(state: State<Arc<Front>>, request: Request) -> Response {

@@ -1,4 +1,5 @@
-//! Connections: taken, limited, watched, and ended in order. What requests are for is not known here.
+//! Connections: taken, limited, watched, and ended in order; and the checks that every request passes before it is routed.
+//! What requests are for is not known here.
 //!
 //! hyper speaks HTTP/1.1 and HTTP/2 over what [`socket`] makes of TCP; [`pulse`] says when a connection has to go. hyper's own
 //! time-out for heads is not used: it counts the pause between requests as part of the next head, it sets a timer for each
@@ -42,7 +43,7 @@ use self::{
     pulse::{Exchange, Pulse, Sign, Upload},
     socket::Socket,
 };
-use super::limits;
+use super::{limits, origin::Guard};
 
 mod pulse;
 mod socket;
@@ -54,20 +55,27 @@ pub(super) struct Peer {
     pub(super) local: SocketAddr,
 }
 
+/// What every request meets before it is routed.
+#[derive(Debug)]
+pub(super) struct Edge {
+    pub(super) limits: limits::Config,
+    pub(super) guard: Guard,
+}
+
 /// Serves `app` to whoever connects, until `closing` is cancelled: then nobody new is taken, requests in flight are answered,
 /// and it returns when the last connection has ended. Dropping it cuts them off.
 ///
 /// With as many connections as allowed, new clients wait in the operating system's queue until another leaves, so that a
 /// wave of them passes without errors. `tracker` holds the tasks of HTTP/2 streams, which end with their connections.
-pub(super) async fn serve(listener: TcpListener, limits: limits::Config, app: Router, tracker: TaskTracker, closing: CancellationToken) {
-    let builder = Arc::new(builder(&limits, tracker));
-    let limits = Arc::new(limits);
+pub(super) async fn serve(listener: TcpListener, edge: Edge, app: Router, tracker: TaskTracker, closing: CancellationToken) {
+    let builder = Arc::new(builder(&edge.limits, tracker));
+    let edge = Arc::new(edge);
     let mut connections = JoinSet::new();
     let mut warnings = Warnings::default();
     loop {
-        let full = connections.len() >= limits.connections;
+        let full = connections.len() >= edge.limits.connections;
         if full && warnings.is_due() {
-            tracing::warn!(limit = limits.connections, "no more connections are taken until another ends");
+            tracing::warn!(limit = edge.limits.connections, "no more connections are taken until another ends");
         }
         tokio::select! {
             biased;
@@ -75,8 +83,8 @@ pub(super) async fn serve(listener: TcpListener, limits: limits::Config, app: Ro
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if !full => match accepted {
                 Ok((stream, remote)) => {
-                    let (builder, limits, app) = (Arc::clone(&builder), Arc::clone(&limits), app.clone());
-                    connections.spawn(connection(stream, remote, builder, limits, app, closing.clone()));
+                    let (builder, edge, app) = (Arc::clone(&builder), Arc::clone(&edge), app.clone());
+                    connections.spawn(connection(stream, remote, builder, edge, app, closing.clone()));
                 }
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
@@ -169,7 +177,7 @@ async fn connection(
     stream: TcpStream,
     remote: SocketAddr,
     builder: Arc<auto::Builder<Spawner>>,
-    limits: Arc<limits::Config>,
+    edge: Arc<Edge>,
     app: Router,
     closing: CancellationToken,
 ) {
@@ -178,14 +186,14 @@ async fn connection(
     let peer = Peer { remote, local };
     let pulse = Arc::new(Pulse::default());
     let service = {
-        let pulse = Arc::clone(&pulse);
+        let (edge, pulse) = (Arc::clone(&edge), Arc::clone(&pulse));
         // A router is called by `&mut` and hyper calls by `&`; a copy for each request would share a counter with all others.
         let app = RefCell::new(app);
-        service_fn(move |request| answer(&app, peer, &pulse, request))
+        service_fn(move |request| answer(&edge, &app, peer, &pulse, request))
     };
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&pulse)));
     let mut serving = pin!(builder.serve_connection(socket, service));
-    let mut watching = pin!(pulse.watch(&limits, Some(&closing)));
+    let mut watching = pin!(pulse.watch(&edge.limits, Some(&closing)));
     let called = Waker::from(Arc::clone(&pulse));
     let why = poll_fn(|cx| {
         pulse.runs_in(cx.waker());
@@ -200,7 +208,7 @@ async fn connection(
             match watching.as_mut().poll(&mut Context::from_waker(&called)) {
                 Poll::Ready(Sign::Close) => {
                     serving.as_mut().graceful_shutdown();
-                    watching.set(pulse.watch(&limits, None));
+                    watching.set(pulse.watch(&edge.limits, None));
                     called.wake_by_ref();
                 }
                 Poll::Ready(Sign::Cut(why)) => return Poll::Ready(Err(why.to_owned())),
@@ -213,19 +221,40 @@ async fn connection(
     }
 }
 
-/// Hands one request on, and notes how far it is.
+/// Judges one request, and hands it on if it may pass.
 fn answer(
+    edge: &Edge,
     app: &RefCell<Router>,
     peer: Peer,
     pulse: &Arc<Pulse>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let mut exchange = Exchange::begin(pulse, &request);
-    let mut request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, pulse)) });
-    request.extensions_mut().insert(peer);
-    let routed = app.borrow_mut().call(request);
+    let (mut parts, body) = request.into_parts();
+    let judged = edge.guard.admit(&parts, peer.local.ip()).map(|cors| {
+        let head = limits::check_head(&parts.headers, &parts.uri, &edge.limits);
+        let routed = head.map(|()| {
+            parts.extensions.insert(peer);
+            let body = if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, pulse)) };
+            app.borrow_mut().call(Request::from_parts(parts, body))
+        });
+        (cors, routed)
+    });
     async move {
-        let Ok(response) = routed.await;
+        let response = match judged {
+            Ok((cors, routed)) => {
+                let mut response = match routed {
+                    Ok(routed) => {
+                        let Ok(response) = routed.await;
+                        response
+                    }
+                    Err(refused) => refused,
+                };
+                cors.apply(response.headers_mut());
+                response
+            }
+            Err(refused) => refused,
+        };
         exchange.waits_for_client(true);
         Ok(response.map(|body| Answer { body, exchange }))
     }

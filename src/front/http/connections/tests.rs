@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::front::http::reply;
+use crate::front::http::{origin, reply};
 
 /// Longer than anything here takes unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +48,13 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let (drops, dropped) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, limits, app(drops), TaskTracker::new(), closing.clone()));
+        let task = tokio::spawn(serve(
+            listener,
+            Edge { limits, guard: Guard::new(&origin::Config::default()) },
+            app(drops),
+            TaskTracker::new(),
+            closing.clone(),
+        ));
         Self { address, closing, task, dropped }
     }
 
@@ -179,6 +185,34 @@ async fn requests_are_answered_one_after_the_other() {
     client.send(&"GET /fast HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2)).await;
     client.reads("fast").await;
     client.reads("fast").await;
+}
+
+#[tokio::test]
+async fn heads_are_judged_before_they_are_routed() {
+    let server = Server::start(limits::Config { header_bytes: 1000, header_fields: 5, ..limits() }).await;
+    for (head, status) in [
+        ("Host: localhost", "404"),
+        ("Host: evil.com", "403"),
+        ("Host: localhost\r\nOrigin: https://evil.com", "403"),
+        ("X-A: localhost", "400"),
+        (&format!("Host: localhost\r\nX-A: {}", "a".repeat(1000)), "431"),
+        (&format!("Host: localhost\r\nX-A: {}", "a".repeat(100_000)), "431"),
+        (&format!("Host: localhost{}", "\r\nX-A: a".repeat(5)), "431"),
+        (&format!("Host: localhost{}", "\r\nX-A: a".repeat(99)), "431"),
+    ] {
+        let mut client = server.connect().await;
+        client.send(&format!("GET /nowhere HTTP/1.1\r\n{head}\r\n\r\n")).await;
+        let answer = client.reads("\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(answer.contains("content-type: application/json\r\n"), status != "404", "{answer}");
+    }
+    // An allowed page can read why it was refused.
+    for more in ["", &format!("\r\nX-A: {}", "a".repeat(1000))] {
+        let mut client = server.connect().await;
+        client.send(&format!("GET /fast HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000{more}\r\n\r\n")).await;
+        let answer = client.reads("\r\n\r\n").await;
+        assert!(answer.contains("access-control-allow-origin: http://localhost:3000\r\n"), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -379,6 +413,8 @@ async fn http2_is_spoken() {
     let large = Request::post("http://localhost/echo").body(Body::from(vec![b'x'; 1_000_000])).expect("a request");
     let large = patiently(requests.send_request(large)).await.expect("an answer").into_body();
     assert_eq!(axum::body::to_bytes(Body::new(large), LARGE).await.expect("a body").len(), 1_000_000);
+    let evil = Request::get("http://evil.com/fast").body(Body::empty()).expect("a request");
+    assert_eq!(patiently(requests.send_request(evil)).await.expect("an answer").status(), 403);
 }
 
 #[tokio::test]
