@@ -1,3 +1,4 @@
 //! What the process tells its operator.
 
 pub mod logging;
+pub mod metrics;

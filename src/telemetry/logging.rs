@@ -2,9 +2,12 @@
 //!
 //! Stdout belongs to the protocol, so nothing here can write to it.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+};
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -15,6 +18,9 @@ use tracing_subscriber::{
 
 /// A few seconds of a chatty server.
 const WAITING_LINES: usize = 4096;
+
+/// Of the one writer that a process has.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -75,6 +81,7 @@ pub struct Guard(#[expect(dead_code, reason = "it works by being dropped")] Work
 pub fn init(config: &Config) -> Guard {
     let Config { filter: Filter(targets), format } = config;
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    let _ = LOST.set(writer.error_counter());
     let lines = fmt::layer().with_writer(writer);
     // On a terminal the library decides, since it honours `NO_COLOR`.
     let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
@@ -84,6 +91,11 @@ pub fn init(config: &Config) -> Guard {
     };
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets.clone())).try_init();
     Guard(guard)
+}
+
+/// Lines that were dropped so far.
+pub fn lost_lines() -> u64 {
+    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
 #[cfg(test)]
