@@ -12,6 +12,7 @@ use crate::{
     security::token::KeyDigest,
     shutdown::Signals,
     source::FileStatus,
+    telemetry::metrics::Calls,
 };
 
 pub mod call;
@@ -33,6 +34,7 @@ const FIRST_MESSAGE: Duration = Duration::from_millis(100);
 pub struct App {
     parts: Parts,
     workspace: Workspace,
+    calls: Calls,
     tracker: TaskTracker,
     token: CancellationToken,
     signals: Signals,
@@ -63,8 +65,9 @@ impl App {
                 }
             }
         });
-        let workspace = Workspace::start(own, &tracker, &token);
-        Self { parts, workspace, tracker, token, signals }
+        let calls = Calls::default();
+        let workspace = Workspace::start(own, calls.clone(), &tracker, &token);
+        Self { parts, workspace, calls, tracker, token, signals }
     }
 
     /// Serves the client at our standard streams until its input ends or a signal comes.
@@ -91,16 +94,17 @@ impl App {
             http::auth::Config::Open => (None, None),
             http::auth::Config::Key(key) => (Some(KeyDigest::of(key.expose_secret().as_bytes())), None),
             http::auth::Config::PerClient => {
-                let tenants = Tenants::new(self.parts.clone(), self.tracker.clone(), self.token.clone());
+                let tenants = Tenants::new(self.parts.clone(), self.calls.of_tenant(), self.tracker.clone(), self.token.clone());
                 self.tracker.spawn(Arc::clone(&tenants).sweep());
                 (None, Some(tenants as _))
             }
         };
-        let public = Workspace::start(self.parts.without_servers(), &self.tracker, &self.token);
+        let public = Workspace::start(self.parts.without_servers(), self.calls.clone(), &self.tracker, &self.token);
         http::Workspaces {
             own: Arc::new(http::auth::Workspace { router: Arc::clone(&self.workspace.router), key }),
             public: Arc::new(http::auth::Workspace { router: public.router, key: None }),
             tenants,
+            view: http::View { pool: self.workspace.pool.clone(), catalog: self.workspace.catalog.clone(), calls: self.calls.clone() },
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
         message::{Frame, Id, Message},
     },
     source::SourceHandle,
+    telemetry::metrics::Calls,
 };
 
 pub mod bridge;
@@ -28,6 +29,7 @@ pub mod error;
 pub mod events;
 mod forward;
 mod logging;
+mod measure;
 mod notices;
 mod prompts;
 mod relay;
@@ -52,6 +54,7 @@ pub struct Router {
     pool: Pool,
     source: SourceHandle,
     builtin: Arc<Builtin>,
+    calls: Calls,
     tracker: TaskTracker,
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
@@ -65,6 +68,8 @@ pub struct Parts {
     pub pool: Pool,
     pub source: SourceHandle,
     pub builtin: Arc<Builtin>,
+    /// Where calls are counted.
+    pub calls: Calls,
     /// What the servers of the pool say outside of calls.
     pub notices: mpsc::Receiver<Notice>,
 }
@@ -132,13 +137,14 @@ impl Answer {
 impl Router {
     /// Starts the router. What it does beside the calls ends with `token`.
     pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
-        let Parts { catalog, pool, source, builtin, notices } = parts;
+        let Parts { catalog, pool, source, builtin, calls, notices } = parts;
         let router = Self {
             config,
             catalog,
             pool,
             source,
             builtin,
+            calls,
             tracker: tracker.clone(),
             levels: Arc::default(),
             subscriptions: Arc::default(),

@@ -16,9 +16,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::workspace::Workspace;
 use crate::{
     config::Parts,
+    downstream::Pool,
     front::http::auth::{self, Refused},
     security::token::KeyDigest,
     source::AppStatus,
+    telemetry::metrics::Calls,
 };
 
 /// Workspaces at once. Each holds its connections, and an App is asked for each twice a minute.
@@ -35,6 +37,7 @@ const VERIFY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Tenants {
     parts: Parts,
+    calls: Calls,
     table: Mutex<HashMap<KeyDigest, Arc<Tenant>>>,
     tracker: TaskTracker,
     token: CancellationToken,
@@ -84,8 +87,8 @@ impl Drop for Tenant {
 
 impl Tenants {
     /// Cancelling `token` ends all workspaces; `tracker` waits for that.
-    pub(super) fn new(parts: Parts, tracker: TaskTracker, token: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { parts, table: Mutex::default(), tracker, token })
+    pub(super) fn new(parts: Parts, calls: Calls, tracker: TaskTracker, token: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { parts, calls, table: Mutex::default(), tracker, token })
     }
 
     /// Ends what nobody uses any more, until the proxy ends.
@@ -129,7 +132,7 @@ impl Tenants {
         let token = self.token.child_token();
         // Whatever comes of it: a workspace that is not kept is ended.
         let unwanted = token.clone().drop_guard();
-        let workspace = Workspace::start(self.parts.for_key(key), &self.tracker, &token);
+        let workspace = Workspace::start(self.parts.for_key(key), self.calls.clone(), &self.tracker, &token);
         let mut snapshots = workspace.source.snapshots();
         let known = tokio::time::timeout(VERIFY, snapshots.wait_for(|snapshot| snapshot.app != AppStatus::Loading)).await;
         match known.ok().and_then(Result::ok).map(|snapshot| snapshot.app.clone()) {
@@ -159,5 +162,9 @@ impl auth::Tenants for Tenants {
 
     fn start(&self, key: SecretString) -> BoxFuture<'_, Result<Arc<auth::Workspace>, Refused>> {
         self.admit(key).boxed()
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        self.table().values().filter_map(|tenant| Some(tenant.running.get()?.workspace.pool.clone())).collect()
     }
 }

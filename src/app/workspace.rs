@@ -12,6 +12,7 @@ use crate::{
     downstream::Pool,
     router::{self, Router},
     source::{Source, SourceHandle},
+    telemetry::metrics::Calls,
 };
 
 #[derive(Debug, Clone)]
@@ -25,14 +26,15 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Starts every part; servers connect in the background. Cancelling `token` ends all of
     /// it; `tracker` waits for that. Must be called within a runtime.
-    pub(super) fn start(parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
+    pub(super) fn start(parts: Parts, calls: Calls, tracker: &TaskTracker, token: &CancellationToken) -> Self {
         let Parts { source, downstream, catalog, router, app_base_url: _, cache_dir: _ } = parts;
         let source = Source::start(source, tracker, token);
         let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
         let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events: heard.events, builtin: builtin::records() };
         let catalog = keeper::start(catalog, keeper, tracker, token.clone());
         let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
-        let parts = router::Parts { catalog: catalog.clone(), pool: pool.clone(), source: source.clone(), builtin, notices: heard.notices };
+        let parts =
+            router::Parts { catalog: catalog.clone(), pool: pool.clone(), source: source.clone(), builtin, calls, notices: heard.notices };
         let router = Arc::new(Router::start(router, parts, tracker, token));
         Self { source, pool, catalog, router }
     }

@@ -16,11 +16,14 @@ use super::{
     error::LinkError,
     mailbox::{Caller, Mailbox, Said},
 };
-use crate::protocol::{
-    error::{ErrorObject, INVALID_REQUEST, METHOD_NOT_FOUND},
-    json::Object,
-    message::{Frame, Id, Kind, Message},
-    server::ServerId,
+use crate::{
+    protocol::{
+        error::{ErrorObject, INVALID_REQUEST, METHOD_NOT_FOUND},
+        json::Object,
+        message::{Frame, Id, Kind, Message},
+        server::ServerId,
+    },
+    telemetry::metrics::{self, Dropped},
 };
 
 /// A server may go on with a call that was given up, and ask of it what another client
@@ -163,10 +166,11 @@ impl Handler {
 
     fn reply(&self, message: Message) {
         let mailbox = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().waiting.remove(&id));
-        match mailbox {
-            Some(mailbox) => mailbox.finish(Ok(message)),
-            None => tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped"),
-        }
+        let Some(mailbox) = mailbox else {
+            metrics::dropped(Dropped::LateAnswer);
+            return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
+        };
+        mailbox.finish(Ok(message));
     }
 
     fn notification(&self, message: Message, call: Option<u64>) {
@@ -196,15 +200,18 @@ impl Handler {
     }
 
     fn too_fast(&self) {
+        metrics::dropped(Dropped::ServerNotification);
         tracing::warn!(server = %self.name, "too many notifications at once; one was dropped");
     }
 
     fn progress(&self, message: Message) {
         let mailbox = progress_token(&message).and_then(|id| self.calls().waiting.get(&id).cloned());
         let Some(mailbox) = mailbox.filter(|mailbox| mailbox.caller.wants_progress) else {
+            metrics::dropped(Dropped::LateProgress);
             return tracing::debug!(server = %self.name, "progress of no call in flight was dropped");
         };
         if !mailbox.put(Said::Progress(message)) {
+            metrics::dropped(Dropped::Progress);
             tracing::warn!(server = %self.name, "the client is too slow for this progress; one notification was dropped");
         }
     }
@@ -213,10 +220,14 @@ impl Handler {
         match self.addressee(call) {
             Ok(mailbox) => {
                 if !mailbox.put(Said::Log(message)) {
+                    metrics::dropped(Dropped::LogMessage);
                     tracing::debug!(server = %self.name, "the client is too slow for this log; one message was dropped");
                 }
             }
-            Err(unclear) => tracing::debug!(server = %self.name, "a log message was dropped: {unclear}"),
+            Err(unclear) => {
+                metrics::dropped(Dropped::UnclearLogMessage);
+                tracing::debug!(server = %self.name, "a log message was dropped: {unclear}");
+            }
         }
     }
 

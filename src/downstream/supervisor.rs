@@ -88,7 +88,10 @@ impl Status {
         }
     }
 
-    /// One word for tables and JSON.
+    /// All that [`Self::label`] gives.
+    pub const LABELS: [&'static str; 5] = ["connecting", "ready", "backoff", "idle", "disabled"];
+
+    /// One word for tables, JSON and metrics.
     pub fn label(&self) -> &'static str {
         match &self.state {
             State::Connecting => "connecting",

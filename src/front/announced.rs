@@ -7,7 +7,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::protocol::message::Frame;
+use crate::{
+    protocol::message::Frame,
+    telemetry::metrics::{self, Dropped},
+};
 
 /// Messages that wait for a client. One that does not read loses the oldest.
 const WAITING: usize = 256;
@@ -23,6 +26,7 @@ impl Announced {
         let mut waiting = self.waiting();
         if waiting.len() == WAITING {
             waiting.pop_front();
+            metrics::dropped(Dropped::Announcement);
             tracing::debug!("the client does not read; the oldest message outside of calls was dropped");
         }
         waiting.push_back(frame);

@@ -21,12 +21,14 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::admin::View;
 use self::{
     auth::{Failures, Gate, Tenants, Workspace},
     connections::Edge,
     sessions::Sessions,
 };
 
+mod admin;
 pub mod auth;
 mod connections;
 mod lenient;
@@ -64,6 +66,8 @@ pub struct Workspaces {
     pub public: Arc<Workspace>,
     /// Those of clients that bring their keys.
     pub tenants: Option<Arc<dyn Tenants>>,
+    /// Of the proxy's own.
+    pub view: View,
 }
 
 /// From the first signal to the end.
@@ -82,6 +86,7 @@ struct Front {
     config: Config,
     gate: Gate,
     sessions: Sessions,
+    view: View,
     tracker: TaskTracker,
     /// Holds a token for each request whose answer is not there yet.
     requests: TaskTracker,
@@ -101,6 +106,7 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     let address = listener.local_addr()?;
     let Shutdown { draining, now, tracker } = shutdown;
     let front = Arc::new(Front {
+        view: workspaces.view.clone(),
         gate: gate(&config.auth, workspaces),
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
@@ -133,7 +139,7 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
 const FAREWELL: Duration = Duration::from_secs(1);
 
 fn gate(auth: &auth::Config, workspaces: Workspaces) -> Gate {
-    let Workspaces { own, public, tenants } = workspaces;
+    let Workspaces { own, public, tenants, view: _ } = workspaces;
     match (auth, tenants) {
         (auth::Config::Open, _) => Gate::Open(own),
         (auth::Config::PerClient, Some(tenants)) => Gate::PerClient { tenants, public, failures: Failures::default() },
@@ -146,6 +152,7 @@ fn paths(front: Arc<Front>) -> Paths {
         .route("/mcp", any(endpoint))
         .route("/mcp/", any(endpoint))
         .route("/", any(endpoint))
+        .merge(admin::paths())
         .fallback(unknown_path)
         .with_state(front)
 }

@@ -310,7 +310,7 @@ impl Drop for Done {
 }
 
 /// What the proxy offers to clients.
-fn capabilities() -> Value {
+pub(super) fn capabilities() -> Value {
     json!({
         "tools": { "listChanged": true },
         "prompts": { "listChanged": true },
@@ -320,7 +320,7 @@ fn capabilities() -> Value {
     })
 }
 
-fn server_info() -> Value {
+pub(super) fn server_info() -> Value {
     json!({ "name": "PluggedinMCP", "title": "plugged.in", "version": env!("CARGO_PKG_VERSION") })
 }
 

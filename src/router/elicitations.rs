@@ -9,11 +9,14 @@ use std::{
 use serde::Deserialize;
 
 use super::{Ctx, SessionPeer};
-use crate::protocol::{
-    error::URL_ELICITATION_REQUIRED,
-    json::Object,
-    message::{Kind, Message},
-    server::ServerId,
+use crate::{
+    protocol::{
+        error::URL_ELICITATION_REQUIRED,
+        json::Object,
+        message::{Kind, Message},
+        server::ServerId,
+    },
+    telemetry::metrics::{self, Dropped},
 };
 
 /// Elicitations that are remembered. Most are completed soon or never.
@@ -72,10 +75,11 @@ impl Elicitations {
             let at = open.iter().position(|open| open.server == *server && Some(&open.id) == id.as_ref());
             at.and_then(|at| open.remove(at))
         };
-        match open.and_then(|open| open.session.upgrade()) {
-            Some(session) => session.announce(message.into()),
-            None => tracing::debug!(%server, "the end of an elicitation that no session waits for was dropped"),
-        }
+        let Some(session) = open.and_then(|open| open.session.upgrade()) else {
+            metrics::dropped(Dropped::UnwantedElicitation);
+            return tracing::debug!(%server, "the end of an elicitation that no session waits for was dropped");
+        };
+        session.announce(message.into());
     }
 
     fn insert(&self, ctx: &Ctx, server: &ServerId, id: String) {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{CallError, Ctx, Router, relay};
+use super::{CallError, Ctx, Router, measure, relay};
 use crate::{
     downstream::{Caller, InFlight, Link, LinkError},
     protocol::{
@@ -71,12 +71,15 @@ impl Router {
     /// Sends the request to the server and gives its response, be it a result or
     /// an error. What certainly did not reach the server is sent once more.
     pub(super) async fn forward(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
-        match self.attempt(ctx, server, outgoing).await {
+        let timed = self.time(server);
+        let answer = match self.attempt(ctx, server, outgoing).await {
             Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {
                 self.attempt(ctx, server, outgoing).await
             }
             outcome => outcome,
-        }
+        };
+        timed.end(measure::outcome_of(&answer));
+        answer
     }
 
     async fn attempt(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {

@@ -19,6 +19,7 @@ use crate::{
         message::{Frame, Kind, Message},
         server::ServerId,
     },
+    telemetry::metrics::{self, Dropped},
 };
 
 /// Resources of one session. Each costs memory as long as the session lasts.
@@ -212,6 +213,7 @@ impl Subscriptions {
         let Some((params, updated)) = params.and_then(|params| params.string("uri").map(|uri| (params.clone(), uri))) else { return };
         let told = self.table().told(server, &updated);
         if told.is_empty() {
+            metrics::dropped(Dropped::UnwantedUpdate);
             return tracing::debug!(%server, "an update that nobody has subscribed to was dropped");
         }
         for (peer, uri) in told {

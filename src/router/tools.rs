@@ -2,7 +2,7 @@
 
 use tokio::time::timeout;
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use super::{Answer, CallError, Ctx, Router, forward::Outgoing, measure};
 use crate::{
     catalog::{Catalog, Owner, Tool},
     protocol::message::Message,
@@ -22,7 +22,10 @@ impl Router {
             Owner::Builtin => {
                 let catalog = self.catalog.current();
                 let arguments = outgoing.params.get("arguments");
-                Ok(Answer::Result(self.builtin.call(&original, arguments, &catalog)))
+                let timed = self.calls.begin_builtin();
+                let result = self.builtin.call(&original, arguments, &catalog);
+                timed.end(measure::outcome_of_result(&result));
+                Ok(Answer::Result(result))
             }
             Owner::Server(server) => {
                 if original != name {

@@ -29,6 +29,7 @@ use crate::{
     protocol::server::{ServerConfig, ServerId},
     security::egress,
     source::{PromptRecord, ResourceRecord},
+    telemetry::metrics::{self, AppOutcome, AppRequest},
 };
 use wire::{Instruction, Listing, ToolListing};
 
@@ -113,6 +114,18 @@ impl AppError {
             | Self::Rejected { .. }
             | Self::Redirected { .. }
             | Self::Unreadable { .. } => false,
+        }
+    }
+
+    fn outcome(&self) -> AppOutcome {
+        match self {
+            Self::Unauthorized => AppOutcome::Unauthorized,
+            Self::RateLimited { .. } => AppOutcome::RateLimited,
+            Self::NotFound { .. } | Self::TooOld => AppOutcome::NotFound,
+            Self::Failing { .. } => AppOutcome::Failing,
+            Self::Rejected { .. } => AppOutcome::Rejected,
+            Self::Network { .. } => AppOutcome::Unreachable,
+            Self::Redirected { .. } | Self::Unreadable { .. } => AppOutcome::Unreadable,
         }
     }
 
@@ -234,9 +247,11 @@ impl AppClient {
     /// Sends one request and gives the body of a successful answer. The time limit
     /// includes waiting for the request limit.
     pub(crate) async fn request(&self, request: Request<'_>) -> Result<String, AppError> {
-        let limit = request.timeout;
+        let (limit, about) = (request.timeout, about(request.path));
         let late = || AppError::Network { what: "it did not answer in time" };
-        timeout(limit, self.send(request)).await.map_err(|_| late())?
+        let outcome = timeout(limit, self.send(request)).await.unwrap_or_else(|_| Err(late()));
+        metrics::app_request(about, outcome.as_ref().map_or_else(AppError::outcome, |_| AppOutcome::Ok));
+        outcome
     }
 
     async fn send(&self, request: Request<'_>) -> Result<String, AppError> {
@@ -315,6 +330,21 @@ impl AppClient {
             url.query_pairs_mut().extend_pairs(query);
         }
         url
+    }
+}
+
+/// For the metrics, which must not hold what is asked for in particular.
+fn about(path: &[&str]) -> AppRequest {
+    match path {
+        ["api", "mcp-servers"] => AppRequest::Servers,
+        ["api", "tools"] => AppRequest::Tools,
+        ["api", "resources"] => AppRequest::Resources,
+        ["api", "resource-templates"] => AppRequest::Templates,
+        ["api", "prompts"] => AppRequest::Prompts,
+        ["api", "custom-instructions"] => AppRequest::Instructions,
+        ["api", "resolve", ..] => AppRequest::Resolve,
+        ["api", "discover", ..] => AppRequest::Discover,
+        _ => AppRequest::Other,
     }
 }
 

@@ -73,10 +73,18 @@ labels! {
         ServerNotification => "server_notification",
         /// A server's progress: its client takes it too slowly.
         Progress => "progress",
+        /// A server's log message: its client takes it too slowly.
+        LogMessage => "log_message",
         /// A server's progress of a call that is over.
         LateProgress => "late_progress",
         /// A server's answer to a call that is over.
         LateAnswer => "late_answer",
+        /// A server's log message of which it is not clear whose call it belongs to.
+        UnclearLogMessage => "unclear_log_message",
+        /// A server's news of a resource that nobody has subscribed to.
+        UnwantedUpdate => "unwanted_update",
+        /// A server's news of an elicitation that no session waits for.
+        UnwantedElicitation => "unwanted_elicitation",
         /// An event of a stream that its client does not read.
         StreamEvent => "stream_event",
         /// A message outside of calls that the client at our standard streams does not read.
@@ -116,6 +124,10 @@ labels! {
     }
 }
 
+/// Classes of HTTP statuses, by their first digit less one.
+const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+static HTTP_REQUESTS: [Counter; STATUSES.len()] = [const { Counter::new() }; STATUSES.len()];
 static DROPPED: [Counter; Dropped::ALL.len()] = [const { Counter::new() }; Dropped::ALL.len()];
 static APP_REQUESTS: [[Counter; AppOutcome::ALL.len()]; AppRequest::ALL.len()] =
     [const { [const { Counter::new() }; AppOutcome::ALL.len()] }; AppRequest::ALL.len()];
@@ -130,10 +142,22 @@ pub fn app_request(request: AppRequest, outcome: AppOutcome) {
     APP_REQUESTS[request as usize][outcome as usize].increment();
 }
 
+/// A request of a client over HTTP is answered.
+pub fn http_request(status: u16) {
+    if let Some(count) = usize::from(status / 100).checked_sub(1).and_then(|class| HTTP_REQUESTS.get(class)) {
+        count.increment();
+    }
+}
+
 /// What is the same for every process, and what this one has counted whoever it worked for.
 /// Reads `/proc`, so it may block for a moment.
 pub fn write(page: &mut Page) {
     page.info("pluggedin_build", "The running program.").sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    let mut requests = page.counter("pluggedin_http_requests", "Requests of clients over HTTP, by the class of the answer's status.");
+    for (class, count) in STATUSES.iter().zip(&HTTP_REQUESTS) {
+        requests.sample(&[("status", class)], count.get());
+    }
 
     let mut dropped = page.counter("pluggedin_dropped", "Messages and log lines that were thrown away, by what they were.");
     for (what, count) in Dropped::ALL.iter().zip(&DROPPED) {

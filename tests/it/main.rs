@@ -4,6 +4,7 @@
 mod scripted; // the servers, also a program of their own
 mod support; // what scenarios are built from
 
+mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
 mod cancel; // a cancellation reaches the server that works on the call, and only that
 mod cli; // commands, options, exit codes, bad input on stdin, the end

@@ -5,6 +5,7 @@
 
 pub(crate) mod app;
 pub(crate) mod client;
+pub(crate) mod front;
 pub(crate) mod patience;
 pub(crate) mod process;
 pub(crate) mod proxy;

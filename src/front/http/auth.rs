@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::reply;
 use crate::{
+    downstream::Pool,
     protocol::{
         error::{ErrorObject, REFUSED},
         message::{Id, Kind, Message},
@@ -82,6 +83,9 @@ pub trait Tenants: fmt::Debug + Send + Sync {
 
     /// Asks the App for the workspace of this key and starts it.
     fn start(&self, key: SecretString) -> BoxFuture<'_, Result<Arc<Workspace>, Refused>>;
+
+    /// The servers of each workspace, to be counted.
+    fn pools(&self) -> Vec<Pool>;
 }
 
 /// Why a key has no workspace.
@@ -123,7 +127,11 @@ impl Grant {
 pub enum Denied {
     KeyMissing,
     KeyWrong,
-    TooManyFailures { wait: Duration },
+    /// No key opens this, since all belong to clients.
+    NotOperator,
+    TooManyFailures {
+        wait: Duration,
+    },
     Unavailable(Refused),
 }
 
@@ -176,12 +184,19 @@ impl Gate {
         }
     }
 
-    /// Whether the request has the key, or needs none.
-    pub fn knows(&self, headers: &HeaderMap) -> bool {
+    /// Whether the request may see what is for the operator.
+    ///
+    /// # Errors
+    /// [`Denied`] where the proxy's own key is asked for; [`Denied::NotOperator`] where there is none to ask for.
+    pub fn admit_operator(&self, headers: &HeaderMap, from: IpAddr) -> Result<(), Denied> {
         match self {
-            Self::Open(_) => true,
-            Self::Key { own, .. } => bearer(headers).is_ok_and(|key| key.is_some_and(|key| own.key == Some(KeyDigest::of(key)))),
-            Self::PerClient { .. } => false,
+            Self::Open(_) => Ok(()),
+            Self::Key { own, failures, .. } => match bearer(headers) {
+                Ok(Some(key)) if own.key == Some(KeyDigest::of(key)) => Ok(()),
+                Ok(None) => Err(Denied::KeyMissing),
+                Ok(Some(_)) | Err(NoBearer) => Err(failures.count(from)),
+            },
+            Self::PerClient { .. } => Err(Denied::NotOperator),
         }
     }
 
@@ -268,6 +283,10 @@ impl Denied {
                 let invalid = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, invalid);
                 response
+            }
+            Self::NotOperator => {
+                let why = "clients' keys do not open this; hint: ask from the machine that the proxy runs on";
+                reply::error(StatusCode::FORBIDDEN, id, &error(why.to_owned()))
             }
             Self::TooManyFailures { wait } => {
                 reply::later(StatusCode::TOO_MANY_REQUESTS, id, &error("too many wrong keys from this address".to_owned()), wait)

@@ -44,6 +44,7 @@ use self::{
     socket::Socket,
 };
 use super::{limits, origin::Guard};
+use crate::telemetry::metrics;
 
 mod pulse;
 mod socket;
@@ -255,6 +256,7 @@ fn answer(
             }
             Err(refused) => refused,
         };
+        metrics::http_request(response.status().as_u16());
         exchange.waits_for_client(true);
         Ok(response.map(|body| Answer { body, exchange }))
     }

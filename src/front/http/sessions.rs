@@ -29,6 +29,7 @@ use crate::{
     front::session::{Outlet, Session},
     router::Router,
     security::token::{KeyDigest, SessionId},
+    telemetry::metrics::Counter,
 };
 
 #[derive(Debug, Clone)]
@@ -47,6 +48,9 @@ pub struct Sessions {
     max_calls: usize,
     table: Mutex<HashMap<SessionId, Arc<Stay>>>,
     epoch: Instant,
+    pub begun: Counter,
+    /// Ended to make room.
+    pub evicted: Counter,
 }
 
 /// One client's stay, as HTTP sees it.
@@ -124,7 +128,7 @@ impl Stay {
 
 impl Sessions {
     pub fn new(config: Config, max_calls: usize) -> Self {
-        Self { config, max_calls, table: Mutex::default(), epoch: Instant::now() }
+        Self { config, max_calls, table: Mutex::default(), epoch: Instant::now(), begun: Counter::new(), evicted: Counter::new() }
     }
 
     /// A new session. `None` if there are as many as may be and none of them is idle.
@@ -150,8 +154,10 @@ impl Sessions {
         };
         if let Some(evicted) = evicted {
             tracing::info!(session = %evicted.id, "the longest idle session made room for a new one");
+            self.evicted.increment();
             evicted.end();
         }
+        self.begun.increment();
         tracing::debug!(session = %stay.id, "session begun");
         Some(InUse { stay, epoch: self.epoch })
     }

@@ -31,7 +31,10 @@ use tokio::{
 };
 
 use super::{Front, lenient::Accepted, messages, reply};
-use crate::protocol::message::Frame;
+use crate::{
+    protocol::message::Frame,
+    telemetry::metrics::{self, Dropped},
+};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -206,6 +209,7 @@ impl Stream {
             return;
         }
         if state.waiting() >= WAITING as u64 {
+            metrics::dropped(Dropped::StreamEvent);
             tracing::debug!("a client does not read its event stream; the oldest event was dropped");
             state.drop_first();
         }

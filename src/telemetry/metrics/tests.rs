@@ -185,6 +185,10 @@ fn what_the_process_counts_is_on_the_page() {
     let before = count(refused).unwrap_or(0);
     app_request(AppRequest::Discover, AppOutcome::Unauthorized);
     assert!(count(refused) > Some(before));
+    let refused = r#"pluggedin_http_requests_total{status="4xx"}"#;
+    let before = count(refused).expect("it is shown from the start");
+    [0, 99, 404, 999].into_iter().for_each(http_request);
+    assert!(count(refused) > Some(before));
     assert!(count(r#"pluggedin_app_requests_total{request="other",outcome="ok"}"#).is_some());
     assert!(count(r#"pluggedin_dropped_total{what="log_line"}"#).is_some());
     assert_eq!(count("pluggedin_build_info{version="), Some(1));

@@ -5,7 +5,7 @@ use super::{App, Client, KEY, Server, file_of};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -126,8 +126,14 @@ impl Proxy {
     /// Starts it and says nothing yet.
     #[track_caller]
     pub(crate) fn launch(self) -> Client {
-        let child = self.command(&[]).stdin(Stdio::piped()).spawn().expect("the proxy can be started");
+        let child = self.spawn();
         Client::new(child, self.home)
+    }
+
+    /// Starts the program, with a pipe to each of its standard streams.
+    #[track_caller]
+    pub(crate) fn spawn(&self) -> Child {
+        self.command(&[]).stdin(Stdio::piped()).spawn().expect("the proxy can be started")
     }
 
     /// Runs it to its end with nothing on stdin: one of the commands for people, or a start that fails.
