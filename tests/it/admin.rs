@@ -3,6 +3,7 @@
 use crate::support::front::{Front, Reply};
 use crate::support::{App, KEY, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
+use std::str::FromStr;
 
 /// What a reverse proxy on the same machine adds.
 const FORWARDED: (&str, &str) = ("X-Forwarded-For", "203.0.113.7");
@@ -29,9 +30,14 @@ fn wait_until_ready(front: &Front) {
 
 /// The value of a series.
 #[track_caller]
-fn value(page: &Reply, series: &str) -> f64 {
+fn value<T: FromStr>(page: &Reply, series: &str) -> T {
     let line = page.body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no `{series}` in:\n{}", page.body))
+}
+
+#[track_caller]
+fn count(page: &Reply, series: &str) -> u64 {
+    value(page, series)
 }
 
 #[test]
@@ -113,26 +119,26 @@ fn calls_are_counted_by_owner_and_outcome() {
 
     let page = front.get("/metrics", &[]);
     assert_eq!((page.status, page.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
-    let calls = |owner: &str, outcome: &str| value(&page, &format!(r#"pluggedin_calls_total{{owner="{owner}",outcome="{outcome}"}}"#));
+    let calls = |owner: &str, outcome: &str| count(&page, &format!(r#"pluggedin_calls_total{{owner="{owner}",outcome="{outcome}"}}"#));
     let counts = ["ok", "tool_error", "error", "cancelled"].map(|outcome| calls("printer", outcome));
-    assert_eq!(counts, [2.0, 1.0, 2.0, 0.0], "{}", page.body);
-    assert_eq!(calls("builtin", "ok"), 1.0);
-    assert_eq!(value(&page, r#"pluggedin_call_duration_seconds_bucket{owner="printer",le="+Inf"}"#), 5.0);
-    assert_eq!(value(&page, r#"pluggedin_call_duration_seconds_count{owner="printer"}"#), 5.0);
-    let sum = value(&page, r#"pluggedin_call_duration_seconds_sum{owner="printer"}"#);
+    assert_eq!(counts, [2, 1, 2, 0], "{}", page.body);
+    assert_eq!(calls("builtin", "ok"), 1);
+    assert_eq!(count(&page, r#"pluggedin_call_duration_seconds_bucket{owner="printer",le="+Inf"}"#), 5);
+    assert_eq!(count(&page, r#"pluggedin_call_duration_seconds_count{owner="printer"}"#), 5);
+    let sum: f64 = value(&page, r#"pluggedin_call_duration_seconds_sum{owner="printer"}"#);
     assert!(sum > 0.0 && sum < 100.0, "{sum}");
     // Each call without a session began one; so did the one for a tool that nobody has.
-    assert_eq!(value(&page, "pluggedin_sessions"), 7.0);
-    assert_eq!(value(&page, "pluggedin_sessions_begun_total"), 7.0);
-    assert!(value(&page, r#"pluggedin_http_requests_total{status="2xx"}"#) >= 7.0);
+    assert_eq!(count(&page, "pluggedin_sessions"), 7);
+    assert_eq!(count(&page, "pluggedin_sessions_begun_total"), 7);
+    assert!(count(&page, r#"pluggedin_http_requests_total{status="2xx"}"#) >= 7);
     let states = ["connecting", "ready", "backoff", "idle", "disabled"];
-    let connections: f64 =
-        states.iter().map(|state| value(&page, &format!(r#"pluggedin_downstream_connections{{state="{state}"}}"#))).sum();
-    assert_eq!(connections, 1.0, "{}", page.body);
-    assert_eq!(value(&page, &format!(r#"pluggedin_build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"))), 1.0);
+    let connections: u64 =
+        states.iter().map(|state| count(&page, &format!(r#"pluggedin_downstream_connections{{state="{state}"}}"#))).sum();
+    assert_eq!(connections, 1, "{}", page.body);
+    assert_eq!(count(&page, &format!(r#"pluggedin_build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"))), 1);
     if cfg!(target_os = "linux") {
-        assert!(value(&page, "process_resident_memory_bytes") > 1e6);
-        assert!(value(&page, "process_open_fds") > 3.0);
+        assert!(count(&page, "process_resident_memory_bytes") > 1_000_000);
+        assert!(count(&page, "process_open_fds") > 3);
     }
     assert!(!page.body.contains("nothing") && !page.body.contains("127.0.0.1"), "{}", page.body);
 }
@@ -150,7 +156,7 @@ fn a_call_that_nobody_waits_for_is_counted_as_cancelled() {
     drop(call);
     eventually("it is counted", || {
         let page = front.get("/metrics", &[]);
-        (value(&page, r#"pluggedin_calls_total{owner="printer",outcome="cancelled"}"#) == 1.0).then_some(())
+        (count(&page, r#"pluggedin_calls_total{owner="printer",outcome="cancelled"}"#) == 1).then_some(())
     });
 }
 
@@ -174,6 +180,10 @@ fn every_series_has_a_type_and_a_help_and_stands_once() {
     series.sort_unstable();
     series.dedup();
     assert_eq!(series.len(), count);
+    let readme = include_str!("../../README.md");
+    for name in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(name.starts_with("process_") || readme.contains(&format!("`{name}`")), "the README does not name {name}");
+    }
     for name in series.iter().map(|series| series.split('{').next().unwrap_or_default()) {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
         assert!(page.contains(&format!("# TYPE {family} ")) && page.contains(&format!("# HELP {family} ")), "{name}");
@@ -187,10 +197,10 @@ fn requests_to_the_app_are_counted() {
     wait_until_ready(&front);
     let page = eventually("the lists were read", || {
         let page = front.get("/metrics", &[]);
-        (value(&page, r#"pluggedin_app_requests_total{request="prompts",outcome="ok"}"#) >= 1.0).then_some(page)
+        (count(&page, r#"pluggedin_app_requests_total{request="prompts",outcome="ok"}"#) >= 1).then_some(page)
     });
-    assert!(value(&page, r#"pluggedin_app_requests_total{request="servers",outcome="ok"}"#) >= 1.0);
-    assert_eq!(value(&page, r#"pluggedin_app_requests_total{request="discover",outcome="ok"}"#), 0.0);
+    assert!(count(&page, r#"pluggedin_app_requests_total{request="servers",outcome="ok"}"#) >= 1);
+    assert_eq!(count(&page, r#"pluggedin_app_requests_total{request="discover",outcome="ok"}"#), 0);
 }
 
 #[test]
@@ -241,9 +251,9 @@ fn who_brings_a_key_sees_nothing_of_others() {
     assert!(answer["result"].is_object(), "{answer}");
 
     let page = front.get("/metrics", &[]);
-    assert_eq!(value(&page, r#"pluggedin_calls_total{owner="tenant",outcome="ok"}"#), 1.0);
-    assert_eq!(value(&page, "pluggedin_workspaces"), 1.0);
-    assert_eq!(value(&page, r#"pluggedin_downstream_connections{state="ready"}"#), 1.0);
+    assert_eq!(count(&page, r#"pluggedin_calls_total{owner="tenant",outcome="ok"}"#), 1);
+    assert_eq!(count(&page, "pluggedin_workspaces"), 1);
+    assert_eq!(count(&page, r#"pluggedin_downstream_connections{state="ready"}"#), 1);
     assert!(!page.body.contains("private"), "{}", page.body);
     let elsewhere = front.get("/metrics", &[FORWARDED, ("Authorization", &key)]);
     assert_eq!(elsewhere.status, 403, "{}", elsewhere.body);

@@ -43,14 +43,15 @@ fn both_formats_name_the_same_series() {
 #[test]
 fn buckets_hold_what_took_at_most_their_edge() {
     let histogram = Histogram::default();
-    let took = [
+    for took in [
         Duration::ZERO,
         Duration::from_millis(1),
         Duration::from_nanos(1_000_001),
-        Duration::from_millis(60_000),
+        Duration::from_secs(60),
         Duration::from_nanos(60_000_000_001),
-    ];
-    took.into_iter().for_each(|took| histogram.observe(took));
+    ] {
+        histogram.observe(took);
+    }
     let mut page = Page::new(Format::Text);
     page.histogram("took_seconds", "How long.").distribution(&[("owner", "a")], &histogram);
     let page = page.finish();

@@ -44,7 +44,7 @@ impl Front {
             let stderr = stderr.clone();
             move || {
                 for line in lines.lines().map_while(Result::ok) {
-                    *lock(&stderr) += &format!("{line}\n");
+                    lock(&stderr).extend([line.as_str(), "\n"]);
                 }
             }
         });
@@ -75,7 +75,7 @@ impl Front {
     pub(crate) fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Open {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("it is above zero");
-        let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let fields = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
         let (address, length) = (self.address, body.len());
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n{body}");
