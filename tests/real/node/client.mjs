@@ -138,7 +138,7 @@ const stories = {
     const session = await Session.open();
     assert.match(session.transport.sessionId, /^[\x21-\x7e]{16,}$/);
     assert.equal(session.transport.protocolVersion, "2025-11-25");
-    assert.equal(session.client.getServerVersion().name, "pluggedin-mcp-proxy");
+    assert.equal(session.client.getServerVersion().name, "PluggedinMCP");
     const { tools, resources, prompts, completions, logging } = session.client.getServerCapabilities();
     assert.ok(tools.listChanged && resources.listChanged && resources.subscribe && prompts.listChanged && completions && logging);
     assert.deepEqual(await session.client.ping(), {});
@@ -317,11 +317,15 @@ const stories = {
     };
     await Promise.all([ada, bob].flatMap((session, who) => Array.from({ length: 3 }, () => conversation(session, ["ada", "bob"][who]))));
 
-    const expected = { "sampling/createMessage": "test_sampling", "elicitation/create": "test_elicitation" };
-    for (const [asked, tool] of Object.entries(expected)) {
+    const expected = [
+      ["sampling/createMessage", "test_sampling", 3],
+      ["elicitation/create", "test_elicitation", 6],
+      ["roots/list", "test_list_roots", 3],
+    ];
+    for (const [asked, tool, times] of expected) {
       for (const session of [ada, bob]) {
         const streams = session.streams(asked);
-        assert.equal(streams.length, asked === "elicitation/create" ? 6 : 3);
+        assert.equal(streams.length, times, asked);
         for (const { method, call } of streams) {
           assert.deepEqual([method, call.params?.name], ["POST", tool]);
         }
