@@ -45,7 +45,8 @@ macro_rules! stories {
 
 stories!(
     connects lists_tools calls_tools sees_progress sees_logs cancels_a_call shares_with_many_clients reads_resources watches_a_resource
-    fills_in_prompts completes_arguments hears_of_changed_lists answers_servers answers_nothing ends_its_session);
+    fills_in_prompts completes_arguments hears_of_changed_lists answers_servers answers_nothing ends_its_session resumes_a_call
+    resumes_the_stream_for_news);
 
 #[tokio::test]
 async fn needs_no_session() -> Result<()> {

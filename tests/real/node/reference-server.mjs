@@ -192,7 +192,8 @@ const tools = {
     description: "Closes the stream of its call before it answers",
     run: async (_, { closeStream }) => {
       closeStream?.();
-      await sleep(100);
+      // The proxy answers quick calls without a stream, and the suite judges streams.
+      await sleep(1500);
       return say("Answered after the stream was closed.");
     },
   },
