@@ -11,6 +11,10 @@ use url::{Host, Url};
 /// A connection that is not there after this long will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an unused connection is kept. Node's servers close theirs after 5 s, and a request that meets the end of its connection
+/// cannot be told from one that was acted on.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// A URL that the proxy may connect to.
 #[derive(Debug, Clone)]
 pub struct AllowedUrl(Url);
@@ -101,6 +105,7 @@ pub fn client_builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_nodelay(true)
         .user_agent(concat!("pluggedin-mcp-proxy/", env!("CARGO_PKG_VERSION")))
 }
