@@ -159,7 +159,7 @@ impl Handler {
         match message.kind() {
             Kind::Result | Kind::Error => self.reply(message),
             Kind::Notification => self.notification(message, call),
-            Kind::Request => return self.request(message, call),
+            Kind::Request => return self.request(&message, call),
         }
         None
     }
@@ -241,7 +241,7 @@ impl Handler {
         }
     }
 
-    fn request(&self, message: Message, call: Option<u64>) -> Option<Frame> {
+    fn request(&self, message: &Message, call: Option<u64>) -> Option<Frame> {
         let id = message.id().expect("a request has an id");
         let error = match message.method() {
             "ping" => return Some(Frame::result(&id, Bytes::from_static(b"{}"))),
