@@ -50,13 +50,15 @@
 //! bytes - front/stdio - Message::parse - Session starts a task for the call
 //!  1 resolve  one catalog snapshot, name -> owner
 //!  2 start    builtin.call(..), or pool.link(server) and link.start(request)  -> InFlight
-//!  3 relay    until the reply: progress out in order, silence ends it, dropping it cancels at the server
+//!  3 relay    until the reply: progress and log messages out in order, what the server asks to the client and
+//!             back, silence ends it, dropping it cancels at the server
 //!  4 finish   names and URIs back
 //!       - front/rescue on Err - Frame - bytes
 //! ```
 //!
-//! Messages outside a call take the only other path: handler -> `Event` -> keeper -> a new
-//! catalog -> [`router::events`] -> session. There is no request to the App in a call's path,
+//! Messages outside a call take one of two other paths: handler -> `Event` -> keeper -> a new
+//! catalog -> [`router::events`] -> session for lists, and handler -> `Notice` -> router -> the
+//! sessions that have subscribed for single resources. There is no request to the App in a call's path,
 //! but for prompts and resources that the App lists and no connected server has claimed.
 //!
 //! # Invariants
@@ -65,7 +67,9 @@
 //!   and URIs are replaced, in place. A member that we do not know is not touched.
 //! - Ids and progress tokens are different spaces on both sides and are mapped, never reused.
 //!   No token is sent to a server that the client did not give.
-//! - Progress of a call reaches the client before its reply, in order.
+//! - Progress, log messages and requests of a call reach its client before its reply, in order.
+//! - A reverse request goes to the client whose call caused it. Where that cannot be told, it is
+//!   refused, never broadcast or guessed.
 //! - One task owns each connection; whoever spawns uses the tracker, so that the end waits.
 //! - No lock is held across an await. Readers take an `Arc` snapshot and keep it to the
 //!   end of their step.
@@ -81,6 +85,9 @@
 //!   switched on; a connected server's own listing completes the record.
 //! - **Nobody waits for the slowest.** Servers connect in the background. The first list waits
 //!   for servers that nobody knows yet, and not for stragglers; listings are kept between runs.
+//! - **What servers ask.** Connections are shared, so that each server is offered sampling and elicitation,
+//!   and is refused at the time where the client of the call has them not. Roots are not offered:
+//!   servers ask for them outside of calls, and go by them for everybody.
 //! - **The stdio front never dies of a server or the App.** It ends at the end of input or a signal.
 //! - **Errors to the model.** A failed tool call is a result with `isError` and one sentence;
 //!   protocol mistakes are JSON-RPC errors. Neither holds a secret or a path.

@@ -116,9 +116,9 @@ mod tests {
     #[tokio::test]
     async fn an_answer_reaches_who_asked() {
         let asked = Asked::default();
-        let sent = Mutex::new(Vec::new());
+        let written = Mutex::new(Vec::new());
         let send = async |frame: Frame| {
-            sent.lock().expect("nobody panics").push(text(frame));
+            written.lock().expect("nobody panics").push(text(frame));
             true
         };
         let request = message(REQUEST);
@@ -131,7 +131,7 @@ mod tests {
         let (answer, ()) = tokio::join!(asked.ask(&request, send, |_| panic!("it is answered")), answering);
         assert_eq!(answer.expect("an answer").body(), Some(r#"{"y":2.0}"#));
         let expect = r#"{"jsonrpc":"2.0","id":"asked-1","method":"sampling/createMessage","params":{"x":1.0}}"#;
-        assert_eq!(*sent.lock().expect("nobody panics"), [expect]);
+        assert_eq!(*written.lock().expect("nobody panics"), [expect]);
     }
 
     #[tokio::test]

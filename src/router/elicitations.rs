@@ -59,11 +59,11 @@ impl Elicitations {
         if reply.kind() != Kind::Error {
             return;
         }
-        match reply.body().and_then(|error| serde_json::from_str::<Required>(error).ok()) {
-            Some(Required { code: URL_ELICITATION_REQUIRED, data }) => {
-                data.elicitations.into_iter().take(KEPT).for_each(|elicitation| self.insert(ctx, server, elicitation.elicitation_id));
+        let error = reply.body().and_then(|error| serde_json::from_str::<Required>(error).ok());
+        if let Some(Required { code: URL_ELICITATION_REQUIRED, data }) = error {
+            for Elicitation { elicitation_id } in data.elicitations.into_iter().take(KEPT) {
+                self.insert(ctx, server, elicitation_id);
             }
-            Some(_) | None => {}
         }
     }
 

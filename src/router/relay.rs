@@ -57,17 +57,13 @@ pub(super) async fn relay(terms: Terms<'_>, mut call: InFlight) -> Result<Result
                     ctx.client.notify(frame).await;
                 }
             }
-            Some(Step::Log(message)) => {
-                if is_wanted(&message, ctx.session.log_level()) {
-                    ctx.client.notify(message.into()).await;
-                }
-            }
+            Some(Step::Log(message)) if is_wanted(&message, ctx.session.log_level()) => ctx.client.notify(message.into()).await,
+            Some(Step::Log(_)) | None => {}
             Some(Step::Ask(ask)) => {
                 elicitations.note(ctx, server, ask.request().body());
                 asks.add(ctx, ask);
             }
             Some(Step::Withdrawn(id)) => asks.withdraw(&id),
-            None => {}
         }
         silence.as_mut().reset(Instant::now() + patience);
     }

@@ -66,7 +66,7 @@ impl Router {
             return Err(CallError::TooManySubscriptions { limit: EACH });
         }
         if self.subscriptions.has(&server, &original) {
-            self.subscriptions.add(ctx, &server, original, uri);
+            self.add_subscription(ctx, &server, original, uri).await;
             return Ok(done());
         }
         if original != uri {
@@ -75,10 +75,16 @@ impl Router {
         }
         let reply = self.forward(ctx, &server, &outgoing).await?;
         if reply.kind() == Kind::Result {
-            self.subscriptions.add(ctx, &server, original, uri);
+            self.add_subscription(ctx, &server, original, uri).await;
             self.hold(&server);
         }
         Ok(Answer::Forwarded(reply, None))
+    }
+
+    async fn add_subscription(&self, ctx: &Ctx, server: &ServerId, original: String, uri: String) {
+        if let Some((server, original)) = self.subscriptions.add(ctx, server, original, uri) {
+            self.let_go(server, original).await;
+        }
     }
 
     /// Of what is not subscribed, too: a server that is back may have changed its mind about whose a URI is.
@@ -171,17 +177,20 @@ impl Subscriptions {
         self.table().servers.get(server).map(|resources| resources.keys().cloned().collect()).unwrap_or_default()
     }
 
-    fn add(&self, ctx: &Ctx, server: &ServerId, original: String, uri: String) {
-        let session = ctx.session.number();
+    /// Gives what the URI meant when the session used it last, if that is something else and
+    /// nobody has it any more.
+    fn add(&self, ctx: &Ctx, server: &ServerId, original: String, uri: String) -> Option<(ServerId, String)> {
+        let named = Named { session: ctx.session.number(), uri };
         let mut table = self.table();
-        let new = || Subscriber { peer: Arc::downgrade(&ctx.session), resources: HashMap::new() };
-        let resources = &mut table.sessions.entry(session).or_insert_with(new).resources;
-        let named = Named { session, uri };
-        // The URI may have meant something else when the session used it last.
-        if let Some((server, original)) = resources.insert(named.uri.clone(), (server.clone(), original.clone())) {
-            table.take(&server, &original, &named);
+        let subscribed = table.servers.entry(server.clone()).or_default().entry(original.clone()).or_default();
+        if !subscribed.contains(&named) {
+            subscribed.push(Named { session: named.session, uri: named.uri.clone() });
         }
-        table.servers.entry(server.clone()).or_default().entry(original).or_default().push(named);
+        let new = || Subscriber { peer: Arc::downgrade(&ctx.session), resources: HashMap::new() };
+        let resources = &mut table.sessions.entry(named.session).or_insert_with(new).resources;
+        let target = (server.clone(), original);
+        let (server, original) = resources.insert(named.uri.clone(), target.clone()).filter(|old| *old != target)?;
+        table.take(&server, &original, &named).then_some((server, original))
     }
 
     /// Whose it was and what the server calls it, if nobody has it any more.
@@ -271,5 +280,123 @@ fn client_uri(uri: &str, original: &str, part: &str) -> String {
     match uri.strip_suffix(original) {
         Some(marker) => format!("{marker}{original}{part}"),
         None => format!("{uri}{part}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::{
+        protocol::{capability::ClientCapabilities, log_level::LogLevel},
+        router::{AskError, ClientPeer},
+    };
+
+    /// A session that keeps what it is told.
+    #[derive(Debug, Default)]
+    struct Told {
+        number: u64,
+        frames: Mutex<Vec<String>>,
+    }
+
+    impl SessionPeer for Told {
+        fn number(&self) -> u64 {
+            self.number
+        }
+
+        fn capabilities(&self) -> ClientCapabilities {
+            ClientCapabilities::default()
+        }
+
+        fn announce(&self, frame: Frame) {
+            let text = String::from_utf8_lossy(&frame.into_bytes()).into_owned();
+            self.frames.lock().expect("nobody panics").push(text);
+        }
+
+        fn log_level(&self) -> Option<LogLevel> {
+            None
+        }
+    }
+
+    impl ClientPeer for Told {
+        fn notify(&self, _: Frame) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn ask(&self, _: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+            Box::pin(std::future::ready(Err(AskError::Unsupported)))
+        }
+    }
+
+    fn session(number: u64) -> (Arc<Told>, Ctx) {
+        let told = Arc::new(Told { number, ..Told::default() });
+        (Arc::clone(&told), Ctx { session: Arc::clone(&told) as _, client: told })
+    }
+
+    fn updated(subscriptions: &Subscriptions, server: &ServerId, uri: &str) {
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"x":1.0,"uri":"{uri}"}}}}"#);
+        subscriptions.updated(server, &Message::parse(&text.into()).expect("a notification"));
+    }
+
+    /// The URIs that the session was told of since the last time.
+    fn heard(told: &Told) -> Vec<String> {
+        let frames = std::mem::take(&mut *told.frames.lock().expect("nobody panics"));
+        let uri = |frame: &String| Some(frame.split_once(r#""params":{"x":1.0,"uri":""#)?.1.strip_suffix(r#""}}"#)?.to_owned());
+        frames.iter().map(|frame| uri(frame).expect("the rest of the message stays")).collect()
+    }
+
+    #[test]
+    fn each_session_is_told_under_its_own_uri_until_it_ends() {
+        let subscriptions = Subscriptions::default();
+        let (a, b) = (ServerId::new("a"), ServerId::new("b"));
+        let (one, one_ctx) = session(1);
+        let (two, two_ctx) = session(2);
+        subscriptions.add(&one_ctx, &a, "r:x".to_owned(), "r:x".to_owned());
+        subscriptions.add(&two_ctx, &a, "r:x".to_owned(), "a+r:x".to_owned());
+        subscriptions.add(&two_ctx, &b, "r:x".to_owned(), "r:x".to_owned());
+        updated(&subscriptions, &a, "r:x");
+        updated(&subscriptions, &a, "r:x/part");
+        updated(&subscriptions, &a, "r:xy");
+        assert_eq!(heard(&one), ["r:x", "r:x/part"]);
+        assert_eq!(heard(&two), ["a+r:x", "a+r:x/part"]);
+        updated(&subscriptions, &b, "r:x");
+        assert_eq!((heard(&one), heard(&two)), (vec![], vec!["r:x".to_owned()]));
+
+        assert_eq!(subscriptions.remove(1, "r:x"), None, "another session has it");
+        assert_eq!(subscriptions.remove(1, "r:x"), None);
+        let mut ended = subscriptions.remove_all(2);
+        ended.sort_unstable();
+        assert_eq!(ended, [(a.clone(), "r:x".to_owned()), (b, "r:x".to_owned())]);
+        updated(&subscriptions, &a, "r:x");
+        assert_eq!((heard(&one), heard(&two)), (vec![], vec![]));
+        assert!(subscriptions.table().sessions.is_empty() && subscriptions.table().servers.is_empty(), "nothing is left");
+    }
+
+    #[test]
+    fn a_uri_that_has_moved_is_told_of_by_its_new_owner_alone() {
+        let subscriptions = Subscriptions::default();
+        let (a, b) = (ServerId::new("a"), ServerId::new("b"));
+        let (one, ctx) = session(1);
+        assert_eq!(subscriptions.add(&ctx, &a, "r:x".to_owned(), "r:x".to_owned()), None);
+        assert_eq!(subscriptions.add(&ctx, &a, "r:x".to_owned(), "r:x".to_owned()), None);
+        assert_eq!(subscriptions.add(&ctx, &b, "r:x".to_owned(), "r:x".to_owned()), Some((a.clone(), "r:x".to_owned())));
+        updated(&subscriptions, &a, "r:x");
+        assert_eq!(heard(&one), [""; 0]);
+        updated(&subscriptions, &b, "r:x");
+        assert_eq!(heard(&one), ["r:x"]);
+        assert_eq!(subscriptions.remove(1, "r:x"), Some((b, "r:x".to_owned())));
+    }
+
+    #[test]
+    fn a_session_has_room_for_so_many() {
+        let subscriptions = Subscriptions::default();
+        let server = ServerId::new("a");
+        let (_, ctx) = session(1);
+        for n in 0..EACH {
+            assert!(!subscriptions.is_full(1, &n.to_string()));
+            subscriptions.add(&ctx, &server, n.to_string(), n.to_string());
+        }
+        assert!(subscriptions.is_full(1, "one more") && !subscriptions.is_full(1, "7") && !subscriptions.is_full(2, "7"));
     }
 }

@@ -1,5 +1,7 @@
 //! What servers ask the user while a call runs: by a form, or by a URL that the user visits.
 
+#![allow(clippy::needless_pass_by_value, reason = "`json!({..})` reads better without a borrow in front of it")]
+
 use crate::support::client::Pending;
 use crate::support::{Client, Kind, List, Proxy, Server, over_each_wire, stays};
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Log messages of servers: they reach the client of the call, from the level on that it wants.
 
+#![allow(clippy::needless_pass_by_value, reason = "`json!({..})` reads better without a borrow in front of it")]
+
 use crate::support::client::{Mark, Pending};
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
 use serde_json::{Value, json};

@@ -81,7 +81,8 @@ fn call(name: &str, arguments: Value) -> (&'static str, Value) {
     ("tools/call", params)
 }
 
-/// Whatever `server-everything` answers alike each time: texts, images, links, structured content, both kinds of errors, progress.
+/// Whatever `server-everything` answers alike each time: texts, images, links, structured content, both kinds of errors, progress, and
+/// what it asks the client.
 fn everything() -> Vec<(&'static str, Value)> {
     let mut counted = call("trigger-long-running-operation", json!({"duration": 0.2, "steps": 20}));
     counted.1["_meta"] = json!({"progressToken": "step by step", "example.com/mine": {"kept": 0.1}});
@@ -95,6 +96,8 @@ fn everything() -> Vec<(&'static str, Value)> {
         call("get-sum", json!({"a": "two"})),
         call("get-resource-reference", json!({"resourceType": "Text", "resourceId": -1})),
         counted,
+        call("trigger-sampling-request", json!({"prompt": "say something", "maxTokens": 7})),
+        call("trigger-elicitation-request", json!({})),
         ("resources/read", json!({"uri": "demo://resource/static/document/features.md"})),
         ("resources/read", json!({"uri": "demo://resource/dynamic/text/none"})),
         ("prompts/get", json!({"name": "simple-prompt"})),

@@ -24,8 +24,8 @@ pub(crate) struct Raw {
 /// What came back for one request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
-    /// The notifications before the response.
-    pub(crate) notifications: Vec<Value>,
+    /// The notifications before the response, and the requests of the server, but for their ids.
+    pub(crate) before: Vec<Value>,
     /// `{"result": …}` or `{"error": …}`: the response without its envelope.
     pub(crate) outcome: Value,
 }
@@ -37,7 +37,9 @@ impl Raw {
         let stdout = BufReader::new(process.stdout.take().context("stdout is piped")?).lines();
         let mut raw = Self { stdin, stdout, requests: 0, _process: process };
         let client = json!({"name": "raw", "version": "1"});
-        raw.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client})).await?;
+        // What the proxy offers to servers: some of them have more tools for clients that can be asked.
+        let capabilities = json!({"sampling": {}, "elicitation": {"form": {}, "url": {}}});
+        raw.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client})).await?;
         raw.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await?;
         Ok(raw)
     }
@@ -47,21 +49,23 @@ impl Raw {
         let id = json!(self.requests);
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await?;
 
-        let mut notifications = Vec::new();
+        let mut before = Vec::new();
         loop {
             let mut message = self.receive(method).await?;
             if message.get("method").is_none() {
                 assert_eq!(message["id"], id, "an answer to nothing that was asked: {message}");
                 let object = message.as_object_mut().context("messages are objects")?;
                 object.retain(|member, _| !matches!(member.as_str(), "jsonrpc" | "id"));
-                return Ok(Answer { notifications, outcome: message });
+                return Ok(Answer { before, outcome: message });
             }
-            if let Some(id) = message.get("id") {
-                let error = json!({"code": -32601, "message": "this client answers nothing"});
-                self.send(&json!({"jsonrpc": "2.0", "id": id, "error": error})).await?;
-            } else {
-                notifications.push(message);
+            let id = message.as_object_mut().and_then(|object| object.shift_remove("id"));
+            if let Some(id) = id {
+                let mut answer = answer_to(message["method"].as_str().unwrap_or_default());
+                answer["jsonrpc"] = json!("2.0");
+                answer["id"] = id;
+                self.send(&answer).await?;
             }
+            before.push(message);
         }
     }
 
@@ -90,5 +94,17 @@ impl Raw {
     async fn receive(&mut self, method: &str) -> Result<Value> {
         let line = within(method, self.stdout.next_line()).await??.context("the process closed its stdout")?;
         serde_json::from_str(&line).with_context(|| format!("not JSON on stdout: {line}"))
+    }
+}
+
+/// What a user and a model would say.
+fn answer_to(method: &str) -> Value {
+    match method {
+        "sampling/createMessage" => {
+            let content = json!({"type": "text", "text": "as you like it"});
+            json!({"result": {"role": "assistant", "model": "none", "content": content, "stopReason": "endTurn"}})
+        }
+        "elicitation/create" => json!({"result": {"action": "accept", "content": {"name": "Ada"}}}),
+        _ => json!({"error": {"code": -32601, "message": "this client does not answer that"}}),
     }
 }
