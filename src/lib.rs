@@ -17,6 +17,8 @@
 //!   their owners. *listing*: what one server says it offers.
 //! - *session*: one client's stay. *call*: one client request. *reverse request*: sampling,
 //!   elicitation or roots, asked by a server.
+//! - *stay*: a session as HTTP sees it, with its id, its owner and its event streams. *tenant*: the
+//!   workspace of one client's own key.
 //! - *connection*: one server's place in the pool. *link*: a live one, after its handshake.
 //!
 //! # Layers: a module uses only what is lower
@@ -42,12 +44,13 @@
 //! [`protocol::message`] (what a message is, and the measurement behind it),
 //! [`downstream`] (pool, supervisor, link, call in flight), [`downstream::transport`],
 //! [`source`], [`catalog::build`] (names), [`catalog::keeper`], [`router`],
-//! [`front::session`], [`config`], [`app`].
+//! [`front::session`], [`front::stdio`], [`front::http`] (its page says in which order a request
+//! passes), [`config`], [`app`].
 //!
 //! # A call goes one way
 //!
 //! ```text
-//! bytes - front/stdio - Message::parse - Session starts a task for the call
+//! bytes - front/stdio (a task for each call) or front/http (inside the request) - Message::parse - Session
 //!  1 resolve  one catalog snapshot, name -> owner
 //!  2 start    builtin.call(..), or pool.link(server) and link.start(request)  -> InFlight
 //!  3 relay    until the reply: progress and log messages out in order, what the server asks to the client and
@@ -55,6 +58,9 @@
 //!  4 finish   names and URIs back
 //!       - front/rescue on Err - Frame - bytes
 //! ```
+//!
+//! What a server asks or says during a call goes through the same loop to the client of that call,
+//! and never to another: where it cannot be told whose it is, it is refused ([`router`]).
 //!
 //! Messages outside a call take one of two other paths: handler -> `Event` -> keeper -> a new
 //! catalog -> [`router::events`] -> session for lists, and handler -> `Notice` -> router -> the
@@ -89,6 +95,11 @@
 //!   and is refused at the time where the client of the call has them not. Roots are not offered:
 //!   servers ask for them outside of calls, and go by them for everybody.
 //! - **The stdio front never dies of a server or the App.** It ends at the end of input or a signal.
+//! - **A call over HTTP has no task of its own** until it needs one: the request that brought it drives it.
+//!   An event stream is begun when there is something to say before the answer, or nothing for a second;
+//!   a lost connection does not cancel a call of a session, and its stream can be taken up again.
+//! - **Who has no key sees another workspace,** one that holds the proxy's own entries alone. What a client
+//!   must not see is not filtered out; it is not there.
 //! - **Errors to the model.** A failed tool call is a result with `isError` and one sentence;
 //!   protocol mistakes are JSON-RPC errors. Neither holds a secret or a path.
 

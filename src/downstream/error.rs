@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use crate::security::{command, egress, headers};
+use crate::security::{
+    command,
+    egress::{self, SendError},
+    headers,
+};
 
 /// Why a call, or the whole connection, failed.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -65,6 +69,16 @@ impl ConnectError {
             Self::Command(refused) => !matches!(refused, command::Refused::NotFound { .. }),
             Self::ProgramOfApp | Self::Url(_) | Self::Header(_) => true,
             Self::Spawn { .. } | Self::Timeout { .. } | Self::Refused { .. } | Self::Link(_) => false,
+        }
+    }
+}
+
+impl From<SendError> for LinkError {
+    fn from(error: SendError) -> Self {
+        let reason = error.to_string();
+        match error {
+            SendError::Unreachable(_) => Self::Unreachable { reason },
+            SendError::Lost => Self::Lost { reason },
         }
     }
 }

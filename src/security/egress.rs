@@ -6,6 +6,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{HeaderMap, Method, Request, Uri, header::USER_AGENT};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
 use url::{Host, Url};
 
 /// A connection that is not there after this long will not come.
@@ -15,14 +22,114 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// cannot be told from one that was acted on.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How the proxy names itself.
+const AGENT: &str = concat!("pluggedin-mcp-proxy/", env!("CARGO_PKG_VERSION"));
+
 /// A URL that the proxy may connect to.
 #[derive(Debug, Clone)]
-pub struct AllowedUrl(Url);
+pub struct AllowedUrl {
+    url: Url,
+    /// The same, as requests have it.
+    uri: Uri,
+}
 
 impl AllowedUrl {
     pub fn as_url(&self) -> &Url {
-        &self.0
+        &self.url
     }
+}
+
+/// Sends requests to servers.
+#[derive(Debug, Clone)]
+pub enum Client {
+    /// Without TLS: the client below reqwest. reqwest reads the URL twice for each request and has layers for redirects
+    /// and repetitions, which are off here: 25 000 of 125 000 instructions of a call over HTTP.
+    Plain(legacy::Client<HttpConnector, Full<Bytes>>),
+    Tls(reqwest::Client),
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The request was not sent.
+    #[error("{0}")]
+    Unreachable(&'static str),
+    /// The server may have received it.
+    #[error("the connection broke before the answer")]
+    Lost,
+}
+
+impl Client {
+    /// One client for each scheme, made when first needed.
+    pub fn of(url: &AllowedUrl) -> Self {
+        static PLAIN: OnceLock<legacy::Client<HttpConnector, Full<Bytes>>> = OnceLock::new();
+        match url.url.scheme() {
+            "https" => Self::Tls(client_for(url)),
+            _ => Self::Plain(PLAIN.get_or_init(plain).clone()),
+        }
+    }
+
+    /// Gives the head of the response; its body is read from it.
+    ///
+    /// # Errors
+    /// [`SendError`]
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &AllowedUrl,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<reqwest::Response, SendError> {
+        match self {
+            Self::Plain(client) => {
+                headers.entry(USER_AGENT).or_insert(hyper::header::HeaderValue::from_static(AGENT));
+                let mut request = Request::new(Full::new(body));
+                *request.method_mut() = method;
+                *request.uri_mut() = url.uri.clone();
+                *request.headers_mut() = headers;
+                let response = client.request(request).await.map_err(|error| why(&error, error.is_connect()))?;
+                Ok(response.map(reqwest::Body::wrap).into())
+            }
+            Self::Tls(client) => {
+                let request = client.request(method, url.url.clone()).headers(headers).body(body);
+                request.send().await.map_err(|error| {
+                    let slow = error.is_connect() && error.is_timeout();
+                    if slow { SendError::Unreachable(SLOW) } else { why(&error, error.is_connect()) }
+                })
+            }
+        }
+    }
+}
+
+fn plain() -> legacy::Client<HttpConnector, Full<Bytes>> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector)
+}
+
+const SLOW: &str = "connecting took too long";
+
+/// In our own words: the libraries' hold the URL, and with it what may be secret.
+fn why(error: &dyn std::error::Error, is_connect: bool) -> SendError {
+    if !is_connect {
+        return SendError::Lost;
+    }
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return SendError::Unreachable(match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => "connection refused",
+                std::io::ErrorKind::ConnectionReset => "connection reset",
+                std::io::ErrorKind::TimedOut => SLOW,
+                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => "no route to the host",
+                _ if io.to_string().contains("lookup") => "the host name is unknown",
+                _ => "no connection",
+            });
+        }
+        source = error.source();
+    }
+    SendError::Unreachable("no connection")
 }
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -79,7 +186,8 @@ pub fn allow(text: &str) -> Result<AllowedUrl, Refused> {
     if is_metadata(&url) {
         return Err(Refused::Metadata { host: url.host_str().unwrap_or_default().to_owned() });
     }
-    Ok(AllowedUrl(url))
+    let uri = url.as_str().parse::<Uri>().map_err(|error| Refused::NotAUrl { text: shown(text), reason: error.to_string() })?;
+    Ok(AllowedUrl { url, uri })
 }
 
 /// `endpoint` as a server named it, relative or absolute, on the server's own origin.
@@ -87,8 +195,8 @@ pub fn allow(text: &str) -> Result<AllowedUrl, Refused> {
 /// # Errors
 /// [`Refused`] where it leads elsewhere.
 pub fn same_origin(base: &AllowedUrl, endpoint: &str) -> Result<AllowedUrl, Refused> {
-    let joined = base.0.join(endpoint).map_err(|error| Refused::NotAUrl { text: endpoint.to_owned(), reason: error.to_string() })?;
-    if joined.origin() != base.0.origin() {
+    let joined = base.url.join(endpoint).map_err(|error| Refused::NotAUrl { text: endpoint.to_owned(), reason: error.to_string() })?;
+    if joined.origin() != base.url.origin() {
         return Err(Refused::OtherOrigin { endpoint: endpoint.to_owned() });
     }
     allow(joined.as_str())
@@ -107,7 +215,7 @@ pub fn client_builder() -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_nodelay(true)
-        .user_agent(concat!("pluggedin-mcp-proxy/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
 }
 
 /// One client for each scheme, made when first needed: reading the system's
@@ -115,7 +223,7 @@ pub fn client_builder() -> reqwest::ClientBuilder {
 pub fn client_for(url: &AllowedUrl) -> reqwest::Client {
     static PLAIN: OnceLock<reqwest::Client> = OnceLock::new();
     static TLS: OnceLock<reqwest::Client> = OnceLock::new();
-    let (slot, builder): (_, fn() -> reqwest::ClientBuilder) = match url.0.scheme() {
+    let (slot, builder): (_, fn() -> reqwest::ClientBuilder) = match url.url.scheme() {
         "https" => (&TLS, client_builder),
         _ => (&PLAIN, || client_builder().tls_certs_only([])),
     };

@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use reqwest::{
-    Response, StatusCode,
+    Method, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use sse_stream::{Sse, SseStream};
@@ -67,18 +67,25 @@ struct Inner {
 /// A URL with its client and the headers configured for it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    http: reqwest::Client,
+    client: egress::Client,
     pub url: AllowedUrl,
     headers: Arc<ArcSwap<AllowedHeaders>>,
 }
 
 impl Endpoint {
     pub fn new(url: AllowedUrl, headers: Arc<ArcSwap<AllowedHeaders>>) -> Self {
-        Self { http: egress::client_for(&url), url, headers }
+        Self { client: egress::Client::of(&url), url, headers }
     }
 
-    fn headers(&self) -> HeaderMap {
-        self.headers.load().as_map().clone()
+    /// The configured ones, and ours.
+    fn headers(&self, ours: HeaderMap) -> HeaderMap {
+        let configured = self.headers.load();
+        if configured.as_map().is_empty() {
+            return ours;
+        }
+        let mut headers = configured.as_map().clone();
+        headers.extend(ours);
+        headers
     }
 
     /// The same server at another URL.
@@ -88,14 +95,20 @@ impl Endpoint {
     }
 
     pub async fn post(&self, body: Bytes, extra: HeaderMap) -> Result<Response, LinkError> {
-        let request = self.http.post(self.url.as_url().clone()).headers(self.headers()).headers(extra);
-        let request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, "application/json, text/event-stream").body(body);
-        request.send().await.map_err(|error| sending(&error))
+        let mut headers = self.headers(extra);
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        Ok(self.client.send(Method::POST, &self.url, headers, body).await?)
     }
 
     pub async fn get_stream(&self, extra: HeaderMap) -> Result<Response, LinkError> {
-        let request = self.http.get(self.url.as_url().clone()).headers(self.headers()).headers(extra);
-        request.header(ACCEPT, EVENT_STREAM).send().await.map_err(|error| sending(&error))
+        let mut headers = self.headers(extra);
+        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        Ok(self.client.send(Method::GET, &self.url, headers, Bytes::new()).await?)
+    }
+
+    async fn delete(&self, extra: HeaderMap) -> Result<Response, LinkError> {
+        Ok(self.client.send(Method::DELETE, &self.url, self.headers(extra), Bytes::new()).await?)
     }
 }
 
@@ -299,7 +312,7 @@ impl Client {
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(3);
+        let mut headers = HeaderMap::with_capacity(6);
         if let Some(session) = &*self.0.session.load() {
             headers.insert(SESSION_ID, HeaderValue::clone(session));
         }
@@ -314,10 +327,8 @@ impl Client {
         self.0.closed.cancelled().await;
         self.0.handler.end(&LinkError::Closed);
         if self.0.session.load().is_some() {
-            let endpoint = &self.0.endpoint;
-            let request = endpoint.http.delete(endpoint.url.as_url().clone()).headers(endpoint.headers()).headers(self.headers());
             // The server forgets the session by itself one day.
-            let _ = tokio::time::timeout(DELETE_TIMEOUT, request.send()).await;
+            let _ = tokio::time::timeout(DELETE_TIMEOUT, self.0.endpoint.delete(self.headers())).await;
         }
     }
 }
@@ -402,31 +413,4 @@ async fn read_body(mut response: Response) -> Result<Bytes, LinkError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
-}
-
-/// In our own words: the library's hold the URL, and with it what may be secret.
-pub(super) fn sending(error: &reqwest::Error) -> LinkError {
-    if error.is_connect() {
-        let reason = if error.is_timeout() { "connecting took too long" } else { io_reason(error).unwrap_or("no connection") };
-        LinkError::Unreachable { reason: reason.to_owned() }
-    } else {
-        LinkError::Lost { reason: "the connection broke before the answer".to_owned() }
-    }
-}
-
-fn io_reason(error: &reqwest::Error) -> Option<&'static str> {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => "connection refused",
-                std::io::ErrorKind::ConnectionReset => "connection reset",
-                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => "no route to the host",
-                _ if io.to_string().contains("lookup") => "the host name is unknown",
-                _ => "no connection",
-            });
-        }
-        source = error.source();
-    }
-    None
 }
