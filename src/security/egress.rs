@@ -44,7 +44,7 @@ impl AllowedUrl {
 pub enum Client {
     /// Without TLS: the client below reqwest. reqwest reads the URL twice for each request and has layers for redirects
     /// and repetitions, which are off here: 25 000 of 125 000 instructions of a call over HTTP.
-    Plain(legacy::Client<HttpConnector, Full<Bytes>>),
+    Plain(&'static legacy::Client<HttpConnector, Full<Bytes>>),
     Tls(reqwest::Client),
 }
 
@@ -65,7 +65,7 @@ impl Client {
         static PLAIN: OnceLock<legacy::Client<HttpConnector, Full<Bytes>>> = OnceLock::new();
         match url.url.scheme() {
             "https" => Self::Tls(client_for(url)),
-            _ => Self::Plain(PLAIN.get_or_init(plain).clone()),
+            _ => Self::Plain(PLAIN.get_or_init(plain)),
         }
     }
 
