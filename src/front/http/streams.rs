@@ -32,7 +32,7 @@ use tokio::{
 
 use super::{Front, lenient::Accepted, messages, reply};
 use crate::{
-    protocol::message::Frame,
+    protocol::{message::Frame, revision::Revision},
     telemetry::metrics::{self, Dropped},
 };
 
@@ -247,18 +247,18 @@ impl Stream {
     /// Reads on after this event, or from what was not sent yet. Who read before is cut off:
     /// it has most likely lost its connection without our knowing.
     pub fn read(self: &Arc<Self>, after: Option<u64>, settings: Settings) -> Events {
-        let (reader, old) = {
+        let (reader, last, old) = {
             let mut state = self.state();
             if let Some(after) = after {
                 state.next = (after + 1).clamp(state.first, state.end());
             }
             state.reader += 1;
             state.reading = true;
-            (state.reader, state.waker.take())
+            (state.reader, state.next - 1, state.waker.take())
         };
         old.into_iter().for_each(Waker::wake);
         let first = match (settings.primed, after) {
-            (true, None) => Some(format!("id: {}-0\nretry: {}\ndata: \n\n", self.number, RETRY.as_millis()).into()),
+            (true, None) => Some(format!("id: {}-{last}\nretry: {}\ndata: \n\n", self.number, RETRY.as_millis()).into()),
             _ => None,
         };
         Events {
@@ -291,7 +291,8 @@ impl Front {
         if self.is_draining() {
             return Err(messages::stopping());
         }
-        if self.config.stateless || messages::version(headers)?.is_some_and(|revision| !revision.has_sessions()) {
+        let version = messages::version(headers)?;
+        if self.config.stateless || version.is_some_and(|revision| !revision.has_sessions()) {
             return Err(reply::method_not_allowed(super::POST_ONLY));
         }
         if !Accepted::of(headers)?.events {
@@ -315,7 +316,9 @@ impl Front {
             let _using = using;
             std::future::pending::<()>().await;
         };
-        let settings = Settings { numbered: true, meanwhile: Some(meanwhile.boxed()), ..Settings::default() };
+        // The end of a connection is noticed late, and what was written until then is lost: a client that has an id asks for it again.
+        let primed = version.is_some_and(Revision::has_primed_streams);
+        let settings = Settings { numbered: true, primed, meanwhile: Some(meanwhile.boxed()), ..Settings::default() };
         Ok(messages::events(stream.read(after, settings)))
     }
 }

@@ -90,6 +90,16 @@ async fn a_primed_stream_can_be_resumed_from_its_start() {
 }
 
 #[tokio::test]
+async fn a_primed_stream_repeats_nothing() {
+    let stream = Stream::alone();
+    stream.push(frame("1"));
+    assert_eq!(ready(&mut stream.read(None, numbered())).await, ["id: 0-1|data: 1||"]);
+    stream.push(frame("2"));
+    let mut events = stream.read(None, Settings { numbered: true, primed: true, ..Settings::default() });
+    assert_eq!(ready(&mut events).await, ["id: 0-1|retry: 1000|data: ||", "id: 0-2|data: 2||"]);
+}
+
+#[tokio::test]
 async fn finished_streams_are_let_go() {
     let streams = Streams::new();
     for _ in 0..3 * KEPT_STREAMS {
