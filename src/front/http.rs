@@ -124,7 +124,7 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     draining.cancelled().await;
     front.drain(&now).await;
     closing.cancel();
-    // What is left of the connections ends with the process.
+    let cut_off = serving.abort_handle();
     let ending = async {
         let _ = tokio::join!(serving, sweeping);
     };
@@ -132,6 +132,8 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
         _ = tokio::time::timeout(FAREWELL, ending) => {}
         () = now.cancelled() => {}
     }
+    // Clients that do not take their answers must not hold up the end of the servers.
+    cut_off.abort();
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Health, readiness, metrics and what registries read, of a proxy that serves HTTP.
 
-use crate::support::front::{Front, Reply};
+use crate::support::http::{self, Connection, Front, Reply, message};
 use crate::support::{App, KEY, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
 use std::str::FromStr;
@@ -13,19 +13,42 @@ fn bearer() -> String {
 }
 
 #[track_caller]
-fn before(servers: &[&Server]) -> Front {
-    Front::start(Proxy::new().file(&file_of(servers)))
+fn get(front: &Front, path: &str, headers: &[(&str, &str)]) -> Reply {
+    headers.iter().fold(front.request("GET", path), |request, (name, value)| request.header(name, value)).send()
+}
+
+/// Asks for the tools in a session of its own.
+#[track_caller]
+fn list(front: &Front) {
+    front.post(&message(1, "tools/list", json!({}))).send().result();
+}
+
+/// Calls a tool in a session of its own and returns the whole answer.
+#[track_caller]
+fn call(front: &Front, tool: &str) -> Value {
+    front.post(&http::call(1, tool, json!({}))).accept("application/json").send().answer()
+}
+
+/// A call that goes on until its connection is closed.
+#[track_caller]
+fn start_slow(front: &Front) -> Connection {
+    let slow = http::call(1, "printer__slow", json!({"label": "a"}));
+    let connection = front.post(&slow).accept("application/json").start();
+    eventually("the server works on it", || {
+        (call(front, "printer__calls")["result"]["structuredContent"]["started"] == json!(["a"])).then_some(())
+    });
+    connection
 }
 
 /// With the App of these servers, for those who have the key.
 #[track_caller]
 fn guarded(app: &App) -> Front {
-    Front::start(Proxy::new().app(app).arg("--require-api-auth"))
+    Proxy::new().app(app).arg("--require-api-auth").serve()
 }
 
 #[track_caller]
 fn wait_until_ready(front: &Front) {
-    eventually("it is ready", || (front.get("/ready", &[]).status == 200).then_some(()));
+    eventually("it is ready", || (get(front, "/ready", &[]).status == 200).then_some(()));
 }
 
 /// The value of a series.
@@ -43,10 +66,10 @@ fn count(page: &Reply, series: &str) -> u64 {
 #[test]
 fn health_has_the_shape_that_monitors_know_and_the_states_of_servers() {
     let (good, broken) = (Server::stdio("good", &[]), Server::stdio("broken", &["--exit-at-start"]));
-    let front = before(&[&good, &broken]);
+    let front = Proxy::serving(&[&good, &broken]);
     let health = eventually("the servers are connected, or not", || {
-        let health = front.get("/health", &[]);
-        assert_eq!((health.status, health.header("content-type")), (200, "application/json"));
+        let health = get(&front, "/health", &[]);
+        assert_eq!((health.status, health.header("content-type")), (200, Some("application/json")));
         let health = health.json();
         let states = health["servers"].as_array()?.iter().map(|server| server["state"].as_str()).collect::<Vec<_>>();
         (states == [Some("backoff"), Some("ready")]).then_some(health)
@@ -61,64 +84,64 @@ fn health_has_the_shape_that_monitors_know_and_the_states_of_servers() {
     assert!(health["servers"][0]["error"].as_str().is_some_and(|error| !error.is_empty()), "{health}");
     assert_eq!(health["servers"][1], json!({"name": "good", "state": "ready"}));
 
-    front.post(&[], "tools/list", &json!({}));
-    assert_eq!(front.get("/health", &[]).json()["sessions"], 1);
+    list(&front);
+    assert_eq!(get(&front, "/health", &[]).json()["sessions"], 1);
 }
 
 #[test]
 fn without_sessions_none_are_shown() {
-    let front = Front::start(Proxy::new().arg("--stateless"));
-    front.post(&[], "tools/list", &json!({}));
-    let health = front.get("/health", &[]).json();
+    let front = Proxy::new().arg("--stateless").serve();
+    list(&front);
+    let health = get(&front, "/health", &[]).json();
     assert_eq!((&health["sessions"], &health["maxSessions"]), (&json!(0), &json!(0)));
 }
 
 #[test]
 fn pages_are_only_read() {
-    let front = Front::start(Proxy::new());
+    let front = Proxy::new().serve();
     for path in ["/health", "/ready", "/metrics", "/.well-known/mcp-config", "/.well-known/mcp.json"] {
-        let head = front.ask("HEAD", path, &[], "");
-        let get = front.get(path, &[]);
+        let head = front.request("HEAD", path).send();
+        let get = get(&front, path, &[]);
         assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
         for method in ["POST", "PUT", "DELETE"] {
-            let refused = front.ask(method, path, &[], "");
-            assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD, OPTIONS"), "{method} {path}");
+            let refused = front.request(method, path).send();
+            assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD, OPTIONS")), "{method} {path}");
         }
-        let options = front.ask("OPTIONS", path, &[], "");
-        assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS"), "{path}");
+        let options = front.request("OPTIONS", path).send();
+        assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, OPTIONS")), "{path}");
     }
 }
 
 #[test]
 fn it_is_ready_once_servers_have_said_what_they_offer() {
     let silent = Server::stdio("silent", &["--hang=initialize"]);
-    let front = Front::start(Proxy::new().file(&file_of(&[&silent])).arg("--list-wait").arg("4"));
-    let unready = front.get("/ready", &[]);
+    let front = Proxy::new().file(&file_of(&[&silent])).arg("--list-wait").arg("4").serve();
+    let unready = get(&front, "/ready", &[]);
     assert_eq!(unready.status, 503, "{}", unready.body);
     assert_eq!(unready.json()["ready"], false);
     assert!(unready.json()["reason"].as_str().is_some_and(|reason| reason.contains("servers")), "{}", unready.body);
     // It is not waited for any longer than a list waits.
     wait_until_ready(&front);
-    assert_eq!(front.get("/ready", &[]).json(), json!({"ready": true}));
+    assert_eq!(get(&front, "/ready", &[]).json(), json!({"ready": true}));
 }
 
 #[test]
 fn calls_are_counted_by_owner_and_outcome() {
     let server = Server::http("printer", &[]);
-    let front = before(&[&server]);
+    let front = Proxy::serving(&[&server]);
     wait_until_ready(&front);
     for _ in 0..2 {
-        front.call(&[], "printer__odd");
+        call(&front, "printer__odd");
     }
-    front.call(&[], "printer__fail");
-    front.call(&[], "printer__error");
-    front.call(&[], "printer__crash");
-    front.call(&[], "pluggedin_discover_tools");
-    front.call(&[], "nobody__nothing");
+    call(&front, "printer__fail");
+    call(&front, "printer__error");
+    call(&front, "printer__crash");
+    call(&front, "pluggedin_discover_tools");
+    call(&front, "nobody__nothing");
 
-    let page = front.get("/metrics", &[]);
-    assert_eq!((page.status, page.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    let page = get(&front, "/metrics", &[]);
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     let calls = |owner: &str, outcome: &str| count(&page, &format!(r#"pluggedin_calls_total{{owner="{owner}",outcome="{outcome}"}}"#));
     let counts = ["ok", "tool_error", "error", "cancelled"].map(|outcome| calls("printer", outcome));
     assert_eq!(counts, [2, 1, 2, 0], "{}", page.body);
@@ -146,35 +169,30 @@ fn calls_are_counted_by_owner_and_outcome() {
 #[test]
 fn a_call_that_nobody_waits_for_is_counted_as_cancelled() {
     let server = Server::http("printer", &[]);
-    let front = Front::start(Proxy::new().file(&file_of(&[&server])).arg("--stateless"));
+    let front = Proxy::new().file(&file_of(&[&server])).arg("--stateless").serve();
     wait_until_ready(&front);
-    let call = front.open_post(&[], "tools/call", &json!({"name": "printer__slow", "arguments": {"label": "a"}}));
-    eventually("the server works on it", || {
-        let calls = front.call(&[], "printer__calls");
-        (calls["result"]["structuredContent"]["started"] == json!(["a"])).then_some(())
-    });
-    drop(call);
+    drop(start_slow(&front));
     eventually("it is counted", || {
-        let page = front.get("/metrics", &[]);
+        let page = get(&front, "/metrics", &[]);
         (count(&page, r#"pluggedin_calls_total{owner="printer",outcome="cancelled"}"#) == 1).then_some(())
     });
 }
 
 #[test]
 fn metrics_are_also_there_as_open_metrics() {
-    let front = Front::start(Proxy::new());
-    let page = front.get("/metrics", &[("Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")]);
-    assert_eq!(page.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let front = Proxy::new().serve();
+    let page = get(&front, "/metrics", &[("Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")]);
+    assert_eq!(page.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(page.body.contains("# TYPE pluggedin_calls counter\n") && page.body.ends_with("# EOF\n"), "{}", page.body);
 }
 
 #[test]
 fn every_series_has_a_type_and_a_help_and_stands_once() {
     let server = Server::http("printer", &[]);
-    let front = before(&[&server]);
+    let front = Proxy::serving(&[&server]);
     wait_until_ready(&front);
-    front.call(&[], "printer__odd");
-    let page = front.get("/metrics", &[]).body;
+    call(&front, "printer__odd");
+    let page = get(&front, "/metrics", &[]).body;
     let mut series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
     let count = series.len();
     series.sort_unstable();
@@ -193,10 +211,10 @@ fn every_series_has_a_type_and_a_help_and_stands_once() {
 #[test]
 fn requests_to_the_app_are_counted() {
     let app = App::start(Workspace::default());
-    let front = Front::start(Proxy::new().app(&app));
+    let front = Proxy::new().app(&app).serve();
     wait_until_ready(&front);
     let page = eventually("the lists were read", || {
-        let page = front.get("/metrics", &[]);
+        let page = get(&front, "/metrics", &[]);
         (count(&page, r#"pluggedin_app_requests_total{request="prompts",outcome="ok"}"#) >= 1).then_some(page)
     });
     assert!(count(&page, r#"pluggedin_app_requests_total{request="servers",outcome="ok"}"#) >= 1);
@@ -211,9 +229,9 @@ fn details_are_for_who_has_the_key_and_for_this_machine() {
     wait_until_ready(&front);
     let (right, wrong) = (bearer(), "Bearer pg_in_wrong");
     let seen = |headers: &[(&str, &str)]| {
-        let health = front.get("/health", headers);
+        let health = get(&front, "/health", headers);
         assert_eq!(health.status, 200);
-        (front.get("/metrics", headers).status, health.json()["servers"].is_array())
+        (get(&front, "/metrics", headers).status, health.json()["servers"].is_array())
     };
     assert_eq!(seen(&[]), (200, true));
     assert_eq!(seen(&[("Authorization", wrong)]), (200, true));
@@ -222,10 +240,10 @@ fn details_are_for_who_has_the_key_and_for_this_machine() {
     assert_eq!(seen(&[FORWARDED, ("Authorization", &right)]), (200, true));
     assert_eq!(seen(&[("Forwarded", "for=127.0.0.1")]), (401, false));
 
-    let refused = front.get("/metrics", &[FORWARDED]);
-    assert_eq!(refused.header("www-authenticate"), "Bearer");
+    let refused = get(&front, "/metrics", &[FORWARDED]);
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
     assert!(!refused.body.contains("printer"), "{}", refused.body);
-    let health = front.get("/health", &[FORWARDED]).json();
+    let health = get(&front, "/health", &[FORWARDED]).json();
     let known = ["status", "transport", "sessions", "maxSessions", "version", "uptime"];
     let members: Vec<_> = health.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     assert_eq!(members, known);
@@ -236,7 +254,7 @@ fn guesses_at_the_key_are_counted_here_as_well() {
     let app = App::start(Workspace::default());
     let front = guarded(&app);
     let guess = [FORWARDED, ("Authorization", "Bearer pg_in_wrong")];
-    let statuses: Vec<_> = (0..40).map(|_| front.get("/metrics", &guess).status).collect();
+    let statuses: Vec<_> = (0..40).map(|_| get(&front, "/metrics", &guess).status).collect();
     assert_eq!((statuses[0], statuses[39]), (401, 429), "{statuses:?}");
 }
 
@@ -244,33 +262,33 @@ fn guesses_at_the_key_are_counted_here_as_well() {
 fn who_brings_a_key_sees_nothing_of_others() {
     let server = Server::http("private-printer", &[]);
     let app = App::start(Workspace::of(&[&server]).with_tools(&server, &["odd"]));
-    let front = Front::start(Proxy::new().env("PLUGGEDIN_API_BASE_URL", &app.url()).arg("--auth").arg("per-client"));
-    assert_eq!(front.get("/ready", &[]).status, 200, "each client waits for its own servers");
+    let front = Proxy::new().env("PLUGGEDIN_API_BASE_URL", &app.url()).arg("--auth").arg("per-client").serve();
+    assert_eq!(get(&front, "/ready", &[]).status, 200, "each client waits for its own servers");
     let key = bearer();
-    let answer = front.call(&[("Authorization", &key)], "private-printer__odd");
+    let answer = front.post(&http::call(1, "private-printer__odd", json!({}))).key(KEY).send().answer();
     assert!(answer["result"].is_object(), "{answer}");
 
-    let page = front.get("/metrics", &[]);
+    let page = get(&front, "/metrics", &[]);
     assert_eq!(count(&page, r#"pluggedin_calls_total{owner="tenant",outcome="ok"}"#), 1);
     assert_eq!(count(&page, "pluggedin_workspaces"), 1);
     assert_eq!(count(&page, r#"pluggedin_downstream_connections{state="ready"}"#), 1);
     assert!(!page.body.contains("private"), "{}", page.body);
-    let elsewhere = front.get("/metrics", &[FORWARDED, ("Authorization", &key)]);
+    let elsewhere = get(&front, "/metrics", &[FORWARDED, ("Authorization", &key)]);
     assert_eq!(elsewhere.status, 403, "{}", elsewhere.body);
     for headers in [&[FORWARDED, ("Authorization", key.as_str())][..], &[]] {
-        let health = front.get("/health", headers);
+        let health = get(&front, "/health", headers);
         assert!(!health.body.contains("private"), "{}", health.body);
     }
 }
 
 #[test]
 fn registries_read_what_the_endpoint_is() {
-    let open = Front::start(Proxy::new());
+    let open = Proxy::new().serve();
     let app = App::start(Workspace::default());
     let guarded = guarded(&app);
     let read = |front: &Front, path: &str| {
-        let page = front.get(path, &[FORWARDED]);
-        assert_eq!((page.status, page.header("content-type")), (200, "application/json"), "{path}");
+        let page = get(front, path, &[FORWARDED]);
+        assert_eq!((page.status, page.header("content-type")), (200, Some("application/json")), "{path}");
         page.json()
     };
     for (front, needs_key) in [(&open, false), (&guarded, true)] {
@@ -293,11 +311,11 @@ fn registries_read_what_the_endpoint_is() {
 /// Another port of this machine is another origin.
 #[test]
 fn pages_of_this_machine_may_read_them_and_others_not() {
-    let front = Front::start(Proxy::new());
+    let front = Proxy::new().serve();
     for path in ["/health", "/metrics", "/.well-known/mcp.json"] {
-        let local = front.get(path, &[("Origin", "http://localhost:6274")]);
-        assert_eq!((local.status, local.header("access-control-allow-origin")), (200, "http://localhost:6274"), "{path}");
-        assert_eq!(front.get(path, &[("Origin", "https://evil.example")]).status, 403, "{path}");
+        let local = get(&front, path, &[("Origin", "http://localhost:6274")]);
+        assert_eq!((local.status, local.header("access-control-allow-origin")), (200, Some("http://localhost:6274")), "{path}");
+        assert_eq!(get(&front, path, &[("Origin", "https://evil.example")]).status, 403, "{path}");
     }
 }
 
@@ -305,17 +323,15 @@ fn pages_of_this_machine_may_read_them_and_others_not() {
 #[test]
 fn while_it_stops_it_is_alive_but_not_ready() {
     let server = Server::http("printer", &[]);
-    let mut front = Front::start(Proxy::new().file(&file_of(&[&server])).arg("--grace").arg("60"));
+    let mut front = Proxy::new().file(&file_of(&[&server])).arg("--grace").arg("60").serve();
     wait_until_ready(&front);
-    let call = front.open_post(&[], "tools/call", &json!({"name": "printer__slow", "arguments": {"label": "a"}}));
-    let started = || front.call(&[], "printer__calls")["result"]["structuredContent"]["started"] == json!(["a"]);
-    eventually("the server works on it", || started().then_some(()));
+    let call = start_slow(&front);
     front.signal("-TERM");
-    eventually("it stops", || (front.get("/health", &[]).json()["status"] == "draining").then_some(()));
-    let ready = front.get("/ready", &[]);
+    eventually("it stops", || (get(&front, "/health", &[]).json()["status"] == "draining").then_some(()));
+    let ready = get(&front, "/ready", &[]);
     assert_eq!((ready.status, &ready.json()["reason"]), (503, &Value::from("the proxy is stopping")));
-    assert_eq!(front.get("/metrics", &[]).status, 200);
+    assert_eq!(get(&front, "/metrics", &[]).status, 200);
     front.signal("-TERM");
-    front.wait();
+    front.ends();
     drop(call);
 }

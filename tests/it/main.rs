@@ -6,17 +6,27 @@ mod support; // what scenarios are built from
 
 mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
+mod auth; // who may do what over HTTP
 mod cancel; // a cancellation reaches the server that works on the call, and only that
 mod cli; // commands, options, exit codes, bad input on stdin, the end
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
+mod lenient; // clients with curl, and several messages at once
+mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order
 mod logging; // log messages of servers and the level that a client wants
+mod modern; // clients of 2026-07-28
 mod names; // how tools, prompts and resources are called when servers disagree
+mod origin; // names of the proxy, and web pages
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
+mod sessions; // sessions of HTTP clients
+mod shutdown; // the end of a proxy that serves HTTP
+mod stateless; // requests that stand alone
+mod streams; // event streams and how they are resumed
 mod subscriptions; // changes of single resources
+mod tenants; // clients that bring their own keys
 mod tools; // tools, and that nothing is changed on the way

@@ -5,16 +5,18 @@
 
 pub(crate) mod app;
 pub(crate) mod client;
-pub(crate) mod front;
+pub(crate) mod http;
 pub(crate) mod patience;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod stderr;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use app::{Answer, App, Workspace};
 pub(crate) use client::{Client, List};
+pub(crate) use http::Front;
 pub(crate) use patience::{eventually, stays};
 pub(crate) use proxy::{Home, Proxy};
 pub(crate) use server::{Kind, Server, file_of};

@@ -59,14 +59,21 @@ const MAX_BATCH: usize = 100;
 /// What a request brings.
 enum Incoming {
     One(Message),
-    Batch(Vec<Message>),
+    Batch(Batch),
+}
+
+/// Several messages, of which each has its own answer (JSON-RPC 2.0, "Batch").
+struct Batch {
+    messages: Vec<Message>,
+    /// What is said to those that are no messages.
+    refused: Vec<Frame>,
 }
 
 impl Incoming {
     fn messages(&self) -> &[Message] {
         match self {
             Self::One(message) => std::slice::from_ref(message),
-            Self::Batch(messages) => messages,
+            Self::Batch(batch) => &batch.messages,
         }
     }
 
@@ -94,8 +101,11 @@ impl Front {
         let (head, body) = request.into_parts();
         limits::check_content(&head.headers)?;
         let accepted = Accepted::of(&head.headers)?;
-        let version = version(&head.headers)?;
         let body = limits::read_body(body, &self.config.limits).await?;
+        let version = version(&head.headers).map_err(|error| {
+            let message = Message::parse(&body).ok().filter(|message| message.kind() == Kind::Request);
+            reply::error(StatusCode::BAD_REQUEST, message.and_then(|message| message.id()).as_ref(), &error)
+        })?;
         let incoming = self.parse(&body, version)?;
 
         let public = incoming.messages().iter().all(auth::is_public);
@@ -143,35 +153,48 @@ impl Front {
     }
 }
 
+/// The session that the request names.
+pub(super) fn session_id(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Response> {
+    let mut ids = headers.get_all(SESSION_ID).iter();
+    let id = ids.next();
+    // Who stands in between may have judged the other one.
+    if ids.next().is_some() { Err(reply::refuse(StatusCode::BAD_REQUEST, "`Mcp-Session-Id` is there twice")) } else { Ok(id) }
+}
+
 /// The revision that the request names.
-pub(super) fn version(headers: &HeaderMap) -> Result<Option<Revision>, Response> {
+pub(super) fn version(headers: &HeaderMap) -> Result<Option<Revision>, ErrorObject> {
     let Some(version) = headers.get(PROTOCOL_VERSION) else { return Ok(None) };
     let revision = version.to_str().ok().and_then(Revision::parse);
     revision.map(Some).ok_or_else(|| {
         let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
         let requested = String::from_utf8_lossy(version.as_bytes());
         let message = format!("`MCP-Protocol-Version` names a revision that is not spoken here; hint: use one of {}", supported.join(", "));
-        let error = ErrorObject::new(UNSUPPORTED_VERSION, message).with_data(json!({ "supported": supported, "requested": requested }));
-        reply::error(StatusCode::BAD_REQUEST, None, &error)
+        ErrorObject::new(UNSUPPORTED_VERSION, message).with_data(json!({ "supported": supported, "requested": requested }))
     })
 }
 
-fn parse_batch(body: &Bytes) -> Result<Vec<Message>, Response> {
+fn parse_batch(body: &Bytes) -> Result<Batch, Response> {
     let refused = |message: String| reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message));
     let texts: Vec<&RawValue> =
         serde_json::from_slice(body).map_err(|error| refused(format!("this is not a batch of JSON-RPC messages: {error}")))?;
     if texts.is_empty() || texts.len() > MAX_BATCH {
         return Err(refused(format!("a batch holds 1 to {MAX_BATCH} messages")));
     }
-    let parse = |text: &&RawValue| {
-        let message = Message::parse(&body.slice_ref(text.get().as_bytes()));
-        message.map_err(|invalid| reply::error(StatusCode::BAD_REQUEST, invalid.id.as_ref(), &invalid.error))
-    };
-    let messages = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let mut batch = Batch { messages: Vec::new(), refused: Vec::new() };
+    for text in texts {
+        match Message::parse(&body.slice_ref(text.get().as_bytes())) {
+            Ok(message) => batch.messages.push(message),
+            Err(invalid) => batch.refused.push(Frame::error(invalid.id.as_ref(), &invalid.error)),
+        }
+    }
+    let Batch { messages, refused: _ } = &batch;
+    if messages.is_empty() {
+        return Err(reply::frame(StatusCode::BAD_REQUEST, Frame::batch(batch.refused)));
+    }
     if messages.iter().any(|message| message.method() == "initialize") {
         return Err(refused("`initialize` must not be part of a batch".to_owned()));
     }
-    Ok(messages)
+    Ok(batch)
 }
 
 /// One POST on its way to its answer.
@@ -187,7 +210,7 @@ impl Exchange {
     /// The session of the request, and whether it is a new one.
     fn stay(&self, headers: &HeaderMap, incoming: &Incoming, grant: &auth::Grant) -> Result<(InUse, bool), Response> {
         let sessions = &self.front.sessions;
-        if let Some(id) = headers.get(SESSION_ID) {
+        if let Some(id) = session_id(headers)? {
             let stay = sessions.find(id.as_bytes(), grant).map_err(|none| no_session(none, incoming.id().as_ref()))?;
             return Ok((stay, false));
         }
@@ -226,7 +249,7 @@ impl Exchange {
     async fn answer(self, incoming: Incoming, client: Client, router: &Arc<Router>) -> Response {
         match incoming {
             Incoming::One(message) => self.answer_one(message, client, router).await,
-            Incoming::Batch(messages) => self.answer_all(messages, client, router).await,
+            Incoming::Batch(batch) => self.answer_all(batch, client, router).await,
         }
     }
 
@@ -318,23 +341,23 @@ impl Exchange {
         events(stream.read(None, Settings { numbered: kept, primed, cancels, ..Settings::default() }))
     }
 
-    async fn answer_all(self, messages: Vec<Message>, client: Client, router: &Arc<Router>) -> Response {
+    async fn answer_all(self, batch: Batch, client: Client, router: &Arc<Router>) -> Response {
         let peer = self.peer(&client);
-        let answers: Vec<BoxFuture<'static, Option<Frame>>> = messages
-            .into_iter()
-            .filter_map(|message| {
-                let id = message.id();
-                match client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
-                    Received::Nothing => None,
-                    Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
-                    Received::TooMany => {
-                        let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
-                        Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &error))).boxed())
-                    }
-                    Received::Call(call) => Some(call),
+        let Batch { messages, refused } = batch;
+        let refused = refused.into_iter().map(|frame| futures_util::future::ready(Some(frame)).boxed());
+        let answers = messages.into_iter().filter_map(|message| {
+            let id = message.id();
+            match client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
+                Received::Nothing => None,
+                Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
+                Received::TooMany => {
+                    let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
+                    Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &error))).boxed())
                 }
-            })
-            .collect();
+                Received::Call(call) => Some(call),
+            }
+        });
+        let answers: Vec<BoxFuture<'static, Option<Frame>>> = refused.chain(answers).collect();
         router.begin();
         if answers.is_empty() {
             return StatusCode::ACCEPTED.into_response();

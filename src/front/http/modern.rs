@@ -31,18 +31,19 @@ const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// Whether the message is meant in a revision without sessions. `initialize` never is, whatever
-/// it names, nor is anything that comes with a session.
+/// it names, nor is anything that comes with a session. Where header and message are at odds it
+/// is, to be told so.
 pub(super) fn is_modern(headers: &HeaderMap, version: Option<Revision>, message: &Message) -> bool {
     if message.method() == "initialize" {
         return false;
     }
     match version {
-        Some(version) => !version.has_sessions(),
+        Some(version) if !version.has_sessions() => true,
         None if message.method() == "server/discover" => true,
-        None => {
-            !headers.contains_key(SESSION_ID)
-                && memchr::memmem::find(message.text(), VERSION_KEY.as_bytes()).is_some()
-                && envelope(message).is_some()
+        Some(_) | None => {
+            let named = !headers.contains_key(SESSION_ID) && memchr::memmem::find(message.text(), VERSION_KEY.as_bytes()).is_some();
+            let named = if named { envelope(message) } else { None };
+            named.is_some_and(|(named, _)| version.is_none() || !Revision::parse(&named).is_some_and(Revision::has_sessions))
         }
     }
 }
@@ -135,7 +136,7 @@ fn decoded(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let value = value.trim_ascii();
     match value.strip_prefix(b"=?base64?").and_then(|value| value.strip_suffix(b"?=")) {
         Some(encoded) => BASE64_STANDARD.decode(encoded).ok().map(Cow::Owned),
-        None => Some(Cow::Borrowed(value)),
+        None => value.iter().all(|byte| matches!(byte, b' '..=b'~')).then_some(Cow::Borrowed(value)),
     }
 }
 
@@ -161,8 +162,10 @@ mod tests {
         assert!(is_modern(&none, None, &modern));
         assert!(is_modern(&none, None, &message("server/discover", "{}")));
         assert!(is_modern(&none, Some(Revision::V2026_07_28), &message("tools/list", "{}")));
-        assert!(!is_modern(&none, Some(Revision::V2025_11_25), &modern));
+        assert!(is_modern(&none, Some(Revision::V2025_11_25), &modern));
+        assert!(!is_modern(&none, Some(Revision::V2025_11_25), &message("tools/list", "{}")));
         assert!(!is_modern(&headers(&[("mcp-session-id", "x")]), None, &modern));
+        assert!(!is_modern(&headers(&[("mcp-session-id", "x")]), Some(Revision::V2025_11_25), &modern));
         assert!(!is_modern(&none, Some(Revision::V2026_07_28), &message("initialize", "{}")));
         assert!(!is_modern(&none, None, &message("tools/call", &format!(r#"{{"arguments":{{"text":"{VERSION_KEY}"}}}}"#))));
     }
@@ -188,6 +191,7 @@ mod tests {
         check("tools/list", &list, &[version, ("mcp-method", "tools/list"), ("mcp-method", "tools/call")], None);
         check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", &encoded)], Some(r#"{"x":1}"#));
         check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", "hello")], None);
+        check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", "héllo")], None);
         check("tools/call", &call, &[version, ("mcp-method", "tools/call"), ("mcp-name", "=?base64?***?=")], None);
         check("tools/call", &call, &[version, ("mcp-method", "tools/call")], None);
         check("tools/list", "{}", &[version, ("mcp-method", "tools/list")], None);

@@ -11,22 +11,16 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, request::Parts as Head},
+    http::{HeaderMap, StatusCode, request::Parts as Head},
     response::{IntoResponse, Response},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Front,
-    auth::Grant,
-    connections::Peer,
-    messages::{self, SESSION_ID},
-    reply,
-    streams::Streams,
-};
+use super::{Front, auth::Grant, connections::Peer, messages, reply, streams::Streams};
 use crate::{
     front::session::{Outlet, Session},
+    protocol::revision::Revision,
     router::Router,
     security::token::{KeyDigest, SessionId},
     telemetry::metrics::Counter,
@@ -255,24 +249,34 @@ impl Sessions {
 
 /// `DELETE`: the client has done.
 pub(super) async fn delete(State(front): State<Arc<Front>>, request: Request) -> Response {
-    if front.config.stateless {
-        return reply::method_not_allowed(super::POST_ONLY);
-    }
     let (head, _) = request.into_parts();
-    match front.session_of(&head).await {
-        Ok(using) => {
-            front.sessions.end(&using.stay);
-            StatusCode::NO_CONTENT.into_response()
-        }
+    match front.end_session(&head).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(response) => response,
     }
 }
 
 impl Front {
+    async fn end_session(&self, head: &Head) -> Result<(), Response> {
+        self.version_with_sessions(&head.headers)?;
+        let using = self.session_of(head).await?;
+        self.sessions.end(&using.stay);
+        Ok(())
+    }
+
+    /// The revision that the client names; 405 where requests stand alone, because of it or of how we serve.
+    pub(super) fn version_with_sessions(&self, headers: &HeaderMap) -> Result<Option<Revision>, Response> {
+        let version = messages::version(headers).map_err(|error| reply::error(StatusCode::BAD_REQUEST, None, &error))?;
+        if self.config.stateless || version.is_some_and(|revision| !revision.has_sessions()) {
+            return Err(reply::method_not_allowed(super::POST_ONLY));
+        }
+        Ok(version)
+    }
+
     /// The session that a request without a message names.
     pub(super) async fn session_of(&self, head: &Head) -> Result<InUse, Response> {
         let headers = &head.headers;
-        let Some(id) = headers.get(SESSION_ID) else {
+        let Some(id) = messages::session_id(headers)? else {
             return Err(reply::refuse(StatusCode::BAD_REQUEST, "`Mcp-Session-Id` is missing"));
         };
         let from = head.extensions.get::<Peer>().expect("every connection says who it is").remote.ip();

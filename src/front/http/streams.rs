@@ -291,10 +291,7 @@ impl Front {
         if self.is_draining() {
             return Err(messages::stopping());
         }
-        let version = messages::version(headers)?;
-        if self.config.stateless || version.is_some_and(|revision| !revision.has_sessions()) {
-            return Err(reply::method_not_allowed(super::POST_ONLY));
-        }
+        let version = self.version_with_sessions(headers)?;
         if !Accepted::of(headers)?.events {
             let hint = "an event stream is all there is to get; hint: send `Accept: text/event-stream`";
             return Err(reply::refuse(StatusCode::NOT_ACCEPTABLE, hint));

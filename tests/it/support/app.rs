@@ -66,7 +66,8 @@ pub(crate) enum Answer {
 
 #[derive(Debug, Default)]
 struct Shared {
-    workspace: Mutex<Workspace>,
+    /// By their keys.
+    workspaces: Mutex<HashMap<String, Workspace>>,
     answers: Mutex<HashMap<String, Answer>>,
     requests: Mutex<Vec<Request>>,
 }
@@ -144,7 +145,7 @@ impl Workspace {
 impl App {
     pub(crate) fn start(workspace: Workspace) -> Self {
         let shared = Arc::new(Shared::default());
-        *lock(&shared.workspace) = workspace;
+        lock(&shared.workspaces).insert(KEY.to_owned(), workspace);
         let port = Port::reserve(0);
         let runtime = serve(&shared, &port);
         Self { shared, port, runtime: Some(runtime) }
@@ -156,7 +157,17 @@ impl App {
 
     /// Switches the workspace, as its owner does in the App.
     pub(crate) fn switch_to(&self, workspace: Workspace) {
-        *lock(&self.shared.workspace) = workspace;
+        self.switch(KEY, workspace);
+    }
+
+    /// The same for the owner of a key, whom the App knows from then on.
+    pub(crate) fn switch(&self, key: &str, workspace: Workspace) {
+        lock(&self.shared.workspaces).insert(key.to_owned(), workspace);
+    }
+
+    /// Takes a key back.
+    pub(crate) fn revoke(&self, key: &str) {
+        lock(&self.shared.workspaces).remove(key);
     }
 
     /// From now on, everything is answered like this.
@@ -240,11 +251,14 @@ async fn answer(
         how.cloned().unwrap_or_default()
     };
     match how {
-        Answer::Normally if authorization == format!("Bearer {KEY}") => {
-            let workspace = lock(&shared.workspace);
-            route(&workspace, &method, uri.path(), &query)
+        Answer::Normally => {
+            let workspaces = lock(&shared.workspaces);
+            let workspace = authorization.strip_prefix("Bearer ").and_then(|key| workspaces.get(key));
+            match workspace {
+                Some(workspace) => route(workspace, &method, uri.path(), &query),
+                None => failure(401, "Invalid API key"),
+            }
         }
-        Answer::Normally => failure(401, "Invalid API key"),
         Answer::Status(status) => failure(status, "scripted"),
         Answer::Page => Html("<!doctype html><title>Sign in</title>").into_response(),
         Answer::Later(seconds) => {

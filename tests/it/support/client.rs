@@ -2,6 +2,7 @@
 
 use super::patience::{PATIENCE, eventually, patiently};
 use super::proxy::Finished;
+use super::stderr::Stderr;
 use super::{Home, KEY, lock};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,7 +19,7 @@ pub(crate) struct Client {
     /// Absent once the input has been ended.
     stdin: Option<ChildStdin>,
     heard: Arc<Heard>,
-    stderr: Arc<Mutex<String>>,
+    stderr: Stderr,
     next_id: u64,
     killed: bool,
 }
@@ -116,16 +117,7 @@ impl Client {
         let listener = heard.clone();
         std::thread::spawn(move || listener.listen(stdout));
 
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped"));
-        let log = stderr.clone();
-        std::thread::spawn(move || {
-            let mut line = Vec::new();
-            while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                lock(&log).push_str(&String::from_utf8_lossy(&line));
-                line.clear();
-            }
-        });
+        let stderr = Stderr::of(child.stderr.take().expect("it is piped"));
         Self { home, stdin: child.stdin.take(), child, heard, stderr, next_id: 1, killed: false }
     }
 
@@ -367,7 +359,7 @@ impl Client {
     }
 
     pub(crate) fn stderr(&self) -> String {
-        lock(&self.stderr).clone()
+        self.stderr.text()
     }
 
     /// Waits for words on stderr.

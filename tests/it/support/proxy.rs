@@ -1,11 +1,11 @@
 //! The proxy as a program: where it lives, how it is started.
 
 use super::patience::patiently;
-use super::{App, Client, KEY, Server, file_of};
+use super::{App, Client, Front, KEY, Server, file_of};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -126,14 +126,22 @@ impl Proxy {
     /// Starts it and says nothing yet.
     #[track_caller]
     pub(crate) fn launch(self) -> Client {
-        let child = self.spawn();
+        let child = self.command(&[]).stdin(Stdio::piped()).spawn().expect("the proxy can be started");
         Client::new(child, self.home)
     }
 
-    /// Starts the program, with a pipe to each of its standard streams.
+    /// Starts it as an HTTP server, and waits until it serves.
     #[track_caller]
-    pub(crate) fn spawn(&self) -> Child {
-        self.command(&[]).stdin(Stdio::piped()).spawn().expect("the proxy can be started")
+    pub(crate) fn serve(self) -> Front {
+        let proxy = self.arg("--transport=streamable-http").arg("--port=0");
+        let child = proxy.command(&[]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the proxy can be started");
+        Front::new(child, proxy.home)
+    }
+
+    /// As an HTTP server with a file of these servers and nothing else.
+    #[track_caller]
+    pub(crate) fn serving(servers: &[&Server]) -> Front {
+        Self::new().file(&file_of(servers)).serve()
     }
 
     /// Runs it to its end with nothing on stdin: one of the commands for people, or a start that fails.

@@ -174,6 +174,12 @@ impl Pulse {
         waits
     }
 
+    /// Whether a request is being worked on whose body has not been read to its end.
+    pub(super) fn is_uploading(&self) -> bool {
+        let reads = self.in_flight.load(Ordering::Relaxed) > 0 && !self.whole.load(Ordering::Relaxed);
+        reads && !self.multiplexed.load(Ordering::Relaxed)
+    }
+
     /// The operating system took `bytes`.
     pub(super) fn sent(&self, bytes: usize) {
         /// What HTTP/2 sends without an answer to send is shorter: pings, windows, settings.

@@ -20,11 +20,13 @@ pub(super) struct Socket {
     pulse: Arc<Pulse>,
     /// Our side is closed.
     closed: bool,
+    /// The end of input was held back once, for the request before it to be read.
+    held_back: bool,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse, closed: false }
+        Self { stream, pulse, closed: false, held_back: false }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -44,6 +46,11 @@ impl AsyncRead for Socket {
         if buffer.filled().len() > filled {
             self.pulse.received();
         } else if self.pulse.input_ended() {
+            return Poll::Pending;
+        } else if self.pulse.is_uploading() && !self.held_back {
+            // hyper may have all of the request, and looks ahead before the request's own task has read its body.
+            self.held_back = true;
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
