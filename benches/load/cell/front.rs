@@ -207,7 +207,9 @@ pub(super) fn crowd(effort: Effort) -> Result<()> {
     let [few, many] =
         take_turns(&mut stage.faces, effort, |face| Ok([face.rate(SESSIONS, calls(effort))?, face.rate(CROWD, calls(effort))?]))?;
     let name = format!("64-byte echo, HTTP to HTTP, {CROWD} sessions, two cores");
-    let figure = (many.parts_of(&few).of_proxy(), Unit::Times, format!("with {SESSIONS}"));
+    let kept = many.parts_of(&few);
+    let [direct, relay] = [0, 1].map(|at| kept.median(|round| round[at]));
+    let figure = (kept.of_proxy(), Unit::Times, format!("with {SESSIONS} (direct {direct:.2}×, relay {relay:.2}×)"));
     many.row(name, Unit::PerSecond, figure, Target::AtLeast(0.8)).print();
     Ok(())
 }
