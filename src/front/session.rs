@@ -9,10 +9,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::{
+    FutureExt,
+    future::{AbortHandle, Abortable, BoxFuture, abortable},
+};
 use serde_json::{Value, json};
 
 use super::{announced::Announced, asked::Asked, http::streams::Stream, rescue};
@@ -81,7 +85,21 @@ pub enum Received {
 
 /// One call from start to answer; `None` if it is cancelled, which gets no answer
 /// (specification, utilities/cancellation). Dropping it cancels it at its server.
-pub type Call = Pin<Box<dyn Future<Output = Option<Frame>> + Send>>;
+pub struct Call(Abortable<BoxFuture<'static, Frame>>);
+
+impl Future for Call {
+    type Output = Option<Frame>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
+        self.get_mut().0.poll_unpin(context).map(Result::ok)
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call(..)")
+    }
+}
 
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,16 +217,17 @@ impl Session {
         let done = Done { session: self.clone(), id: id.clone() };
         let router = Arc::clone(router);
         let revision = self.revision().unwrap_or(Revision::NEWEST);
-        let (call, handle) = abortable(async move {
+        // In its box before anything else: it is large, and is not moved again.
+        let (call, handle) = abortable(Box::pin(async move {
             let Done { session, id } = &done;
             let method = request.method();
             match session.dispatch(&request, &router, peer).await {
                 Ok(answer) => bridge::shape(answer, method, revision).into_frame(id),
                 Err(error) => rescue::answer(method, id, &error, revision),
             }
-        });
+        }) as BoxFuture<'static, Frame>);
         calls.insert(id, handle);
-        Received::Call(Box::pin(async move { call.await.ok() }))
+        Received::Call(Call(call))
     }
 
     /// The table of methods.

@@ -94,7 +94,11 @@ impl Router {
         let token = outgoing.token.as_ref().map(|(token, _)| token);
         let terms = relay::Terms { ctx, server, elicitations: &self.elicitations, token, patience };
         match relay::relay(terms, call).await {
-            Ok(reply) => reply.map_err(failed),
+            Ok(reply) => {
+                let reply = reply.map_err(failed)?;
+                self.elicitations.note_reply(ctx, server, &reply);
+                Ok(reply)
+            }
             Err(relay::Silent) => Err(CallError::Timeout { server: target.name(), after: patience }),
         }
     }

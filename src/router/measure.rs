@@ -1,6 +1,8 @@
 //! How a call counts: what its answer says of its outcome.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::{CallError, Router};
 use crate::{
@@ -35,9 +37,10 @@ pub(super) fn outcome_of_result(result: &[u8]) -> Outcome {
 /// Whether a member `isError` is true, at whatever level. Large results are not taken apart for
 /// this: within a string a quote has a backslash before it, so that the search goes past all content.
 fn may_be_error(result: &[u8]) -> bool {
-    const NAME: &[u8] = br#""isError""#;
-    memmem::find_iter(result, NAME).any(|at| {
-        let value = result[at + NAME.len()..].trim_ascii_start().strip_prefix(b":");
+    /// Made once: to make it takes longer than to search a small result.
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(br#""isError""#));
+    NAME.find_iter(result).any(|at| {
+        let value = result[at + NAME.needle().len()..].trim_ascii_start().strip_prefix(b":");
         value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
     })
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Ctx, elicitations::Elicitations, reverse::Asks};
 use crate::{
-    downstream::{InFlight, LinkError, Step},
+    downstream::{Ask, InFlight, LinkError, Step},
     protocol::{
         json::Object,
         log_level::LogLevel,
@@ -34,38 +34,60 @@ pub(super) struct Terms<'a> {
 }
 
 pub(super) async fn relay(terms: Terms<'_>, mut call: InFlight) -> Result<Result<Message, LinkError>, Silent> {
-    let Terms { ctx, server, elicitations, token, patience } = terms;
-    let mut silence = std::pin::pin!(sleep_until(Instant::now() + patience));
-    let mut asks = Asks::default();
+    let mut silence = std::pin::pin!(sleep_until(Instant::now() + terms.patience));
     loop {
         let step = tokio::select! {
             // What has arrived counts, even if it is late.
             biased;
-            step = call.next() => Some(step),
-            () = asks.next() => None,
-            () = &mut silence, if asks.is_empty() => return Err(Silent),
+            step = call.next() => step,
+            () = &mut silence => return Err(Silent),
         };
         match step {
-            Some(Step::Reply(reply)) => {
-                if let Ok(reply) = &reply {
-                    elicitations.note_reply(ctx, server, reply);
-                }
-                return Ok(reply);
-            }
-            Some(Step::Progress(message)) => {
-                if let Some(frame) = token.and_then(|token| for_client(&message, token)) {
-                    ctx.client.notify(frame).await;
-                }
-            }
-            Some(Step::Log(message)) if is_wanted(&message, ctx.session.log_level()) => ctx.client.notify(message.into()).await,
-            Some(Step::Log(_)) | None => {}
+            Step::Reply(reply) => return Ok(reply),
+            // Most calls never come here, and should not pay for it with their size.
+            Step::Ask(ask) => return Box::pin(relay_with_asks(terms, call, ask)).await,
+            step => tell(terms, step).await,
+        }
+        silence.as_mut().reset(Instant::now() + terms.patience);
+    }
+}
+
+/// The rest of a call from the first request of the server on.
+async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Result<Result<Message, LinkError>, Silent> {
+    let Terms { ctx, server, elicitations, patience, .. } = terms;
+    let mut silence = std::pin::pin!(sleep_until(Instant::now() + patience));
+    let mut asks = Asks::default();
+    let mut step = Some(Step::Ask(first));
+    loop {
+        match step {
+            Some(Step::Reply(reply)) => return Ok(reply),
             Some(Step::Ask(ask)) => {
                 elicitations.note(ctx, server, ask.request().body());
                 asks.add(ctx, ask);
             }
             Some(Step::Withdrawn(id)) => asks.withdraw(&id),
+            Some(step) => tell(terms, step).await,
+            None => {}
         }
         silence.as_mut().reset(Instant::now() + patience);
+        step = tokio::select! {
+            biased;
+            step = call.next() => Some(step),
+            () = asks.next() => None,
+            () = &mut silence, if asks.is_empty() => return Err(Silent),
+        };
+    }
+}
+
+/// Passes progress and log messages on.
+async fn tell(terms: Terms<'_>, step: Step) {
+    let frame = match step {
+        Step::Progress(message) => terms.token.and_then(|token| for_client(&message, token)),
+        Step::Log(message) => is_wanted(&message, terms.ctx.session.log_level()).then(|| message.into()),
+        Step::Ask(_) | Step::Withdrawn(_) | Step::Reply(_) => None,
+    };
+    if let Some(frame) = frame {
+        terms.ctx.client.notify(frame).await;
     }
 }
 

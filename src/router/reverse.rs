@@ -27,20 +27,18 @@ const OPEN: usize = 64;
 /// The open requests of one call. Dropping them withdraws them at the client.
 #[derive(Default)]
 pub(super) struct Asks<'a> {
-    /// Calls of which nothing is asked, and that is most, need none.
-    open: Option<FuturesUnordered<BoxFuture<'a, Id>>>,
+    open: FuturesUnordered<BoxFuture<'a, Id>>,
     withdraw: HashMap<Id, oneshot::Sender<()>>,
 }
 
 impl<'a> Asks<'a> {
     pub(super) fn is_empty(&self) -> bool {
-        self.open.as_ref().is_none_or(FuturesUnordered::is_empty)
+        self.open.is_empty()
     }
 
     /// Asks the client, or refuses to.
     pub(super) fn add(&mut self, ctx: &'a Ctx, ask: Ask) {
-        let open = self.open.get_or_insert_default();
-        if open.len() >= OPEN {
+        if self.open.len() >= OPEN {
             return ask.refuse(&ErrorObject::new(INVALID_REQUEST, format!("{OPEN} requests of this call wait for the client already")));
         }
         if let Some(refusal) = refusal(ctx.session.capabilities(), ask.request()) {
@@ -49,7 +47,7 @@ impl<'a> Asks<'a> {
         }
         let (withdraw, withdrawn) = oneshot::channel();
         self.withdraw.insert(ask.id(), withdraw);
-        open.push(Box::pin(put(ctx, ask, withdrawn)));
+        self.open.push(Box::pin(put(ctx, ask, withdrawn)));
     }
 
     /// The server does not wait for this answer any more.
@@ -62,12 +60,8 @@ impl<'a> Asks<'a> {
 
     /// Until one of the requests is done. Never, where there is none.
     pub(super) async fn next(&mut self) {
-        match self.open.as_mut().filter(|open| !open.is_empty()) {
-            Some(open) => {
-                if let Some(id) = open.next().await {
-                    self.withdraw.remove(&id);
-                }
-            }
+        match self.open.next().await {
+            Some(id) => drop(self.withdraw.remove(&id)),
             None => std::future::pending().await,
         }
     }

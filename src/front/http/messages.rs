@@ -315,7 +315,7 @@ impl Exchange {
                 let stream = Arc::clone(peer.stream().expect("it was begun, or the client takes events"));
                 let rest = match answer {
                     Some(answer) => futures_util::future::ready(answer).boxed(),
-                    None => call,
+                    None => call.boxed(),
                 };
                 self.stream(&stream, rest, client, token)
             }
@@ -354,7 +354,7 @@ impl Exchange {
                     let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
                     Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &error))).boxed())
                 }
-                Received::Call(call) => Some(call),
+                Received::Call(call) => Some(call.boxed()),
             }
         });
         let answers: Vec<BoxFuture<'static, Option<Frame>>> = refused.chain(answers).collect();
