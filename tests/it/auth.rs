@@ -1,7 +1,7 @@
 //! Who may do what with `--require-api-auth`: everybody may look around, and the rest needs the key.
 
 use crate::support::client::List;
-use crate::support::http::{Front, REVISION, Reply, Request, call, initialize, keys, message, notification};
+use crate::support::http::{Change, Front, REVISION, Reply, Request, call, initialize, keys, message, notification};
 use crate::support::{App, Home, KEY, Kind, Proxy, Server, Workspace, eventually};
 use serde_json::{Value, json};
 
@@ -156,9 +156,6 @@ fn everything_else_needs_the_key() {
     }
 }
 
-/// A name and the change that brings the credentials.
-type Credentials = (&'static str, fn(Request) -> Request);
-
 fn bearer(request: Request, value: &str) -> Request {
     request.header("Authorization", value.replace("KEY", KEY))
 }
@@ -166,7 +163,7 @@ fn bearer(request: Request, value: &str) -> Request {
 #[test]
 fn right_keys_are_known_however_they_are_written() {
     let guarded = Guarded::start();
-    let right: [Credentials; 6] = [
+    let right: [(&str, Change); 6] = [
         ("plain", |request| bearer(request, "Bearer KEY")),
         ("lower case", |request| bearer(request, "bearer KEY")),
         ("upper case", |request| bearer(request, "BEARER KEY")),
@@ -184,7 +181,7 @@ fn right_keys_are_known_however_they_are_written() {
 #[test]
 fn wrong_keys_are_refused_however_they_are_written() {
     let guarded = Guarded::start();
-    let wrong: [Credentials; 20] = [
+    let wrong: [(&str, Change); 20] = [
         ("another key", |request| bearer(request, &format!("Bearer {WRONG}"))),
         ("the scheme alone", |request| bearer(request, "Bearer")),
         ("the scheme and a blank", |request| bearer(request, "Bearer ")),
@@ -322,7 +319,7 @@ fn no_path_leads_around_the_key() {
     ];
     for target in targets {
         for method in ["POST", "PUT", "PATCH"] {
-            let reply = guarded.front.post(&echo()).at(target).as_method(method);
+            let reply = guarded.front.post(&echo()).at(target).by(method);
             let reply = if method == "POST" { reply } else { reply.header("Content-Length", echo().to_string().len().to_string()) };
             let reply = reply.header("X-HTTP-Method-Override", "POST").header("X-Original-URL", "/mcp").send();
             assert!((400..500).contains(&reply.status), "{method} {target}: {reply:?}");
@@ -349,7 +346,7 @@ fn a_session_is_useless_without_its_key() {
     let guarded = Guarded::start();
     let mut session = guarded.front.session_with(KEY);
     session.find(List::Tools, "grenoble__echo");
-    let changes: [Credentials; 2] = [("no key", |request| request.without("Authorization")), ("another", |request| request.key(WRONG))];
+    let changes: [(&str, Change); 2] = [("no key", |request| request.without("Authorization")), ("another", |request| request.key(WRONG))];
     for (what, change) in changes {
         let thief = session.with(change);
         for message in public().into_iter().chain(private()) {

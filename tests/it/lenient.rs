@@ -1,10 +1,10 @@
 //! Clients that know little of the protocol, such as people with curl, and those that send several messages at once.
 
 use crate::support::client::List;
-use crate::support::http::{BOTH, Front, REVISION, Request, Session, call, initialize, keys, message, notification};
+use crate::support::http::{BOTH, Change, Front, REVISION, Request, Session, call, initialize, keys, message, notification};
+use crate::support::process::shell;
 use crate::support::{App, Proxy, Server, Workspace, eventually, file_of};
 use serde_json::{Value, json};
-use std::process::Command;
 
 fn list(front: &Front) -> Request {
     front.post(&message(1, "tools/list", json!({})))
@@ -59,7 +59,7 @@ fn json_is_answered_to_everybody_who_takes_it() {
     let server = Server::stdio("alpha", &[]);
     for flags in [&["--session-timeout=60"], &["--stateless"]] {
         let front = Proxy::new().file(&file_of(&[&server])).arg(flags[0]).serve();
-        let accepted: [(&str, fn(Request) -> Request); 6] = [
+        let accepted: [(&str, Change); 6] = [
             ("json", |list| list.accept("application/json")),
             ("anything", |list| list.accept("*/*")),
             ("nothing said", |list| list.without("Accept")),
@@ -137,7 +137,7 @@ fn the_examples_of_the_readme_work() {
             let command = fill_in(example, &front.address.port().to_string(), &session);
             // The status after the answer; the example itself says what else it wants.
             let command = command.replacen("curl ", "curl --silent --show-error --max-time 10 --write-out '\\n%{http_code}' ", 1);
-            let output = Command::new("sh").args(["-c", &command]).output().expect("there is a shell");
+            let output = shell(&command);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let status = text.lines().last().unwrap_or_default();
             assert!(output.status.success() && status.starts_with('2'), "{command}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));

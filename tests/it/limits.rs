@@ -419,9 +419,7 @@ fn http_2_is_spoken_without_asking_first() {
     let mut session = front.session();
     session.find(List::Tools, "alpha__slow");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().expect("a client can be built");
-    let url = format!("http://{}/mcp", front.address);
+    let (client, url) = front.http_2("localhost");
     let post = |message: Value| {
         let request = client.post(&url).header("Content-Type", "application/json").header("Accept", BOTH).body(message.to_string());
         let request = request.header("Mcp-Session-Id", &session.id).header("MCP-Protocol-Version", REVISION);
@@ -446,9 +444,7 @@ fn http_2_is_spoken_without_asking_first() {
         // The checks are the same.
         let foreign = client.post(&url).header("Origin", "http://evil.example").send().await.expect("it is answered");
         assert_eq!(foreign.status().as_u16(), 403);
-        let rebound = reqwest::Client::builder().http2_prior_knowledge().no_proxy().resolve("evil.example", front.address);
-        let rebound = rebound.build().expect("a client can be built");
-        let url = format!("http://evil.example:{}/mcp", front.address.port());
+        let (rebound, url) = front.http_2("evil.example");
         let reply = rebound.get(&url).send().await.expect("it is answered");
         assert!(matches!(reply.status().as_u16(), 403 | 421), "{reply:?}");
         let reply = rebound.get(&url).header("Host", "localhost").send().await.expect("it is answered");
@@ -615,7 +611,7 @@ fn every_refusal_is_a_message_in_plain_words() {
         ping(&front).at("/no/such"),
         ping(&front).at("/../../etc/passwd"),
         ping(&front).at("/mcp/%3Cscript%3E"),
-        ping(&front).as_method("PUT"),
+        ping(&front).by("PUT"),
         ping(&front).accept("text/html"),
         ping(&front).header("Content-Type", "text/html"),
         ping(&front).header("Host", "<script>"),

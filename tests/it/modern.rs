@@ -1,6 +1,6 @@
 //! Clients of revision 2026-07-28: no handshake, no session, everything in each request.
 
-use crate::support::http::{Front, Reply, Request, message};
+use crate::support::http::{self, Change, Front, Reply, Request, message};
 use crate::support::{Kind, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 
@@ -13,9 +13,15 @@ const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const MISMATCH: i64 = -32_020;
 const UNSUPPORTED: i64 = -32_022;
 
-/// A message with the metadata that each needs.
+/// Something that is wrong with a message.
+type Spoil = fn(&mut Value);
+
 fn modern(id: impl Into<Value>, method: &str, params: Value) -> Value {
-    let mut message = message(id, method, params);
+    with_metadata(message(id, method, params))
+}
+
+/// A message with the metadata that each needs.
+fn with_metadata(mut message: Value) -> Value {
     message["params"]["_meta"][VERSION] = json!(MODERN);
     message["params"]["_meta"][CAPABILITIES] = json!({});
     message
@@ -37,7 +43,7 @@ fn ask(front: &Front, message: &Value) -> Request {
 }
 
 fn call(tool: &str, arguments: Value) -> Value {
-    modern(1, "tools/call", json!({"name": tool, "arguments": arguments}))
+    with_metadata(http::call(1, tool, arguments))
 }
 
 /// Both ways to start the proxy, which must make no difference here.
@@ -117,7 +123,7 @@ fn an_id_of_a_session_is_ignored() {
 #[test]
 fn headers_and_message_must_say_the_same() {
     let server = Server::stdio("alpha", &[]);
-    let change: [(&str, fn(Request) -> Request); 14] = [
+    let change: [(&str, Change); 14] = [
         ("another method", |ask| ask.header("Mcp-Method", "tools/list")),
         ("a method in other letters", |ask| ask.header("Mcp-Method", "TOOLS/CALL")),
         ("no method", |ask| ask.without("Mcp-Method")),
@@ -177,7 +183,7 @@ fn versions_that_nobody_knows_are_refused() {
 
 #[test]
 fn metadata_must_be_there() {
-    let change: [(&str, fn(&mut Value)); 7] = [
+    let change: [(&str, Spoil); 7] = [
         ("no metadata", |message| message["params"] = json!({})),
         ("no parameters", |message| {
             message.as_object_mut().expect("an object").remove("params");

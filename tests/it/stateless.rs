@@ -1,6 +1,6 @@
 //! Requests that stand alone: nothing is kept between them.
 
-use crate::support::http::{BOTH, Front, REVISION, Request, call, initialize, keys, message, notification};
+use crate::support::http::{BOTH, Change, Front, REVISION, call, initialize, keys, message, notification};
 use crate::support::{Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 use std::thread::scope;
@@ -148,7 +148,7 @@ fn json_alone_is_enough() {
     let server = Server::stdio("alpha", &[]);
     let front = serve(&[&server]);
     let ask = || front.post(&call(1, "alpha__slow", json!({"label": "x", "ms": 1200})));
-    let with: [(&str, fn(Request) -> Request); 3] =
+    let with: [(&str, Change); 3] =
         [("json", |ask| ask.accept("application/json")), ("any", |ask| ask.accept("*/*")), ("nothing", |ask| ask.without("Accept"))];
     for (name, change) in with {
         let reply = change(ask()).send();

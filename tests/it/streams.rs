@@ -32,12 +32,12 @@ impl Edited {
     }
 }
 
-fn log(data: Value) -> Value {
+fn log(data: &Value) -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "error", "data": data}})
 }
 
 /// A call of `talk` that asks for progress.
-fn talk(id: u64, token: &Value, lines: Value) -> Value {
+fn talk(id: u64, token: &Value, lines: &Value) -> Value {
     let params = json!({"name": "alpha__talk", "arguments": {"lines": lines}, "_meta": {"progressToken": token}});
     message(id, "tools/call", params)
 }
@@ -208,8 +208,8 @@ fn what_belongs_to_a_call_comes_on_its_own_response(kind: Kind) {
     let mut session = front.session();
     session.find(List::Tools, "alpha__talk");
     let mut silent = session.listen();
-    let lines: Vec<_> = (0..20).flat_map(|n| [json!({"progress": n}), json!({"say": log(json!(n))})]).collect();
-    let mut stream = session.post(&talk(1001, &json!("t"), json!(lines))).open();
+    let lines: Vec<_> = (0..20).flat_map(|n| [json!({"progress": n}), json!({"say": log(&json!(n))})]).collect();
+    let mut stream = session.post(&talk(1001, &json!("t"), &json!(lines))).open();
     assert_eq!((stream.status, stream.kind()), (200, "text/event-stream"));
     for n in 0..20 {
         let progress = stream.hear("notifications/progress");
@@ -230,7 +230,7 @@ fn progress_of_calls_at_the_same_time_is_not_mixed_up() {
     // The same ids and the same tokens in both, as clients have that count from 1.
     let start = |session: &Session, label: &str, from: u64| {
         let steps = (from..from + 20).map(|n| json!({"progress": n})).chain([json!({"wait": label})]);
-        session.post(&talk(1001, &json!(1), steps.collect())).start()
+        session.post(&talk(1001, &json!(1), &steps.collect())).start()
     };
     let calls = [("one", 0, start(&one, "one", 0)), ("two", 100, start(&two, "two", 100))];
     let mut streams = calls.map(|(label, from, connection)| (label, from, connection.stream()));
@@ -280,7 +280,7 @@ fn what_a_call_said_is_said_again_where_it_was_lost() {
     let mut lines: Vec<Value> = (0..5).map(|n| json!({"progress": n})).collect();
     lines.push(json!({"wait": "go on"}));
     lines.extend((5..10).map(|n| json!({"progress": n})));
-    let mut stream = session.post(&talk(1001, &json!("t"), json!(lines))).open();
+    let mut stream = session.post(&talk(1001, &json!("t"), &json!(lines))).open();
     let mut places = Vec::new();
     for n in 0..5 {
         assert_eq!(stream.hear("notifications/progress")["params"]["progress"], n);
@@ -307,7 +307,7 @@ fn ids_of_events_are_never_the_same_in_one_session() {
     session.find(List::Tools, "alpha__talk");
     let mut ids = std::collections::HashSet::new();
     for id in 0..3 {
-        let mut stream = session.post(&talk(1000 + id, &json!("t"), json!([{"progress": 1}, {"progress": 2}]))).open();
+        let mut stream = session.post(&talk(1000 + id, &json!("t"), &json!([{"progress": 1}, {"progress": 2}]))).open();
         while let Some(event) = stream.event() {
             let id = event.id.expect("every event has an id");
             assert!(!id.contains(['\n', '\r', '\0']), "{id}");
@@ -329,7 +329,7 @@ fn a_client_is_asked_on_the_response_of_the_call(kind: Kind) {
     session.find(List::Tools, "alpha__talk");
     let mut silent = session.listen();
     let ask = json!([{"progress": 1}, {"ask": SAMPLING, "params": r#"{"maxTokens":1.0}"#}, {"progress": 2}]);
-    let mut stream = session.post(&talk(1001, &json!("t"), ask)).open();
+    let mut stream = session.post(&talk(1001, &json!("t"), &ask)).open();
     stream.hear("notifications/progress");
     let asked = stream.hear(SAMPLING);
     assert_eq!(asked["params"].to_string(), r#"{"maxTokens":1.0}"#);
@@ -353,7 +353,7 @@ fn what_a_client_was_asked_is_asked_again_after_a_lost_connection() {
     let mut session = front.session_able(json!({"sampling": {}}));
     session.find(List::Tools, "alpha__talk");
     let ask = json!([{"progress": 1}, {"ask": SAMPLING}]);
-    let mut stream = session.post(&talk(1001, &json!("t"), ask)).open();
+    let mut stream = session.post(&talk(1001, &json!("t"), &ask)).open();
     stream.hear("notifications/progress");
     let heard = stream.leave().expect("events have ids");
     let mut resumed = session.resume(&heard);
@@ -415,10 +415,10 @@ fn what_is_kept_for_clients_that_come_back_has_an_end() {
     let mut session = front.session();
     session.find(List::Tools, "alpha__talk");
     let before = front.resident();
-    let say = log(json!("x".repeat(LETTERS)));
+    let say = log(&json!("x".repeat(LETTERS)));
     for id in 0..24 {
         // Half of them take what they are sent, and half are gone before.
-        let mut stream = session.post(&talk(1000 + id, &json!("t"), json!([{"progress": 1}, {"say": say}]))).open();
+        let mut stream = session.post(&talk(1000 + id, &json!("t"), &json!([{"progress": 1}, {"say": say}]))).open();
         if id % 2 == 0 {
             stream.messages();
         } else {

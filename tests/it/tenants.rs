@@ -25,7 +25,7 @@ impl Shared {
         let app = App::start(Workspace::of(&[&servers[0]]));
         app.switch(OTHER, Workspace::of(&[&servers[1]]));
         let front = serve(&app, flags);
-        Self { front, app, servers: servers }
+        Self { front, app, servers }
     }
 
     fn start() -> Self {

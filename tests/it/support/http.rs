@@ -94,6 +94,9 @@ enum Framing {
     Ended,
 }
 
+/// Something that is different about a request.
+pub(crate) type Change = fn(Request) -> Request;
+
 /// A message as a client writes it.
 pub(crate) fn message(id: impl Into<Value>, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params})
@@ -166,6 +169,14 @@ impl Front {
     #[track_caller]
     pub(crate) fn session_with(&self, key: &str) -> Session {
         Session::open(&self.post(&Value::Null).key(key), REVISION, json!({}))
+    }
+
+    /// A client that speaks HTTP/2 from the first byte on, and what it calls the proxy.
+    pub(crate) fn http_2(&self, name: &str) -> (reqwest::Client, String) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().resolve(name, self.address);
+        let url = format!("http://{name}:{}/mcp", self.address.port());
+        (client.build().expect("a client can be built"), url)
     }
 
     // Looking.
@@ -287,7 +298,7 @@ impl Request {
         self
     }
 
-    pub(crate) fn as_method(mut self, method: &str) -> Self {
+    pub(crate) fn by(mut self, method: &str) -> Self {
         method.clone_into(&mut self.method);
         self
     }
@@ -450,7 +461,7 @@ impl Session {
 
     /// A GET for the session's stream.
     pub(crate) fn listening(&self) -> Request {
-        self.base.clone().as_method("GET").accept("text/event-stream").without("Content-Type")
+        self.base.clone().by("GET").accept("text/event-stream").without("Content-Type")
     }
 
     /// Opens the session's stream.
@@ -471,7 +482,7 @@ impl Session {
 
     /// A DELETE of the session.
     pub(crate) fn ending(&self) -> Request {
-        self.base.clone().as_method("DELETE").without("Content-Type")
+        self.base.clone().by("DELETE").without("Content-Type")
     }
 
     #[track_caller]
@@ -667,7 +678,7 @@ impl Connection {
     /// Reads what is there, or waits for it.
     #[track_caller]
     fn fill(&mut self) {
-        let mut piece = [0; 64 * 1024];
+        let mut piece = [0; 16 * 1024];
         match self.stream.read(&mut piece) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Ok(0) => self.ended = true,

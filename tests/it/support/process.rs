@@ -1,6 +1,6 @@
 //! Processes that are not ours to wait for: the children of the proxy.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Whether a process has ended, be it that nobody has collected it yet.
 pub(crate) fn has_ended(pid: u64) -> bool {
@@ -23,4 +23,9 @@ pub(crate) fn has_ended(pid: u64) -> bool {
 pub(crate) fn signal(pid: u32, signal: &str) {
     let status = Command::new("kill").args([signal, &pid.to_string()]).status();
     assert!(status.expect("kill can be started").success(), "{signal} cannot be sent to {pid}");
+}
+
+/// Runs a line as people type it.
+pub(crate) fn shell(line: &str) -> Output {
+    Command::new("sh").args(["-c", line]).output().expect("there is a shell")
 }
