@@ -42,6 +42,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// call the oldest are dropped.
 const WAITING: usize = 256;
 
+/// Bytes of events that make a call wait before there are so many. A server may log in large pieces.
+const WAITING_BYTES: usize = 1024 * 1024;
+
 /// What is kept of one stream after it was sent.
 const KEPT_EVENTS: usize = 64;
 const KEPT_BYTES: usize = 64 * 1024;
@@ -170,6 +173,10 @@ impl State {
         self.end() - self.next
     }
 
+    fn is_heavy(&self) -> bool {
+        self.waiting() > 0 && self.bytes >= WAITING_BYTES
+    }
+
     fn drop_first(&mut self) {
         if let Some(frame) = self.events.pop_front() {
             self.bytes -= frame.len();
@@ -218,13 +225,23 @@ impl Stream {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Adds an event, and waits while a client that is there does not read.
+    /// Adds news of a call, and waits while a client that is there does not read. One that is away misses what is too much
+    /// to keep, so that its answer can be kept.
     pub async fn send(&self, frame: Frame) {
         loop {
             let taken = self.taken.notified();
             {
                 let state = self.state();
-                if !state.reading || state.waiting() < WAITING as u64 || state.finished.is_some() {
+                let full = state.waiting() >= WAITING as u64 || state.is_heavy();
+                if !full || state.finished.is_some() {
+                    break;
+                }
+                if !state.reading && state.is_heavy() {
+                    metrics::dropped(Dropped::StreamEvent);
+                    tracing::debug!("a client is away; what a call said was dropped");
+                    return;
+                }
+                if !state.reading {
                     break;
                 }
             }

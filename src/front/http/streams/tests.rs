@@ -80,6 +80,29 @@ async fn a_call_waits_for_a_reader_that_is_slow_and_not_for_one_that_is_gone() {
 }
 
 #[tokio::test]
+async fn large_events_count_for_many() {
+    let stream = Stream::alone();
+    let mut events = stream.read(None, numbered());
+    let large = frame(&"x".repeat(WAITING_BYTES / 4));
+    for _ in 0..4 {
+        stream.send(large.clone()).await;
+    }
+    let mut more = Box::pin(stream.send(large.clone()));
+    assert!(futures_util::poll!(&mut more).is_pending());
+    assert_eq!(ready(&mut events).await.len(), 4);
+    more.await;
+    // One that is away misses the rest, and not its answer.
+    drop(events);
+    for _ in 0..100 {
+        stream.send(large.clone()).await;
+    }
+    stream.push(frame("answer"));
+    assert!(stream.state().bytes <= WAITING_BYTES + large.len(), "{}", stream.state().bytes);
+    let got = ready(&mut stream.read(None, numbered())).await;
+    assert!(got.last().is_some_and(|event| event.contains("answer")), "{} events", got.len());
+}
+
+#[tokio::test]
 async fn a_primed_stream_can_be_resumed_from_its_start() {
     let stream = Stream::alone();
     let mut events = stream.read(None, Settings { numbered: true, primed: true, ..Settings::default() });
