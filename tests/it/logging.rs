@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!({..})` reads better without a borrow in front of it")]
 
 use crate::support::client::{Mark, Pending};
+use crate::support::http;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
 use serde_json::{Value, json};
 
@@ -83,6 +84,30 @@ fn what_belongs_to_no_call_is_dropped(kind: Kind) {
     client.call("alpha__talk", json!({"lines": [{"later": log("error", json!(1)), "ms": 200}]}));
     let mark = client.mark();
     stays("nothing is heard", || client.since(mark).is_empty());
+}
+
+#[test]
+fn each_session_has_a_level_of_its_own() {
+    let server = Server::stdio("alpha", &[]);
+    let front = Proxy::serving(&[&server]);
+    let mut curious = front.session();
+    let mut calm = front.session();
+    calm.find(List::Tools, "alpha__talk");
+    for (session, level, told) in [(&mut calm, "error", "error"), (&mut curious, "info", "info")] {
+        assert_eq!(session.request("logging/setLevel", json!({"level": level})), json!({}));
+        eventually("the server knows the level", || (session.journal("alpha", "levels").last()? == told).then_some(()));
+    }
+    for (session, from) in [(&mut calm, 4), (&mut curious, 1)] {
+        let lines: Vec<_> = LEVELS.iter().map(|level| json!({"say": log(level, json!(1))})).collect();
+        let mut stream = session.post(&http::call(1001, "alpha__talk", json!({"lines": lines}))).open();
+        for level in &LEVELS[from..] {
+            assert_eq!(stream.hear("notifications/message"), log(level, json!(1)));
+        }
+        assert_eq!(stream.answer()["id"], 1001);
+    }
+    // The server is asked for as much as the most curious of those who are left wants.
+    curious.end();
+    eventually("the server is told less", || (calm.journal("alpha", "levels") == ["error", "info", "error"]).then_some(()));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!({..})` reads better without a borrow in front of it")]
 
 use crate::support::client::Pending;
+use crate::support::http;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
 use serde_json::{Value, json};
 
@@ -217,6 +218,39 @@ fn requests_of_calls_at_the_same_time_are_told_apart(kind: Kind) {
     }
     for (label, call) in calls {
         assert_eq!(answers(&client, &call)[0]["result"]["to"], label);
+    }
+}
+
+/// Two sessions share the connection to a server. Where a call has a stream of its own it says whose the request is; elsewhere
+/// nobody can know, and nobody is asked.
+#[test]
+fn two_sessions_are_told_apart_or_left_alone() {
+    for kind in [Kind::Http, Kind::Stdio, Kind::Sse] {
+        let server = Server::new(kind, "alpha", &[]);
+        let front = Proxy::serving(&[&server]);
+        let mut bystander = front.session_able(json!({"sampling": {}}));
+        let mut asker = front.session_able(json!({"sampling": {}}));
+        asker.find(List::Tools, "alpha__talk");
+        let waiting = bystander.start_slow("alpha", "bystander");
+        let lines = json!({"lines": [{"ask": SAMPLING, "id": "7"}]});
+        if kind == Kind::Http {
+            let mut stream = asker.post(&http::call(1001, "alpha__talk", lines)).open();
+            let asked = stream.hear(SAMPLING);
+            asker.post(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"model": "m"}})).send();
+            assert_eq!(stream.answer()["result"]["structuredContent"][0]["result"]["model"], "m");
+        } else {
+            let answer = asker.call("alpha__talk", lines);
+            assert_eq!(answer["structuredContent"][0]["error"]["code"], -32_600, "{answer}");
+        }
+
+        // What was given up may go on at the server, and is not mistaken for another's either.
+        bystander.end();
+        drop(waiting);
+        asker.wait_for("alpha", "cancelled", "bystander");
+        if kind != Kind::Http {
+            let answer = asker.call("alpha__talk", json!({"lines": [{"ask": SAMPLING, "id": "8"}]}));
+            assert_eq!(answer["structuredContent"][0]["error"]["code"], -32_600, "{answer}");
+        }
     }
 }
 

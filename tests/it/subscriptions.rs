@@ -1,8 +1,10 @@
 //! Changes of single resources: who has subscribed is told, under the URI that the client knows.
 
 use crate::support::client::Mark;
+use crate::support::http::Session;
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 over_each_wire!(changes_are_told_from_the_subscription_to_its_end, a_part_of_what_is_subscribed_to_counts,);
 
@@ -88,6 +90,34 @@ fn servers_with_the_same_uri_are_told_apart() {
     change(&mut client, "beta", GREETING);
     assert_eq!(client.notified(mark, UPDATED), updated(&other));
     stays("only one is told", || updates(&client, mark).len() == 1);
+}
+
+#[test]
+fn sessions_subscribe_each_for_itself() {
+    let server = Server::stdio("alpha", &[]);
+    let front = Proxy::serving(&[&server]);
+    let mut first = front.session();
+    let mut second = front.session();
+    let mut third = front.session();
+    third.find(List::Resources, GREETING);
+    let (mut first_news, mut second_news, mut third_news) = (first.listen(), second.listen(), third.listen());
+    for session in [&mut first, &mut second] {
+        assert_eq!(session.request("resources/subscribe", json!({"uri": GREETING})), json!({}));
+    }
+    let subscriptions = |session: &mut Session| session.journal("alpha", "subscriptions");
+    assert_eq!(subscriptions(&mut third), [format!("+{GREETING}")], "the server has one subscriber");
+    third.call("alpha__talk", json!({"lines": [{"say": updated(GREETING)}]}));
+    assert_eq!(first_news.hear(UPDATED), updated(GREETING));
+    assert_eq!(second_news.hear(UPDATED), updated(GREETING));
+
+    first.end();
+    third.call("alpha__talk", json!({"lines": [{"say": updated(GREETING)}]}));
+    assert_eq!(second_news.hear(UPDATED), updated(GREETING));
+    second.end();
+    eventually("the server has no subscriber", || {
+        (subscriptions(&mut third) == [format!("+{GREETING}"), format!("-{GREETING}")]).then_some(())
+    });
+    third_news.is_silent(Duration::from_millis(50));
 }
 
 #[test]
