@@ -235,8 +235,8 @@ fn two_sessions_are_told_apart_or_left_alone() {
         let lines = json!({"lines": [{"ask": SAMPLING, "id": "7"}]});
         if kind == Kind::Http {
             let mut stream = asker.post(&http::call(1001, "alpha__talk", lines)).open();
-            let asked = stream.hear(SAMPLING);
-            asker.post(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"model": "m"}})).send();
+            let request = stream.hear(SAMPLING);
+            asker.post(&json!({"jsonrpc": "2.0", "id": request["id"], "result": {"model": "m"}})).send();
             assert_eq!(stream.answer()["result"]["structuredContent"][0]["result"]["model"], "m");
         } else {
             let answer = asker.call("alpha__talk", lines);
