@@ -106,6 +106,11 @@ impl Stay {
         self.grant.get().and_then(Grant::key)
     }
 
+    /// Nobody has shown a key for it yet, where one is asked for.
+    fn is_anonymous(&self) -> bool {
+        self.grant.get().is_none()
+    }
+
     fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Acquire) == 0
     }
@@ -139,8 +144,15 @@ impl Sessions {
             let mut table = self.table();
             let mut evicted = None;
             if table.len() >= self.config.max {
-                let idle = table.values().filter(|stay| stay.is_idle());
-                let id = idle.min_by_key(|stay| stay.used.load(Ordering::Relaxed))?.id;
+                // SECURITY: who has no key never takes the place of who has one (threat model T9, T11). All that such a
+                // session can be busy with is a stream that has nothing to say.
+                let may_go = |stay: &Stay| match (stay.is_anonymous(), grant.is_final()) {
+                    (true, true) => true,
+                    (false, false) => false,
+                    (true, false) | (false, true) => stay.is_idle(),
+                };
+                let order = |stay: &Stay| (!stay.is_anonymous(), !stay.is_idle(), stay.used.load(Ordering::Relaxed));
+                let id = table.values().filter(|stay| may_go(stay)).min_by_key(|stay| order(stay))?.id;
                 evicted = table.remove(&id);
             }
             table.insert(stay.id, Arc::clone(&stay));
