@@ -1,6 +1,9 @@
 //! The proxy's own tools. One table drives listing and dispatch.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use rmcp::model::{Tool, ToolAnnotations};
@@ -8,7 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{catalog::Catalog, downstream::Pool, source::SourceHandle};
+use crate::{catalog::Catalog, downstream::Pool, protocol::server::ServerId, source::SourceHandle};
 
 mod discover;
 mod setup;
@@ -40,8 +43,8 @@ pub struct Builtin {
     pool: Pool,
     tracker: TaskTracker,
     token: CancellationToken,
-    /// A discovery by the App is under way.
-    discovering: Arc<AtomicBool>,
+    /// What the App is looking at: one server, or all of them.
+    discovering: Arc<Mutex<HashSet<Option<ServerId>>>>,
 }
 
 /// A tool's text, and whether it is bad news.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError},
 };
 
 use serde::Deserialize;
@@ -50,7 +50,7 @@ impl Builtin {
     }
 
     /// Asks servers that failed once more, and has the App look at its own, which
-    /// takes up to a minute. One such look at a time is enough.
+    /// takes up to a minute. One look at the same at a time is enough.
     fn look_again(&self, only: Option<ServerId>, force: bool) {
         let servers = self.pool.servers();
         for (config, _) in servers.iter().filter(|(_, status)| matches!(status.state, State::Backoff { .. })) {
@@ -58,7 +58,7 @@ impl Builtin {
         }
         let is_the_apps = |id: &ServerId| servers.iter().any(|(config, _)| config.id == *id && config.origin == Origin::App);
         let Some(app) = self.source.app().filter(|_| only.as_ref().is_none_or(is_the_apps)) else { return };
-        if self.discovering.swap(true, Ordering::Relaxed) {
+        if !self.discovering.lock().unwrap_or_else(PoisonError::into_inner).insert(only.clone()) {
             return;
         }
         let (source, token, discovering) = (self.source.clone(), self.token.clone(), Arc::clone(&self.discovering));
@@ -67,7 +67,7 @@ impl Builtin {
                 () = token.cancelled() => return,
                 answer = app.discover(only.as_ref(), force) => answer,
             };
-            discovering.store(false, Ordering::Relaxed);
+            discovering.lock().unwrap_or_else(PoisonError::into_inner).remove(&only);
             match answer {
                 Ok(answer) => {
                     tracing::info!(answer = %answer.message, "discovery finished");
