@@ -392,6 +392,29 @@ fn nothing_private_is_heard_without_a_key() {
 // Guessing.
 
 #[test]
+fn nobody_without_the_key_displaces_who_has_it() {
+    // The key's owner has one already, of the list that was asked for without a handshake.
+    let guarded = Guarded::with(&["--max-sessions=3"]);
+    let front = &guarded.front;
+    let mut owner = front.session_with(KEY);
+    let anonymous: Vec<_> = (0..5).map(|_| front.session()).collect();
+    assert!(owner.is_alive());
+    // A stream keeps a session busy, which is no way to hold a place against the key's owner.
+    let stream = anonymous.last().expect("there are five").listen();
+    let mut second = front.session_with(KEY);
+    assert!(owner.is_alive() && second.is_alive());
+    let third = front.session_with(KEY);
+    drop(stream);
+    // Now all are the owner's.
+    for _ in 0..3 {
+        front.post(&initialize(REVISION, json!({}))).send().is(503);
+    }
+    for mut session in [second, third] {
+        assert_eq!(session.call("grenoble__echo", json!({}))["structuredContent"]["server"], SECRET);
+    }
+}
+
+#[test]
 fn guessing_is_slowed_down_and_nobody_else() {
     let guarded = Guarded::start();
     let mut session = guarded.front.session_with(KEY);
