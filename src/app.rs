@@ -9,7 +9,7 @@ use self::{tenants::Tenants, workspace::Workspace};
 use crate::{
     config::Parts,
     front::{self, http},
-    security::token::KeyDigest,
+    security::{rate_limit::Limiter, token::KeyDigest},
     shutdown::Signals,
     source::FileStatus,
     telemetry::metrics::Calls,
@@ -35,6 +35,7 @@ pub struct App {
     parts: Parts,
     workspace: Workspace,
     calls: Calls,
+    limiter: Limiter,
     tracker: TaskTracker,
     token: CancellationToken,
     signals: Signals,
@@ -66,8 +67,9 @@ impl App {
             }
         });
         let calls = Calls::default();
-        let workspace = Workspace::start(own, calls.clone(), &tracker, &token);
-        Self { parts, workspace, calls, tracker, token, signals }
+        let limiter = Limiter::new(parts.rates);
+        let workspace = Workspace::start(own, calls.clone(), limiter.clone(), &tracker, &token);
+        Self { parts, workspace, calls, limiter, tracker, token, signals }
     }
 
     /// Serves the client at our standard streams until its input ends or a signal comes.
@@ -94,12 +96,18 @@ impl App {
             http::auth::Config::Open => (None, None),
             http::auth::Config::Key(key) => (Some(KeyDigest::of(key.expose_secret().as_bytes())), None),
             http::auth::Config::PerClient => {
-                let tenants = Tenants::new(self.parts.clone(), self.calls.of_tenant(), self.tracker.clone(), self.token.clone());
+                let tenants = Tenants::new(
+                    self.parts.clone(),
+                    self.calls.of_tenant(),
+                    self.limiter.clone(),
+                    self.tracker.clone(),
+                    self.token.clone(),
+                );
                 self.tracker.spawn(Arc::clone(&tenants).sweep());
                 (None, Some(tenants as _))
             }
         };
-        let public = Workspace::start(self.parts.without_servers(), self.calls.clone(), &self.tracker, &self.token);
+        let public = Workspace::start(self.parts.without_servers(), self.calls.clone(), self.limiter.clone(), &self.tracker, &self.token);
         http::Workspaces {
             own: Arc::new(http::auth::Workspace { router: Arc::clone(&self.workspace.router), key }),
             public: Arc::new(http::auth::Workspace { router: public.router, key: None }),

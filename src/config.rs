@@ -11,6 +11,7 @@ mod dotenv;
 pub mod env;
 mod file;
 mod http;
+mod rates;
 
 use std::{
     collections::HashMap,
@@ -30,13 +31,16 @@ use crate::{
         keeper, store,
     },
     downstream::{self, Connect},
-    front, router, source,
+    front, router,
+    security::rate_limit::{Rate, Rates},
+    source,
     telemetry::logging,
 };
 use app::Keys;
 use cli::{Cli, Options, Sub};
 pub use env::Environment;
 use http::Auth;
+use rates::Reach;
 
 #[derive(Debug)]
 pub struct Config {
@@ -62,6 +66,10 @@ pub struct Parts {
     pub app_base_url: Url,
     /// Below it, every set of sources has a file of its own.
     pub cache_dir: Option<PathBuf>,
+    /// How often clients may call.
+    pub rates: Rates,
+    /// How often the App may be asked with each key.
+    pub app_rate: Option<Rate>,
 }
 
 /// How clients reach the proxy.
@@ -162,6 +170,7 @@ impl Config {
             list_wait,
             call_timeout,
             stdio_servers,
+            rates,
             log_level,
             log_format,
             env_file: _,
@@ -175,6 +184,9 @@ impl Config {
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
         let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, keys);
+        let reach = Reach { app: app.is_some() || keys == Keys::OfClients, http: over_http };
+        let (rates, app_rate) = given.rates(rates, reach);
+        let app = app.map(|app| source::app::Config { rate: app_rate, ..app });
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = config.or_else(|| given.variable(env::CONFIG).map(|given| given.text.into())).map(|path| source::file::Config {
             path,
@@ -220,6 +232,8 @@ impl Config {
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
             app_base_url,
             cache_dir,
+            rates,
+            app_rate,
         };
         let http = given.http(http, over_http || matches!(command, Some(Sub::Health { .. })), auth);
         let command = match command {
@@ -236,11 +250,7 @@ impl Config {
             Transport::StreamableHttp => Front::Http(Box::new(http)),
         };
         let log = given.log(log_level, log_format);
-        if environment.depth() > defaults::MAX_DEPTH {
-            let problem =
-                "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
-            given.problem(problem);
-        }
+        given.check_depth();
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }
@@ -253,7 +263,7 @@ impl Parts {
     /// and its listings are kept apart from those of all other keys.
     #[must_use]
     pub fn for_key(&self, key: SecretString) -> Self {
-        let app = source::app::Config { base_url: self.app_base_url.clone(), key };
+        let app = source::app::Config { base_url: self.app_base_url.clone(), key, rate: self.app_rate };
         let source = source::Config { app: Some(app), ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
         Self { source, catalog, ..self.clone() }
@@ -321,6 +331,14 @@ impl<'a> Settings<'a> {
             }
         }
         Self { environment, env_file: variables, problems }
+    }
+
+    fn check_depth(&mut self) {
+        if self.environment.depth() > defaults::MAX_DEPTH {
+            let problem =
+                "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
+            self.problem(problem);
+        }
     }
 
     fn problem(&mut self, text: impl Into<String>) {

@@ -17,9 +17,14 @@ use crate::{
         json::Object,
         log_level::LogLevel,
         message::{Frame, Id, Message},
+        server::{Origin, ServerId},
+    },
+    security::{
+        Author,
+        rate_limit::{Allowance, Limit, Limiter, Permit, What},
     },
     source::SourceHandle,
-    telemetry::metrics::Calls,
+    telemetry::metrics::{self, Calls, Limited},
 };
 
 pub mod bridge;
@@ -55,6 +60,7 @@ pub struct Router {
     source: SourceHandle,
     builtin: Arc<Builtin>,
     calls: Calls,
+    limiter: Limiter,
     tracker: TaskTracker,
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
@@ -70,6 +76,8 @@ pub struct Parts {
     pub builtin: Arc<Builtin>,
     /// Where calls are counted.
     pub calls: Calls,
+    /// Decides how often clients may call.
+    pub limiter: Limiter,
     /// What the servers of the pool say outside of calls.
     pub notices: mpsc::Receiver<Notice>,
 }
@@ -94,6 +102,9 @@ pub trait SessionPeer: fmt::Debug + Send + Sync {
 
     /// The least severe log message that the client wants; everything until it has said so.
     fn log_level(&self) -> Option<LogLevel>;
+
+    /// How often the client may still call.
+    fn allowance(&self) -> &Allowance;
 }
 
 /// The client while one call of its runs: what is said here reaches it on that call's own stream.
@@ -137,7 +148,7 @@ impl Answer {
 impl Router {
     /// Starts the router. What it does beside the calls ends with `token`.
     pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
-        let Parts { catalog, pool, source, builtin, calls, notices } = parts;
+        let Parts { catalog, pool, source, builtin, calls, limiter, notices } = parts;
         let router = Self {
             config,
             catalog,
@@ -145,6 +156,7 @@ impl Router {
             source,
             builtin,
             calls,
+            limiter,
             tracker: tracker.clone(),
             levels: Arc::default(),
             subscriptions: Arc::default(),
@@ -161,6 +173,26 @@ impl Router {
 
     pub fn catalog(&self) -> &CatalogHandle {
         &self.catalog
+    }
+
+    /// Decides how often clients may call.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// The first step of what reaches a server. `server` is `None` for what the proxy itself answers.
+    fn admit(&self, ctx: &Ctx, what: What, server: Option<&ServerId>) -> Result<Permit, CallError> {
+        let author = || match server.and_then(|server| self.pool.config(server)).map(|config| config.origin) {
+            Some(Origin::File) => Author::Owner,
+            Some(Origin::App) | None => Author::App,
+        };
+        self.limiter.admit(ctx.session.allowance(), what, author).map_err(|exceeded| {
+            metrics::limited(match exceeded.limit {
+                Limit::ToolCalls => Limited::ToolCall,
+                Limit::Global => Limited::Global,
+            });
+            CallError::TooOften(exceeded)
+        })
     }
 
     /// One page of a list and the list's generation. The first one waits a little for servers that nobody

@@ -21,6 +21,7 @@ use crate::{
         message::{Frame, Id, Message},
     },
     router::{AskError, ClientPeer, Ctx, SessionPeer},
+    security::rate_limit::Allowance,
 };
 
 /// Calls the tool and prints its result. True if it succeeded.
@@ -109,6 +110,10 @@ impl SessionPeer for Terminal {
 
     fn log_level(&self) -> Option<LogLevel> {
         None
+    }
+
+    fn allowance(&self) -> &Allowance {
+        &Allowance::Unlimited
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     config::Parts,
     downstream::Pool,
     front::http::auth::{self, Refused},
-    security::token::KeyDigest,
+    security::{rate_limit::Limiter, token::KeyDigest},
     source::AppStatus,
     telemetry::metrics::Calls,
 };
@@ -38,6 +38,7 @@ const VERIFY: Duration = Duration::from_secs(10);
 pub(super) struct Tenants {
     parts: Parts,
     calls: Calls,
+    limiter: Limiter,
     table: Mutex<HashMap<KeyDigest, Arc<Tenant>>>,
     tracker: TaskTracker,
     token: CancellationToken,
@@ -87,8 +88,8 @@ impl Drop for Tenant {
 
 impl Tenants {
     /// Cancelling `token` ends all workspaces; `tracker` waits for that.
-    pub(super) fn new(parts: Parts, calls: Calls, tracker: TaskTracker, token: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { parts, calls, table: Mutex::default(), tracker, token })
+    pub(super) fn new(parts: Parts, calls: Calls, limiter: Limiter, tracker: TaskTracker, token: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { parts, calls, limiter, table: Mutex::default(), tracker, token })
     }
 
     /// Ends what nobody uses any more, until the proxy ends.
@@ -132,7 +133,8 @@ impl Tenants {
         let token = self.token.child_token();
         // Whatever comes of it: a workspace that is not kept is ended.
         let unwanted = token.clone().drop_guard();
-        let workspace = Workspace::start(self.parts.for_key(key), self.calls.clone(), &self.tracker, &token);
+        let workspace =
+            Workspace::start(self.parts.for_key(key), self.calls.clone(), self.limiter.of_one_principal(), &self.tracker, &token);
         let mut snapshots = workspace.source.snapshots();
         let known = tokio::time::timeout(VERIFY, snapshots.wait_for(|snapshot| snapshot.app != AppStatus::Loading)).await;
         match known.ok().and_then(Result::ok).map(|snapshot| snapshot.app.clone()) {

@@ -11,6 +11,7 @@ use crate::{
     config::Parts,
     downstream::Pool,
     router::{self, Router},
+    security::rate_limit::Limiter,
     source::{Source, SourceHandle},
     telemetry::metrics::Calls,
 };
@@ -26,15 +27,22 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Starts every part; servers connect in the background. Cancelling `token` ends all of
     /// it; `tracker` waits for that. Must be called within a runtime.
-    pub(super) fn start(parts: Parts, calls: Calls, tracker: &TaskTracker, token: &CancellationToken) -> Self {
-        let Parts { source, downstream, catalog, router, app_base_url: _, cache_dir: _ } = parts;
+    pub(super) fn start(parts: Parts, calls: Calls, limiter: Limiter, tracker: &TaskTracker, token: &CancellationToken) -> Self {
+        let Parts { source, downstream, catalog, router, app_base_url: _, cache_dir: _, rates: _, app_rate: _ } = parts;
         let source = Source::start(source, tracker, token);
         let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
         let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events: heard.events, builtin: builtin::records() };
         let catalog = keeper::start(catalog, keeper, tracker, token.clone());
         let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
-        let parts =
-            router::Parts { catalog: catalog.clone(), pool: pool.clone(), source: source.clone(), builtin, calls, notices: heard.notices };
+        let parts = router::Parts {
+            catalog: catalog.clone(),
+            pool: pool.clone(),
+            source: source.clone(),
+            builtin,
+            calls,
+            limiter,
+            notices: heard.notices,
+        };
         let router = Arc::new(Router::start(router, parts, tracker, token));
         Self { source, pool, catalog, router }
     }

@@ -71,7 +71,7 @@ impl Settings<'_> {
             }
         }
         self.warn_of_plain_http(&base_url, &from);
-        Some(source::app::Config { base_url, key })
+        Some(source::app::Config { base_url, key, rate: None })
     }
 
     fn warn_of_plain_http(&mut self, base_url: &Url, from: &str) {

@@ -59,6 +59,8 @@ pub(super) struct Options {
     /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
     #[arg(long, global = true, value_name = "SWITCH")]
     pub(super) stdio_servers: Option<String>,
+    #[command(flatten)]
+    pub(super) rates: RateOptions,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
@@ -70,6 +72,24 @@ pub(super) struct Options {
     pub(super) env_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) http: HttpOptions,
+}
+
+/// How often something may be done.
+#[derive(Debug, Default, Args)]
+#[expect(clippy::struct_field_names, reason = "fields are named as the options are")]
+pub(super) struct RateOptions {
+    /// Tool calls a minute of one client, 0 for any number [env: PLUGGEDIN_RATE_LIMIT_TOOLS] [default: 60 with the App, else 0]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) rate_limit_tools: Option<String>,
+    /// Tool calls of one client that may come at once [env: PLUGGEDIN_RATE_LIMIT_BURST] [default: those of a minute]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) rate_limit_burst: Option<String>,
+    /// Calls a minute of all clients, 0 for any number [env: PLUGGEDIN_RATE_LIMIT_GLOBAL] [default: over HTTP 100 times those of one]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) rate_limit_global: Option<String>,
+    /// Requests a minute to the App with one key, 0 for any number [env: PLUGGEDIN_RATE_LIMIT_API] [default: 100]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(super) rate_limit_api: Option<String>,
 }
 
 /// For `--transport streamable-http`.

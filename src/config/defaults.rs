@@ -1,6 +1,6 @@
 //! Every default, with its reason.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// The hosted service. Not the `www` host, which redirects.
 pub const BASE_URL: &str = "https://plugged.in";
@@ -43,6 +43,16 @@ pub const MAX_BODY_RANGE: std::ops::RangeInclusive<usize> = 1024..=1024 * 1024 *
 
 /// Most calls are done by then, and the farewell to servers still fits into the 30 seconds that Kubernetes gives.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Tool calls a minute of one client: more than an agent makes that thinks in between, and less than one that runs in
+/// circles.
+pub const RATE_LIMIT_TOOLS: NonZeroU32 = NonZeroU32::new(60).expect("it is above zero");
+
+/// Requests a minute to the App: it allows as many for each address and path.
+pub const RATE_LIMIT_API: NonZeroU32 = NonZeroU32::new(100).expect("it is above zero");
+
+/// All clients together may call so many times as often as one.
+pub const RATE_LIMIT_CLIENTS: NonZeroU32 = NonZeroU32::new(100).expect("it is above zero");
 
 /// A proxy behind a proxy makes sense; one more is a file that names itself.
 pub const MAX_DEPTH: u32 = 1;

@@ -21,6 +21,8 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::security::rate_limit::Addresses;
+
 pub use self::admin::View;
 use self::{
     auth::{Failures, Gate, Tenants, Workspace},
@@ -87,6 +89,8 @@ struct Front {
     gate: Gate,
     sessions: Sessions,
     view: View,
+    /// How often each may call where there are no sessions.
+    addresses: Option<Arc<Addresses>>,
     tracker: TaskTracker,
     /// Holds a token for each request whose answer is not there yet.
     requests: TaskTracker,
@@ -107,6 +111,7 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
     let Shutdown { draining, now, tracker } = shutdown;
     let front = Arc::new(Front {
         view: workspaces.view.clone(),
+        addresses: workspaces.own.router.limiter().rates().tools.map(|rate| Arc::new(Addresses::new(rate))),
         gate: gate(&config.auth, workspaces),
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
@@ -178,7 +183,13 @@ async fn unknown_path() -> Response {
 }
 
 async fn sweep(front: Arc<Front>, closing: CancellationToken) {
-    front.sessions.watch(closing, || front.gate.tidy()).await;
+    let tidy = || {
+        front.gate.tidy();
+        if let Some(addresses) = &front.addresses {
+            addresses.tidy();
+        }
+    };
+    front.sessions.watch(closing, tidy).await;
 }
 
 impl Front {

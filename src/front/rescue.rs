@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     protocol::{
-        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND},
+        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RATE_LIMITED, RESOURCE_NOT_FOUND},
         message::{Frame, Id},
         revision::Revision,
     },
@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) fn answer(method: &str, id: &Id, error: &CallError, revision: Revision) -> Frame {
     tracing::debug!(method, %error, "call failed");
-    if method == "tools/call" && error.blame() == Blame::Server {
+    if method == "tools/call" && matches!(error.blame(), Blame::Server | Blame::Rate) {
         let result = json!({ "content": [{ "type": "text", "text": error.to_string() }], "isError": true });
         return bridge::shape(Answer::Result(Bytes::from(result.to_string())), method, revision).into_frame(id);
     }
@@ -31,6 +31,12 @@ fn object(error: &CallError, revision: Revision) -> ErrorObject {
         CallError::UnknownResource { uri } => {
             let code = if revision.has_plain_not_found() { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
             return ErrorObject::new(code, error.to_string()).with_data(json!({ "uri": uri }));
+        }
+        CallError::TooOften(_) | CallError::AppTooOften { .. } => {
+            // Rounded up: who comes back at that time is not refused again.
+            let millis = error.retry_after().unwrap_or_default().as_nanos().div_ceil(1_000_000);
+            return ErrorObject::new(RATE_LIMITED, error.to_string())
+                .with_data(json!({ "retryAfterMs": u64::try_from(millis).unwrap_or(u64::MAX) }));
         }
         CallError::InvalidParams(_)
         | CallError::UnknownTool { .. }

@@ -32,6 +32,7 @@ use crate::{
         revision::Revision,
     },
     router::{Answer, CallError, ClientPeer, Ctx, Router, SessionPeer, bridge, events},
+    security::rate_limit::Allowance,
 };
 
 /// Shared by the tasks of one client.
@@ -45,6 +46,8 @@ struct Inner {
     outlet: Outlet,
     /// Calls at once. A client that starts more gets an error for them.
     max_calls: usize,
+    /// How often the client may call.
+    allowance: Allowance,
     calls: Mutex<HashMap<Id, AbortHandle>>,
     read: events::Read,
     /// What the client has said of itself and of what it wants.
@@ -113,13 +116,14 @@ impl fmt::Debug for Received {
 }
 
 impl Session {
-    pub fn new(outlet: Outlet, max_calls: usize) -> Self {
+    pub fn new(outlet: Outlet, max_calls: usize, allowance: Allowance) -> Self {
         /// Of the last session that began.
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         Self(Arc::new(Inner {
             number: NUMBER.fetch_add(1, Ordering::Relaxed) + 1,
             outlet,
             max_calls,
+            allowance,
             calls: Mutex::default(),
             read: events::Read::default(),
             wishes: Mutex::default(),
@@ -313,6 +317,10 @@ impl SessionPeer for Inner {
 
     fn log_level(&self) -> Option<LogLevel> {
         self.wishes().log_level
+    }
+
+    fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 }
 

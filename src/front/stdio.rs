@@ -72,7 +72,7 @@ where
     let (outgoing, frames) = mpsc::channel(lines::QUEUE);
     let writing = tracker.spawn(lines::write(writer, frames));
     let announced = Arc::new(Announced::default());
-    let session = Session::new(Outlet::Announced(Arc::clone(&announced)), MAX_CALLS);
+    let session = Session::new(Outlet::Announced(Arc::clone(&announced)), MAX_CALLS, router.limiter().allowance());
     let client = Arc::new(Client { session: session.clone(), outgoing });
     let gone = writing.abort_handle();
     // A task of its own: to wake the future that a runtime blocks on costs a system call

@@ -14,6 +14,9 @@ pub const INTERNAL_ERROR: i32 = -32603;
 pub const RESOURCE_NOT_FOUND: i32 = -32002;
 /// What HTTP refuses before a message is looked at: the code that the official servers use for it.
 pub const REFUSED: i32 = -32000;
+/// The same may be asked again after a while, which `data.retryAfterMs` names. JSON-RPC leaves this range to
+/// implementations; others use this number for it (EIP-1474, "limit exceeded").
+pub const RATE_LIMITED: i32 = -32005;
 /// The session is not there: the code that the official servers use for it.
 pub const NO_SESSION: i32 = -32001;
 /// A header of HTTP says something else than the message (2026-07-28).

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     catalog::{Owner, Prompt},
     protocol::{json::Object, message::Message, server::ServerId},
+    security::rate_limit::What,
 };
 
 /// What is answered where the owner cannot complete anything.
@@ -27,10 +28,11 @@ impl Router {
         let Some((server, original)) = self.completion_owner(member, &name).await? else {
             return Ok(Answer::Result(NOTHING.into()));
         };
+        let permit = self.admit(ctx, What::Other, Some(&server))?;
         if original != name {
             outgoing.rename(&reference, member, &original);
         }
-        Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None))
+        Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
     }
 
     /// The server that completes this, and the name that it knows; `None` if its

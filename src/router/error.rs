@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{
     catalog::{Ambiguous, BadCursor},
     downstream::{LinkError, Unavailable},
+    security::rate_limit::Exceeded,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,11 @@ pub enum CallError {
     TooManySubscriptions { limit: usize },
     #[error(transparent)]
     BadCursor(#[from] BadCursor),
+    #[error(transparent)]
+    TooOften(Exceeded),
+    /// The App has to be asked who answers, and has been asked too often.
+    #[error("the plugged.in App has been asked too often to find out who answers this; try again in {} s", .wait.as_secs_f64().ceil())]
+    AppTooOften { wait: Duration },
     #[error("the server {server} is not available: {error}")]
     Unavailable { server: String, error: Unavailable },
     #[error("the server {server} did not answer within {} s; it may still be working", .after.as_secs_f32())]
@@ -43,6 +49,8 @@ pub enum CallError {
 pub enum Blame {
     Client,
     Server,
+    /// Nobody's: the same will be right in a while.
+    Rate,
 }
 
 impl CallError {
@@ -52,6 +60,15 @@ impl CallError {
 
     pub fn ambiguous(name: &str, Ambiguous { names }: Ambiguous) -> Self {
         Self::AmbiguousTool { name: name.to_owned(), names }
+    }
+
+    /// After what time the same may be asked again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooOften(exceeded) => Some(exceeded.wait),
+            Self::AppTooOften { wait } => Some(*wait),
+            _ => None,
+        }
     }
 
     pub fn blame(&self) -> Blame {
@@ -65,6 +82,7 @@ impl CallError {
             | Self::NoSubscriptions { .. }
             | Self::TooManySubscriptions { .. }
             | Self::BadCursor(_) => Blame::Client,
+            Self::TooOften(_) | Self::AppTooOften { .. } => Blame::Rate,
             Self::Unavailable { .. } | Self::Timeout { .. } | Self::ConnectTimeout { .. } | Self::Link { .. } => Blame::Server,
         }
     }

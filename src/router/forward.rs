@@ -14,6 +14,7 @@ use crate::{
         message::{Frame, Id, Message, Span},
         server::{ServerConfig, ServerId},
     },
+    security::rate_limit::Permit,
 };
 
 /// A request on its way to a server: the client's own text, and what is replaced in it.
@@ -70,7 +71,7 @@ pub(super) fn string_in(object: &Object<'_>, name: &str) -> Result<String, CallE
 impl Router {
     /// Sends the request to the server and gives its response, be it a result or
     /// an error. What certainly did not reach the server is sent once more.
-    pub(super) async fn forward(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
+    pub(super) async fn forward(&self, _: Permit, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
         let timed = self.time(server);
         let answer = match self.attempt(ctx, server, outgoing).await {
             Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {

@@ -11,6 +11,8 @@ use crate::{
         message::Message,
         server::{InstructionRole, ServerId},
     },
+    security::rate_limit::What,
+    source::app::AppError,
 };
 
 impl Router {
@@ -26,23 +28,36 @@ impl Router {
                 instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown)
             }
             Prompt::Forwarded { owner, original } => {
-                let server = self.prompt_owner(owner, original).await.ok_or_else(unknown)?;
+                let server = self.prompt_owner(owner, original).await?.ok_or_else(unknown)?;
+                let permit = self.admit(ctx, What::Other, Some(&server))?;
                 if *original != name {
                     let params = outgoing.params.clone();
                     outgoing.rename(&params, "name", original);
                 }
-                Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None))
+                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
             }
         }
     }
 
     /// Only a prompt that no connected server has claimed is looked up in the App.
-    pub(super) async fn prompt_owner(&self, owner: &Owner, name: &str) -> Option<ServerId> {
+    pub(super) async fn prompt_owner(&self, owner: &Owner, name: &str) -> Result<Option<ServerId>, CallError> {
         match owner {
-            Owner::Server(server) => Some(server.clone()),
-            Owner::Builtin => None,
-            Owner::Unknown => self.source.app()?.resolve_prompt(name).await.ok()?,
+            Owner::Server(server) => Ok(Some(server.clone())),
+            Owner::Builtin => Ok(None),
+            Owner::Unknown => match self.source.app() {
+                Some(app) => looked_up(app.resolve_prompt(name).await),
+                None => Ok(None),
+            },
         }
+    }
+}
+
+/// What the App says of an owner. It not knowing, and it being away, are the same to a client.
+pub(super) fn looked_up(answer: Result<Option<ServerId>, AppError>) -> Result<Option<ServerId>, CallError> {
+    match answer {
+        Ok(owner) => Ok(owner),
+        Err(AppError::RateLimited { retry_after: Some(wait) }) => Err(CallError::AppTooOften { wait }),
+        Err(_) => Ok(None),
     }
 }
 

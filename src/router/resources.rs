@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use super::{Answer, CallError, Ctx, Router, forward::Outgoing, prompts::looked_up};
 use crate::{
     catalog::{Catalog, Owner, Target},
     protocol::{
@@ -12,6 +12,7 @@ use crate::{
         message::{Frame, Kind, Message},
         server::ServerId,
     },
+    security::rate_limit::What,
 };
 
 impl Router {
@@ -20,30 +21,34 @@ impl Router {
     pub async fn read_resource(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
-        let (server, original) = self.resolve_uri(&uri).await.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
+        let (server, original) = self.resolve_uri(&uri).await?.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
+        let permit = self.admit(ctx, What::Other, Some(&server))?;
         if original == uri {
-            return Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None));
+            return Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None));
         }
         let params = outgoing.params.clone();
         outgoing.rename(&params, "uri", &original);
-        let reply = self.forward(ctx, &server, &outgoing).await?;
+        let reply = self.forward(permit, ctx, &server, &outgoing).await?;
         let body = renamed(&reply, &original, &uri);
         Ok(Answer::Forwarded(reply, body))
     }
 
-    pub(super) async fn resolve_uri(&self, uri: &str) -> Option<(ServerId, String)> {
+    pub(super) async fn resolve_uri(&self, uri: &str) -> Result<Option<(ServerId, String)>, CallError> {
         let mut catalog = self.catalog.current();
         if catalog.resource(uri).is_none() {
             catalog = self.catalog.settled().await;
         }
-        let Target { owner, original } = catalog.resource(uri).or_else(|| unlisted(&catalog, uri))?;
+        let Some(Target { owner, original }) = catalog.resource(uri).or_else(|| unlisted(&catalog, uri)) else { return Ok(None) };
         let server = match owner {
-            Owner::Server(server) => server,
-            Owner::Builtin => return None,
+            Owner::Server(server) => Some(server),
+            Owner::Builtin => None,
             // Only what no connected server has claimed is looked up in the App.
-            Owner::Unknown => self.source.app()?.resolve_resource(&original).await.ok()??,
+            Owner::Unknown => match self.source.app() {
+                Some(app) => looked_up(app.resolve_resource(&original).await)?,
+                None => None,
+            },
         };
-        Some((server, original))
+        Ok(server.map(|server| (server, original)))
     }
 }
 

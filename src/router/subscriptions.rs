@@ -19,6 +19,7 @@ use crate::{
         message::{Frame, Kind, Message},
         server::ServerId,
     },
+    security::rate_limit::What,
     telemetry::metrics::{self, Dropped},
 };
 
@@ -57,7 +58,8 @@ impl Router {
     pub async fn subscribe(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
-        let (server, original) = self.resolve_uri(&uri).await.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
+        let (server, original) = self.resolve_uri(&uri).await?.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
+        let permit = self.admit(ctx, What::Other, Some(&server))?;
         let target = self.target(&server);
         if !self.reach(&target).await?.peer().capabilities.subscriptions {
             return Err(CallError::NoSubscriptions { server: target.name() });
@@ -73,7 +75,7 @@ impl Router {
             let params = outgoing.params.clone();
             outgoing.rename(&params, "uri", &original);
         }
-        let reply = self.forward(ctx, &server, &outgoing).await?;
+        let reply = self.forward(permit, ctx, &server, &outgoing).await?;
         if reply.kind() == Kind::Result {
             self.add_subscription(ctx, &server, original, uri).await;
             self.hold(&server);
@@ -291,6 +293,7 @@ mod tests {
     use crate::{
         protocol::{capability::ClientCapabilities, log_level::LogLevel},
         router::{AskError, ClientPeer},
+        security::rate_limit::Allowance,
     };
 
     /// A session that keeps what it is told.
@@ -316,6 +319,10 @@ mod tests {
 
         fn log_level(&self) -> Option<LogLevel> {
             None
+        }
+
+        fn allowance(&self) -> &Allowance {
+            &Allowance::Unlimited
         }
     }
 

@@ -6,6 +6,7 @@ use super::{Answer, CallError, Ctx, Router, forward::Outgoing, measure};
 use crate::{
     catalog::{Catalog, Owner, Tool},
     protocol::message::Message,
+    security::rate_limit::What,
 };
 
 impl Router {
@@ -20,6 +21,7 @@ impl Router {
         let Tool { owner, original } = self.resolve_tool(&name).await?;
         match owner {
             Owner::Builtin => {
+                let _permit = self.admit(ctx, What::ToolCall, None)?;
                 let catalog = self.catalog.current();
                 let arguments = outgoing.params.get("arguments");
                 let timed = self.calls.begin_builtin();
@@ -28,11 +30,12 @@ impl Router {
                 Ok(Answer::Result(result))
             }
             Owner::Server(server) => {
+                let permit = self.admit(ctx, What::ToolCall, Some(&server))?;
                 if original != name {
                     let params = outgoing.params.clone();
                     outgoing.rename(&params, "name", &original);
                 }
-                Ok(Answer::Forwarded(self.forward(ctx, &server, &outgoing).await?, None))
+                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
             }
             Owner::Unknown => Err(CallError::UnknownTool { name }),
         }

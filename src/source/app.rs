@@ -5,14 +5,8 @@
 
 pub(crate) mod wire;
 
-use std::{error::Error, fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-use governor::{
-    Quota, RateLimiter,
-    clock::MonotonicClock,
-    middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed},
-};
 use reqwest::{
     Method, Response, StatusCode,
     header::{self, HeaderValue},
@@ -27,9 +21,12 @@ use url::Url;
 
 use crate::{
     protocol::server::{ServerConfig, ServerId},
-    security::egress,
+    security::{
+        egress,
+        rate_limit::{Bucket, Rate},
+    },
     source::{PromptRecord, ResourceRecord},
-    telemetry::metrics::{self, AppOutcome, AppRequest},
+    telemetry::metrics::{self, AppOutcome, AppRequest, Limited},
 };
 use wire::{Instruction, Listing, ToolListing};
 
@@ -43,9 +40,6 @@ const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Discovery answers when every server has been asked, 15 s each at most.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The App allows 100 requests a minute for each address and path.
-const REQUESTS_A_MINUTE: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
-
 /// A longer answer is refused. A workspace of ten thousand tools with long schemas
 /// stays below it.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -58,6 +52,8 @@ pub struct Config {
     /// `http` or `https`; a path is a prefix of the App's paths.
     pub base_url: Url,
     pub key: SecretString,
+    /// How often it is asked with this key.
+    pub rate: Option<Rate>,
 }
 
 /// Asks the App. Clones share connections and limits.
@@ -70,11 +66,8 @@ struct Inner {
     /// Made at the first request: reading the system's certificates takes longer
     /// than the whole start of the proxy.
     http: OnceCell<reqwest::Client>,
-    limiter: Limiter,
+    bucket: Option<Bucket>,
 }
-
-/// Not governor's default clock, which calibrates itself for a while at first use.
-type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
 /// Why the App did not give what was asked for. The texts may be shown to clients:
 /// they hold neither the key nor anything of an error's internals.
@@ -169,10 +162,8 @@ impl fmt::Debug for AppClient {
 impl AppClient {
     /// Makes no connection and no HTTP client yet.
     pub fn new(config: Config) -> Self {
-        let Config { base_url, key } = config;
-        let quota = Quota::per_minute(REQUESTS_A_MINUTE);
-        let limiter = RateLimiter::direct_with_clock(quota, MonotonicClock);
-        Self(Arc::new(Inner { base_url, key, http: OnceCell::new(), limiter }))
+        let Config { base_url, key, rate } = config;
+        Self(Arc::new(Inner { base_url, key, http: OnceCell::new(), bucket: rate.map(Bucket::new) }))
     }
 
     pub fn base_url(&self) -> &Url {
@@ -300,10 +291,10 @@ impl AppClient {
     /// Waits until one more request is allowed, or fails at once where that would
     /// be after the deadline.
     async fn admit(&self, deadline: Instant) -> Result<(), AppError> {
-        use governor::clock::Clock;
-        while let Err(wait) = self.0.limiter.check() {
-            let wait = wait.wait_time_from(MonotonicClock.now());
+        let Some(bucket) = &self.0.bucket else { return Ok(()) };
+        while let Err(wait) = bucket.take() {
             if Instant::now() + wait > deadline {
+                metrics::limited(Limited::App);
                 return Err(AppError::RateLimited { retry_after: Some(wait) });
             }
             sleep(wait).await;

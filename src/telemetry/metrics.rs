@@ -93,6 +93,18 @@ labels! {
 }
 
 labels! {
+    /// By which limit a request was refused.
+    Limited {
+        /// Tool calls of one client.
+        ToolCall => "tool_calls",
+        /// Calls of all clients.
+        Global => "global",
+        /// Requests to the App, of which each waits a little first.
+        App => "app",
+    }
+}
+
+labels! {
     /// What the App was asked for.
     AppRequest {
         Servers => "servers",
@@ -129,12 +141,18 @@ const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 static HTTP_REQUESTS: [Counter; STATUSES.len()] = [const { Counter::new() }; STATUSES.len()];
 static DROPPED: [Counter; Dropped::ALL.len()] = [const { Counter::new() }; Dropped::ALL.len()];
+static LIMITED: [Counter; Limited::ALL.len()] = [const { Counter::new() }; Limited::ALL.len()];
 static APP_REQUESTS: [[Counter; AppOutcome::ALL.len()]; AppRequest::ALL.len()] =
     [const { [const { Counter::new() }; AppOutcome::ALL.len()] }; AppRequest::ALL.len()];
 
 /// Something was thrown away.
 pub fn dropped(what: Dropped) {
     DROPPED[what as usize].increment();
+}
+
+/// A request was refused because of a limit.
+pub fn limited(by: Limited) {
+    LIMITED[by as usize].increment();
 }
 
 /// A request to the App has ended.
@@ -164,6 +182,11 @@ pub fn write(page: &mut Page) {
         dropped.sample(&[("what", what.label())], count.get());
     }
     dropped.sample(&[("what", "log_line")], super::logging::lost_lines());
+
+    let mut limited = page.counter("pluggedin_rate_limited", "Requests that were refused because there were too many, by the limit.");
+    for (by, count) in Limited::ALL.iter().zip(&LIMITED) {
+        limited.sample(&[("limit", by.label())], count.get());
+    }
 
     let mut requests = page.counter("pluggedin_app_requests", "Requests to the plugged.in App, by what was asked for and the outcome.");
     for (request, counts) in AppRequest::ALL.iter().zip(&APP_REQUESTS) {

@@ -21,6 +21,7 @@ mod names; // how tools, prompts and resources are called when servers disagree
 mod origin; // names of the proxy, and web pages
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
+mod rate_limits; // how often clients may call
 mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
 mod sessions; // sessions of HTTP clients

@@ -7,6 +7,7 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     pin::pin,
     sync::{Arc, OnceLock},
     task::Poll,
@@ -44,6 +45,7 @@ use crate::{
         revision::Revision,
     },
     router::{AskError, ClientPeer, Router},
+    security::rate_limit::Allowance,
 };
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -119,10 +121,10 @@ impl Front {
         };
         let exchange = Exchange { front: self, accepted, version, token };
         if modern {
-            return exchange.answer_modern(&head.headers, incoming, grant.router()).await;
+            return exchange.answer_modern(&head.headers, incoming, grant.router(), from).await;
         }
         if exchange.front.config.stateless {
-            let client = exchange.client_of_one_request(grant.router());
+            let client = exchange.client_of_one_request(grant.router(), from);
             return Ok(exchange.answer(incoming, client, grant.router()).await);
         }
         let (using, new) = exchange.stay(&head.headers, &incoming, &grant)?;
@@ -226,7 +228,13 @@ impl Exchange {
     }
 
     /// A request that stands alone because its revision has no sessions.
-    async fn answer_modern(self, headers: &HeaderMap, incoming: Incoming, router: &Arc<Router>) -> Result<Response, Response> {
+    async fn answer_modern(
+        self,
+        headers: &HeaderMap,
+        incoming: Incoming,
+        router: &Arc<Router>,
+        from: IpAddr,
+    ) -> Result<Response, Response> {
         let Incoming::One(message) = incoming else { return Err(modern::not_a_request(None)) };
         match message.kind() {
             Kind::Request => {}
@@ -236,13 +244,17 @@ impl Exchange {
         }
         let capabilities = modern::capabilities(headers, &message)?;
         modern::check_method(&message)?;
-        let client = self.client_of_one_request(router);
+        let client = self.client_of_one_request(router, from);
         client.session().declare(Revision::V2026_07_28, capabilities);
         Ok(self.answer_one(message, client, router).await)
     }
 
-    fn client_of_one_request(&self, router: &Arc<Router>) -> Client {
-        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls);
+    fn client_of_one_request(&self, router: &Arc<Router>, from: IpAddr) -> Client {
+        let allowance = match &self.front.addresses {
+            Some(addresses) => Allowance::Of(Arc::clone(addresses), from),
+            None => Allowance::Unlimited,
+        };
+        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls, allowance);
         Client::Passing(Passing { session, router: Arc::clone(router) })
     }
 

@@ -133,7 +133,7 @@ impl Sessions {
     /// A new session. `None` if there are as many as may be and none of them is idle.
     pub fn open(&self, grant: &Grant) -> Option<InUse> {
         let streams = Streams::new();
-        let session = Session::new(Outlet::Stream(Arc::clone(streams.standalone())), self.max_calls);
+        let session = Session::new(Outlet::Stream(Arc::clone(streams.standalone())), self.max_calls, grant.router().limiter().allowance());
         let owner = OnceLock::new();
         if grant.is_final() {
             let _ = owner.set(grant.clone());

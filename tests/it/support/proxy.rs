@@ -94,7 +94,13 @@ impl Proxy {
         self.arg("--config").arg(&path.display().to_string())
     }
 
+    /// Tests ask as often as they like.
     pub(crate) fn app(self, app: &App) -> Self {
+        self.app_with_limits(app).env("PLUGGEDIN_RATE_LIMIT_TOOLS", "0")
+    }
+
+    /// With the limits that everybody has.
+    pub(crate) fn app_with_limits(self, app: &App) -> Self {
         let url = app.url();
         self.env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &url)
     }
