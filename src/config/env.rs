@@ -18,6 +18,9 @@ pub const MAX_CONNECTIONS: &str = "PLUGGEDIN_MAX_CONNECTIONS";
 pub const MAX_CALLS: &str = "PLUGGEDIN_MAX_CALLS";
 pub const GRACE: &str = "PLUGGEDIN_GRACE";
 pub const STDIO_SERVERS: &str = "PLUGGEDIN_STDIO_SERVERS";
+pub const ALLOW_PRIVATE_NETWORKS: &str = "PLUGGEDIN_ALLOW_PRIVATE_NETWORKS";
+pub const ALLOW_PLAIN_HTTP: &str = "PLUGGEDIN_ALLOW_PLAIN_HTTP";
+pub const EGRESS_PROXY: &str = "PLUGGEDIN_EGRESS_PROXY";
 pub const CONFIG: &str = "PLUGGEDIN_CONFIG";
 pub const TOOL_PREFIX: &str = "PLUGGEDIN_TOOL_PREFIX";
 pub const MAX_TOOL_NAME: &str = "PLUGGEDIN_MAX_TOOL_NAME";
@@ -83,6 +86,10 @@ pub const SETTINGS: &[&str] = &[
     PORT,
     BIND_HOST,
 ];
+
+/// Settings that open what is closed otherwise. SECURITY: a file that lies in a project must not, even where the operator has named it
+/// for its other variables.
+pub const OPERATORS: &[&str] = &[ALLOW_PRIVATE_NETWORKS, ALLOW_PLAIN_HTTP, EGRESS_PROXY];
 
 /// What every child process gets of our own environment: what the official
 /// libraries pass on, the language, and where temporary files go. SECURITY: everything
