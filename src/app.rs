@@ -85,6 +85,7 @@ impl App {
     /// Where the address cannot be listened at.
     pub async fn serve_http(&self, config: http::Config) -> io::Result<()> {
         let listener = http::bind(&config).await?;
+        self.parts.egress.listens_at(listener.local_addr()?);
         self.begin_soon();
         let workspaces = self.workspaces(&config.auth);
         let Signals { asked, now } = self.signals.clone();

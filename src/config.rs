@@ -8,6 +8,7 @@ mod app;
 mod cli;
 pub mod defaults;
 mod dotenv;
+mod egress;
 pub mod env;
 mod file;
 mod http;
@@ -32,11 +33,14 @@ use crate::{
     },
     downstream::{self, Connect},
     front, router,
-    security::rate_limit::{Rate, Rates},
+    security::{
+        egress::Policy,
+        rate_limit::{Rate, Rates},
+    },
     source,
     telemetry::logging,
 };
-use app::Keys;
+use app::{Asking, Keys};
 use cli::{Cli, Options, Sub};
 pub use env::Environment;
 use http::Auth;
@@ -64,6 +68,8 @@ pub struct Parts {
     pub router: router::Config,
     /// The App that clients' own keys are sent to.
     pub app_base_url: Url,
+    /// Judges every request that leaves the proxy. One for all workspaces.
+    pub egress: Arc<Policy>,
     /// Below it, every set of sources has a file of its own.
     pub cache_dir: Option<PathBuf>,
     /// How often clients may call.
@@ -171,6 +177,9 @@ impl Config {
             call_timeout,
             stdio_servers,
             rates,
+            allow_private_network,
+            allow_plain_http,
+            egress_proxy,
             log_level,
             log_format,
             env_file: _,
@@ -183,7 +192,9 @@ impl Config {
         let auth = given.auth(http.auth.take(), http.require_api_auth);
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
-        let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, keys);
+        let egress = Arc::new(Policy::new(given.egress(allow_private_network, egress_proxy)));
+        let asking = Asking { keys, plain_http: given.plain_http_allowed(allow_plain_http), egress: &egress };
+        let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, &asking);
         let reach = Reach { app: app.is_some() || keys == Keys::OfClients, http: over_http };
         let (rates, app_rate) = given.rates(rates, reach);
         let app = app.map(|app| source::app::Config { rate: app_rate, ..app });
@@ -221,6 +232,7 @@ impl Config {
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
                 app_may_start_programs,
+                egress: Arc::clone(&egress),
             },
             catalog: keeper::Config {
                 naming,
@@ -231,6 +243,7 @@ impl Config {
             },
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
             app_base_url,
+            egress,
             cache_dir,
             rates,
             app_rate,
@@ -263,7 +276,7 @@ impl Parts {
     /// and its listings are kept apart from those of all other keys.
     #[must_use]
     pub fn for_key(&self, key: SecretString) -> Self {
-        let app = source::app::Config { base_url: self.app_base_url.clone(), key, rate: self.app_rate };
+        let app = source::app::Config { base_url: self.app_base_url.clone(), key, rate: self.app_rate, egress: Arc::clone(&self.egress) };
         let source = source::Config { app: Some(app), ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
         Self { source, catalog, ..self.clone() }
@@ -320,8 +333,15 @@ impl<'a> Settings<'a> {
         if let Some(path) = named {
             match fs::read(&path).map(String::from_utf8) {
                 Ok(Ok(text)) => {
-                    let ours = dotenv::parse(&text).into_iter().filter(|(name, _)| env::SETTINGS.contains(&name.as_str()));
-                    variables.extend(ours);
+                    for (name, text) in dotenv::parse(&text) {
+                        if env::SETTINGS.contains(&name.as_str()) {
+                            variables.insert(name, text);
+                        } else if env::OPERATORS.contains(&name.as_str()) {
+                            problems.warnings.push(format!(
+                                "`{name}` of the env file is ignored: what it opens is for an option or a variable of the environment to open"
+                            ));
+                        }
+                    }
                 }
                 Ok(Err(_)) => problems.problems.push(format!("`--env-file`: `{}` is not UTF-8 text", path.display())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -21,7 +21,10 @@ use crate::{
         message::Message,
         server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     },
-    security::headers::{self, AllowedHeaders},
+    security::{
+        egress,
+        headers::{self, AllowedHeaders},
+    },
 };
 
 pub mod connection;
@@ -56,6 +59,8 @@ pub struct Config {
     pub path: Option<OsString>,
     /// Whether STDIO servers that the App configures may be started; those of the local file always may.
     pub app_may_start_programs: bool,
+    /// Which addresses may be connected to.
+    pub egress: Arc<egress::Policy>,
 }
 
 /// When a server is connected to.

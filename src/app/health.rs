@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 use url::Url;
 
 use super::call::{to_stderr, to_stdout};
-use crate::security::egress;
+use crate::security::{
+    Author,
+    egress::{self, Cause, Policy, ReadError, SendError},
+};
 
 /// A proxy that takes longer is in trouble. Container engines give a check 30 seconds, and some of them fewer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,25 +38,28 @@ pub async fn run(url: &Url) -> bool {
 
 /// The status that the proxy gives itself.
 async fn ask(url: &Url) -> Result<String, String> {
-    let url = egress::allow(url.as_str()).map_err(|refused| refused.to_string())?;
-    let request = egress::client_for(&url).get(url.as_url().clone());
-    let mut response = request.send().await.map_err(|error| reason(&error).to_owned())?;
+    let egress = Policy::default();
+    let url = egress.allow(Author::Owner, url.as_str()).map_err(|refused| refused.to_string())?;
+    let response = egress.send(Method::GET, &url, HeaderMap::new, Bytes::new()).await.map_err(|error| reason(&error))?;
     let status = response.status();
     if status != reqwest::StatusCode::OK {
         return Err(format!("HTTP {}", status.as_u16()));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "the answer broke off")? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BODY {
-            return Err("the answer is too long to be that of a proxy".to_owned());
-        }
-    }
+    let body = egress::read(response, MAX_BODY).await.map_err(|error| match error {
+        ReadError::TooLong => "the answer is too long to be that of a proxy",
+        ReadError::Broken | ReadError::Encoding => "the answer broke off",
+    })?;
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let said = body["status"].as_str().unwrap_or("HTTP 200");
     Ok(said.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect())
 }
 
-fn reason(error: &reqwest::Error) -> &'static str {
-    if error.is_connect() { "nobody answers there; is the proxy running?" } else { "the connection was lost, or it does not speak HTTP" }
+fn reason(error: &SendError) -> String {
+    match error {
+        SendError::Unreachable(Cause::UnknownName | Cause::Tls | Cause::NoClient)
+        | SendError::Refused(_)
+        | SendError::Redirected { .. } => error.to_string(),
+        SendError::Unreachable(_) => "nobody answers there; is the proxy running?".to_owned(),
+        SendError::Lost | SendError::Encoded => "the connection was lost, or it does not speak HTTP".to_owned(),
+    }
 }

@@ -28,7 +28,7 @@ impl Workspace {
     /// Starts every part; servers connect in the background. Cancelling `token` ends all of
     /// it; `tracker` waits for that. Must be called within a runtime.
     pub(super) fn start(parts: Parts, calls: Calls, limiter: Limiter, tracker: &TaskTracker, token: &CancellationToken) -> Self {
-        let Parts { source, downstream, catalog, router, app_base_url: _, cache_dir: _, rates: _, app_rate: _ } = parts;
+        let Parts { source, downstream, catalog, router, app_base_url: _, egress: _, cache_dir: _, rates: _, app_rate: _ } = parts;
         let source = Source::start(source, tracker, token);
         let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
         let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events: heard.events, builtin: builtin::records() };

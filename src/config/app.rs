@@ -1,19 +1,30 @@
 //! The App's address and the proxy's own key: where they come from, and which belong together.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use ipnet::IpNet;
 use secrecy::SecretString;
-use url::{Host, Url};
+use url::Url;
 
-use super::{Given, Settings, defaults, env, file};
-use crate::{security::egress, source};
+use super::{Given, Settings, defaults, egress::plain_http, env, file};
+use crate::{
+    security::egress::{self, Policy},
+    source,
+};
 
 /// Whose keys the App is asked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
     Own,
     OfClients,
+}
+
+/// How the App is asked.
+#[derive(Debug)]
+pub(super) struct Asking<'a> {
+    pub(super) keys: Keys,
+    /// Plain `http` to a public host is what the operator wants.
+    pub(super) plain_http: bool,
+    pub(super) egress: &'a Arc<Policy>,
 }
 
 impl Settings<'_> {
@@ -24,27 +35,32 @@ impl Settings<'_> {
     /// of its own. The address comes from the key's level or from the operator, so no
     /// file, and least of all one that lies in a project, can redirect another's key.
     /// Clients' keys go where the operator says; the proxy's own is not at hand then.
-    pub(super) fn app(&mut self, key: Option<String>, base_url: Option<String>, keys: Keys) -> (Url, Option<source::app::Config>) {
+    pub(super) fn app(&mut self, key: Option<String>, base_url: Option<String>, asking: &Asking<'_>) -> (Url, Option<source::app::Config>) {
         let key = self.option("--pluggedin-api-key", key, env::API_KEY);
         let base_url = self.option("--pluggedin-api-base-url", base_url, env::API_BASE_URL);
         let operators = base_url.map(|Given { text, from }| {
             let url = self.parse(Some(Given { text, from: from.clone() }), default_base_url(), parse_base_url);
             (url, from)
         });
-        let (base_url, from) = operators.clone().unwrap_or_else(|| (default_base_url(), String::new()));
-        match keys {
-            Keys::Own => (base_url, self.own_app(key, operators)),
+        let operators_url = operators.as_ref().map(|(url, _)| url.clone());
+        let app = match asking.keys {
+            Keys::Own => self.own_app(key, operators_url.clone(), asking.egress),
             Keys::OfClients => {
                 if let Some(Given { from, .. }) = key {
                     self.warn(format!("{from} is not used: with `--auth per-client` each client brings a key"));
                 }
-                self.warn_of_plain_http(&base_url, &from);
-                (base_url, None)
+                None
             }
+        };
+        if let Some((url, from)) = &operators
+            && (app.is_some() || asking.keys == Keys::OfClients)
+        {
+            self.judge_plain_http(url, from, asking.plain_http);
         }
+        (operators_url.unwrap_or_else(default_base_url), app)
     }
 
-    fn own_app(&mut self, key: Option<Given>, operators: Option<(Url, String)>) -> Option<source::app::Config> {
+    fn own_app(&mut self, key: Option<Given>, operators: Option<Url>, egress: &Arc<Policy>) -> Option<source::app::Config> {
         let (files, warnings) = file::credentials(self.environment);
         self.problems.warnings.extend(warnings);
 
@@ -62,22 +78,13 @@ impl Settings<'_> {
             self.warn(format!("the API key of the working directory, in `{}`, is used", file::PROJECT_SETTINGS));
         }
         let operator_says = operators.is_some();
-        let (base_url, from) = operators
-            .or_else(|| own_url.map(|url| (url, format!("the base URL in `{}`", place.unwrap_or_default()))))
-            .unwrap_or_else(|| (default_base_url(), String::new()));
+        let base_url = operators.or(own_url).unwrap_or_else(default_base_url);
         for file in files.iter().filter(|file| !operator_says && Some(file.place) != place) {
             if file.base_url.as_deref().is_some_and(|url| parse_base_url(url).as_ref() != Ok(&base_url)) {
                 self.warn(format!("the base URL in `{}` is ignored, because the API key comes from elsewhere", file.place));
             }
         }
-        self.warn_of_plain_http(&base_url, &from);
-        Some(source::app::Config { base_url, key, rate: None })
-    }
-
-    fn warn_of_plain_http(&mut self, base_url: &Url, from: &str) {
-        if base_url.scheme() == "http" && is_public(base_url) {
-            self.warn(format!("{from} is plain `http` to a public host: others can read the API key; hint: use `https`"));
-        }
+        Some(source::app::Config { base_url, key, rate: None, egress: Arc::clone(egress) })
     }
 
     /// The key of a file with the file's own base URL, if both can be used.
@@ -89,7 +96,9 @@ impl Settings<'_> {
                 return None;
             }
         };
-        match file.base_url.as_deref().map(parse_base_url).transpose() {
+        // SECURITY: a file forces nothing, so that plain `http` to a public host stays refused here.
+        let secure = |url: Url| plain_http(&url).map(|()| url);
+        match file.base_url.as_deref().map(|url| parse_base_url(url).and_then(secure)).transpose() {
             Ok(base_url) => Some((key, base_url, Some(file.place))),
             Err(why) => {
                 // Its key is for another App than the default one.
@@ -141,35 +150,4 @@ pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-/// Whether the way to it leads through networks of others.
-fn is_public(url: &Url) -> bool {
-    const LOCAL: [&str; 10] = [
-        "0.0.0.0/32",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "::/127",
-        "fc00::/7",
-        "fe80::/10",
-    ];
-    const LOCAL_NAMES: [&str; 7] = [".localhost", ".local", ".internal", ".lan", ".home", ".home.arpa", ".test"];
-    if let Some(address) = address(url) {
-        return !LOCAL.iter().any(|net| net.parse::<IpNet>().is_ok_and(|net| net.contains(&address)));
-    }
-    let name = url.host_str().unwrap_or_default().trim_end_matches('.');
-    name.contains('.') && !LOCAL_NAMES.iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// The host where it is an address; IPv4 in IPv6's clothes is IPv4.
-fn address(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)),
-        Host::Domain(_) => None,
-    }
 }

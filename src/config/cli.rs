@@ -61,6 +61,15 @@ pub(super) struct Options {
     pub(super) stdio_servers: Option<String>,
     #[command(flatten)]
     pub(super) rates: RateOptions,
+    /// Addresses that servers of the App may use besides public ones: a range such as 10.0.0.0/8, or loopback; may be repeated [env: PLUGGEDIN_ALLOW_PRIVATE_NETWORKS]
+    #[arg(long, global = true, value_name = "RANGE")]
+    pub(super) allow_private_network: Vec<String>,
+    /// Let the API key go to a public host over plain http [env: PLUGGEDIN_ALLOW_PLAIN_HTTP]
+    #[arg(long, global = true)]
+    pub(super) allow_plain_http: bool,
+    /// HTTP proxy for requests to servers and the App [env: PLUGGEDIN_EGRESS_PROXY]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) egress_proxy: Option<String>,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,

@@ -22,6 +22,9 @@ pub const RATE_LIMIT_TOOLS: &str = "PLUGGEDIN_RATE_LIMIT_TOOLS";
 pub const RATE_LIMIT_BURST: &str = "PLUGGEDIN_RATE_LIMIT_BURST";
 pub const RATE_LIMIT_GLOBAL: &str = "PLUGGEDIN_RATE_LIMIT_GLOBAL";
 pub const RATE_LIMIT_API: &str = "PLUGGEDIN_RATE_LIMIT_API";
+pub const ALLOW_PRIVATE_NETWORKS: &str = "PLUGGEDIN_ALLOW_PRIVATE_NETWORKS";
+pub const ALLOW_PLAIN_HTTP: &str = "PLUGGEDIN_ALLOW_PLAIN_HTTP";
+pub const EGRESS_PROXY: &str = "PLUGGEDIN_EGRESS_PROXY";
 pub const CONFIG: &str = "PLUGGEDIN_CONFIG";
 pub const TOOL_PREFIX: &str = "PLUGGEDIN_TOOL_PREFIX";
 pub const MAX_TOOL_NAME: &str = "PLUGGEDIN_MAX_TOOL_NAME";
@@ -91,6 +94,10 @@ pub const SETTINGS: &[&str] = &[
     PORT,
     BIND_HOST,
 ];
+
+/// Settings that open what is closed otherwise. SECURITY: a file that lies in a project must not, even where the operator has named it
+/// for its other variables.
+pub const OPERATORS: &[&str] = &[ALLOW_PRIVATE_NETWORKS, ALLOW_PLAIN_HTTP, EGRESS_PROXY];
 
 /// What every child process gets of our own environment: what the official
 /// libraries pass on, the language, and where temporary files go. SECURITY: everything

@@ -95,7 +95,13 @@ impl Settings<'_> {
     }
 
     /// Repeated options or one variable; commas separate in both.
-    fn list(&mut self, option: &str, values: Vec<String>, variable: &str, parse: impl Fn(&str) -> Result<String, String>) -> Vec<String> {
+    pub(super) fn list<T: PartialEq>(
+        &mut self,
+        option: &str,
+        values: Vec<String>,
+        variable: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         let values = if values.is_empty() { vec![None] } else { values.into_iter().map(Some).collect() };
         let given: Vec<Given> = values.into_iter().filter_map(|value| self.option(option, value, variable)).collect();
         let mut list = Vec::new();

@@ -625,9 +625,13 @@ fn files_with_mistakes_are_passed_over() {
 }
 
 #[test]
-fn plain_http_to_a_public_host_is_warned_of() {
-    let warned =
-        |url: &str| !Machine::new().env(env::API_KEY, &KEY).env(env::API_BASE_URL, url).load("").expect("good").warnings.is_empty();
+fn plain_http_to_a_public_host_is_refused_unless_forced() {
+    let warned = |url: &str| {
+        let machine = Machine::new().env(env::API_KEY, &KEY).env(env::API_BASE_URL, url);
+        let warnings = machine.load("--allow-plain-http").expect("good").warnings.len();
+        assert_eq!(machine.load("").is_err(), warnings == 1, "{url}");
+        warnings == 1
+    };
     for public in ["http://app.example", "http://8.8.8.8", "http://[2001:db8::1]", "http://plugged.in"] {
         assert!(warned(public), "{public}");
     }

@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use crate::security::{
-    command,
-    egress::{self, SendError},
-    headers,
-};
+use crate::security::{Refusal, command, egress::SendError, headers};
 
 /// Why a call, or the whole connection, failed.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -20,6 +16,11 @@ pub enum LinkError {
     Lost { reason: String },
     #[error("the server cannot be reached: {reason}")]
     Unreachable { reason: String },
+    /// The policy does not let us connect to where its address leads.
+    #[error(transparent)]
+    Refused(Refusal),
+    #[error("{what}")]
+    Redirected { what: String },
     #[error("the server does not know our session any more")]
     SessionGone,
     #[error("the server demands authorization (HTTP {status})")]
@@ -34,7 +35,12 @@ impl LinkError {
     /// The server certainly did not act on the message, so it may be sent again.
     pub fn not_sent(&self) -> bool {
         match self {
-            Self::Closed | Self::Unreachable { .. } | Self::SessionGone | Self::Unauthorized { .. } => true,
+            Self::Closed
+            | Self::Unreachable { .. }
+            | Self::Refused(_)
+            | Self::Redirected { .. }
+            | Self::SessionGone
+            | Self::Unauthorized { .. } => true,
             Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } => false,
         }
     }
@@ -49,7 +55,7 @@ pub enum ConnectError {
     #[error("STDIO servers of the App are not started by this proxy; hint: its operator may allow them with `--stdio-servers on`")]
     ProgramOfApp,
     #[error(transparent)]
-    Url(#[from] egress::Refused),
+    Url(#[from] Refusal),
     #[error(transparent)]
     Header(#[from] headers::Refused),
     #[error("the program could not be started: {reason}; hint: check `command` and `cwd`")]
@@ -78,7 +84,10 @@ impl From<SendError> for LinkError {
         let reason = error.to_string();
         match error {
             SendError::Unreachable(_) => Self::Unreachable { reason },
+            SendError::Refused(refusal) => Self::Refused(refusal),
+            SendError::Redirected { .. } => Self::Redirected { what: reason },
             SendError::Lost => Self::Lost { reason },
+            SendError::Encoded => Self::Protocol { what: reason },
         }
     }
 }

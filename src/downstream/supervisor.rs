@@ -27,7 +27,7 @@ use super::{
 use crate::{
     protocol::server::{Fingerprint, HttpConfig, HttpKind, Origin, ServerConfig, StdioConfig, TransportConfig},
     security::{
-        command, egress,
+        Author, command,
         headers::{self, AllowedHeaders},
     },
 };
@@ -344,10 +344,11 @@ impl Supervisor {
     }
 
     fn endpoint(&self, config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
-        let url = egress::allow(&config.url)?;
+        let egress = &self.shared.config.egress;
+        let url = egress.allow(author(self.config.origin), &config.url)?;
         // Says what is wrong with them; those that are sent may be newer.
         headers::allow(&config.headers)?;
-        Ok(http::Endpoint::new(url, Arc::clone(&self.headers)))
+        Ok(http::Endpoint::new(Arc::clone(egress), url, Arc::clone(&self.headers)))
     }
 
     fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
@@ -417,6 +418,13 @@ impl Supervisor {
         });
         // A lost event is made good by the next one.
         let _ = self.shared.news.events.try_send(Event::Changed(self.config.id.clone()));
+    }
+}
+
+fn author(origin: Origin) -> Author {
+    match origin {
+        Origin::App => Author::App,
+        Origin::File => Author::Owner,
     }
 }
 

@@ -5,24 +5,22 @@
 
 pub(crate) mod wire;
 
-use std::{error::Error, fmt, io, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use reqwest::{
-    Method, Response, StatusCode,
-    header::{self, HeaderValue},
+    Method, Response,
+    header::{self, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use crate::{
     protocol::server::{ServerConfig, ServerId},
     security::{
-        egress,
+        Author, Refusal,
+        egress::{self, Cause, Policy, ReadError, Redirect, SendError},
         rate_limit::{Bucket, Rate},
     },
     source::{PromptRecord, ResourceRecord},
@@ -44,9 +42,6 @@ const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// stays below it.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// A reverse proxy in front of the App may add one or two.
-const MAX_REDIRECTS: usize = 3;
-
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `http` or `https`; a path is a prefix of the App's paths.
@@ -54,6 +49,8 @@ pub struct Config {
     pub key: SecretString,
     /// How often it is asked with this key.
     pub rate: Option<Rate>,
+    /// Judges where requests go, as for everything that the owner has named.
+    pub egress: Arc<Policy>,
 }
 
 /// Asks the App. Clones share connections and limits.
@@ -63,9 +60,7 @@ pub struct AppClient(Arc<Inner>);
 struct Inner {
     base_url: Url,
     key: SecretString,
-    /// Made at the first request: reading the system's certificates takes longer
-    /// than the whole start of the proxy.
-    http: OnceCell<reqwest::Client>,
+    egress: Arc<Policy>,
     bucket: Option<Bucket>,
 }
 
@@ -91,6 +86,9 @@ pub enum AppError {
     Redirected { to: String },
     #[error("the plugged.in App cannot be reached: {what}")]
     Network { what: &'static str },
+    /// The policy does not let us connect to where its address leads.
+    #[error("the plugged.in App is not asked: {0}")]
+    Refused(Refusal),
     #[error("the plugged.in App sent {what}; does the base URL lead to it?")]
     Unreadable { what: &'static str },
 }
@@ -100,7 +98,8 @@ impl AppError {
     /// anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::Failing { .. } | Self::Network { .. } => true,
+            // What a name leads to can change.
+            Self::RateLimited { .. } | Self::Failing { .. } | Self::Network { .. } | Self::Refused(_) => true,
             Self::Unauthorized
             | Self::NotFound { .. }
             | Self::TooOld
@@ -117,7 +116,7 @@ impl AppError {
             Self::NotFound { .. } | Self::TooOld => AppOutcome::NotFound,
             Self::Failing { .. } => AppOutcome::Failing,
             Self::Rejected { .. } => AppOutcome::Rejected,
-            Self::Network { .. } => AppOutcome::Unreachable,
+            Self::Network { .. } | Self::Refused(_) => AppOutcome::Unreachable,
             Self::Redirected { .. } | Self::Unreadable { .. } => AppOutcome::Unreadable,
         }
     }
@@ -162,8 +161,8 @@ impl fmt::Debug for AppClient {
 impl AppClient {
     /// Makes no connection and no HTTP client yet.
     pub fn new(config: Config) -> Self {
-        let Config { base_url, key, rate } = config;
-        Self(Arc::new(Inner { base_url, key, http: OnceCell::new(), bucket: rate.map(Bucket::new) }))
+        let Config { base_url, key, rate, egress } = config;
+        Self(Arc::new(Inner { base_url, key, egress, bucket: rate.map(Bucket::new) }))
     }
 
     pub fn base_url(&self) -> &Url {
@@ -247,45 +246,13 @@ impl AppClient {
 
     async fn send(&self, request: Request<'_>) -> Result<String, AppError> {
         let Request { method, path, query, body, timeout } = request;
-        let mut url = self.url(path, query);
-        let authorization = self.authorization()?;
-        let deadline = Instant::now() + timeout;
-        let http = self.http().await?;
-        for _ in 0..=MAX_REDIRECTS {
-            self.admit(deadline).await?;
-            let mut request = http
-                .request(method.clone(), url.clone())
-                .header(header::AUTHORIZATION, authorization.clone())
-                .header(header::ACCEPT, "application/json");
-            if let Some(body) = &body {
-                request = request.json(body);
-            }
-            let response = request.send().await.map_err(|error| network(&error))?;
-            if !response.status().is_redirection() {
-                return read(response).await;
-            }
-            url = next_hop(&url, &response)?;
-        }
-        Err(AppError::Redirected { to: origin(&url) })
-    }
-
-    async fn http(&self) -> Result<&reqwest::Client, AppError> {
-        let plain = self.0.base_url.scheme() == "http";
-        let build = || async move {
-            // Reads certificate files, so it would hold up the other tasks.
-            tokio::task::spawn_blocking(move || {
-                let builder = egress::client_builder();
-                // Without TLS no certificate is needed. An `https` redirect from there
-                // would be another origin, which is not followed.
-                let builder = if plain { builder.tls_certs_only([]) } else { builder };
-                builder.build()
-            })
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(AppError::Network { what: "no HTTP client could be made; are the system's certificates readable?" })
-        };
-        self.0.http.get_or_try_init(build).await
+        let egress = &self.0.egress;
+        let url = egress.allow(Author::Owner, self.url(path, query).as_str()).map_err(AppError::Refused)?;
+        let headers = self.headers(body.is_some())?;
+        let body = body.map(|body| body.to_string().into()).unwrap_or_default();
+        self.admit(Instant::now() + timeout).await?;
+        let response = egress.send(method, &url, || headers.clone(), body).await.map_err(|error| network(&error))?;
+        read(response).await
     }
 
     /// Waits until one more request is allowed, or fails at once where that would
@@ -302,11 +269,20 @@ impl AppClient {
         Ok(())
     }
 
-    fn authorization(&self) -> Result<HeaderValue, AppError> {
+    fn headers(&self, has_body: bool) -> Result<HeaderMap, AppError> {
         let text = format!("Bearer {}", self.0.key.expose_secret());
-        let mut value = HeaderValue::try_from(text).map_err(|_| AppError::Unauthorized)?;
-        value.set_sensitive(true);
-        Ok(value)
+        let mut authorization = HeaderValue::try_from(text).map_err(|_| AppError::Unauthorized)?;
+        authorization.set_sensitive(true);
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(header::AUTHORIZATION, authorization);
+        headers.insert(header::ACCEPT, json.clone());
+        // Lists with their schemas become a tenth.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if has_body {
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        Ok(headers)
     }
 
     /// The base URL's own path stays in front.
@@ -337,25 +313,6 @@ fn about(path: &[&str]) -> AppRequest {
         ["api", "discover", ..] => AppRequest::Discover,
         _ => AppRequest::Other,
     }
-}
-
-/// The place a redirect leads to, if it may be followed.
-fn next_hop(from: &Url, response: &Response) -> Result<Url, AppError> {
-    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-    let Some(to) = location.and_then(|location| from.join(location).ok()) else {
-        return Err(AppError::Unreadable { what: "a redirect that leads nowhere" });
-    };
-    // SECURITY: the key never goes to another origin, and only these two statuses
-    // keep the method and the body.
-    let keeps_method = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-    if keeps_method && from.origin() == to.origin() {
-        return Ok(to);
-    }
-    Err(AppError::Redirected { to: origin(&to) })
-}
-
-fn origin(url: &Url) -> String {
-    url.origin().ascii_serialization()
 }
 
 async fn read(response: Response) -> Result<String, AppError> {
@@ -390,15 +347,12 @@ async fn read(response: Response) -> Result<String, AppError> {
     })
 }
 
-async fn body(mut response: Response) -> Result<String, AppError> {
-    let too_long = || AppError::Unreadable { what: "an answer of more than 64 MiB" };
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| network(&error))? {
-        if bytes.len() + chunk.len() > MAX_BODY {
-            return Err(too_long());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
+async fn body(response: Response) -> Result<String, AppError> {
+    let bytes = egress::read(response, MAX_BODY).await.map_err(|error| match error {
+        ReadError::TooLong => AppError::Unreadable { what: "an answer of more than 64 MiB" },
+        ReadError::Encoding => AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
+        ReadError::Broken => AppError::Network { what: "the connection broke" },
+    })?;
     let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
@@ -416,32 +370,23 @@ fn delay(text: &str) -> Option<Duration> {
     Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
-/// Library texts can hold URLs and addresses, so the kind of failure is said in our
-/// own words.
-fn network(error: &reqwest::Error) -> AppError {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    let mut kind = None;
-    let mut dns = false;
-    let mut tls = false;
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            kind = kind.or(Some(error.kind()));
-            // An i/o error hides what it wraps from `source()`.
-            tls |= error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
-        }
-        tls |= cause.is::<rustls::Error>();
-        dns |= cause.to_string().starts_with("dns error");
-        source = cause.source();
-    }
-    let what = match kind {
-        _ if error.is_timeout() => "it did not answer in time",
-        _ if dns => "its host name cannot be resolved",
-        _ if tls => "its certificate or TLS version is not accepted",
-        Some(io::ErrorKind::ConnectionRefused) => "the connection was refused",
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => "the connection broke",
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "there is no way to its network",
-        _ if error.is_connect() => "no connection could be made",
-        _ => "the connection failed",
+fn network(error: &SendError) -> AppError {
+    let what = match error {
+        SendError::Refused(refusal) => return AppError::Refused(refusal.clone()),
+        SendError::Redirected { how: Redirect::Nowhere, .. } => return AppError::Unreadable { what: "a redirect that leads nowhere" },
+        SendError::Redirected { to, .. } => return AppError::Redirected { to: to.clone() },
+        SendError::Encoded => return AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
+        SendError::Lost => "the connection broke",
+        SendError::Unreachable(cause) => match cause {
+            Cause::Refused => "the connection was refused",
+            Cause::Reset => "the connection broke",
+            Cause::Slow => "it did not answer in time",
+            Cause::NoRoute => "there is no way to its network",
+            Cause::UnknownName => "its host name cannot be resolved",
+            Cause::Tls => "its certificate or TLS version is not accepted",
+            Cause::NoClient => "no HTTP client could be made; are the system's certificates readable?",
+            Cause::Other => "no connection could be made",
+        },
     };
     AppError::Network { what }
 }

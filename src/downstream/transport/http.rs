@@ -26,6 +26,7 @@ use crate::{
     downstream::{connection::Wiring, error::LinkError, handler::Handler},
     protocol::{message::Frame, revision::Revision},
     security::{
+        Refusal,
         egress::{self, AllowedUrl},
         headers::AllowedHeaders,
     },
@@ -64,17 +65,17 @@ struct Inner {
     revision: OnceLock<Revision>,
 }
 
-/// A URL with its client and the headers configured for it.
+/// A URL with the way there and the headers configured for it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    client: egress::Client,
-    pub url: AllowedUrl,
+    egress: Arc<egress::Policy>,
+    url: AllowedUrl,
     headers: Arc<ArcSwap<AllowedHeaders>>,
 }
 
 impl Endpoint {
-    pub fn new(url: AllowedUrl, headers: Arc<ArcSwap<AllowedHeaders>>) -> Self {
-        Self { client: egress::Client::of(&url), url, headers }
+    pub fn new(egress: Arc<egress::Policy>, url: AllowedUrl, headers: Arc<ArcSwap<AllowedHeaders>>) -> Self {
+        Self { egress, url, headers }
     }
 
     /// The configured ones, and ours.
@@ -88,27 +89,35 @@ impl Endpoint {
         headers
     }
 
-    /// The same server at another URL.
-    #[must_use]
-    pub fn at(&self, url: AllowedUrl) -> Self {
-        Self { url, ..self.clone() }
+    /// The same server at another URL that it has named, on its own origin.
+    ///
+    /// # Errors
+    /// [`Refusal`] where that is elsewhere.
+    pub fn at(&self, reference: &str) -> Result<Self, Refusal> {
+        Ok(Self { url: self.egress.same_origin(&self.url, reference)?, ..self.clone() })
     }
 
-    pub async fn post(&self, body: Bytes, extra: HeaderMap) -> Result<Response, LinkError> {
-        let mut headers = self.headers(extra);
-        headers.insert(CONTENT_TYPE, JSON);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Ok(self.client.send(Method::POST, &self.url, headers, body).await?)
+    pub async fn post(&self, body: Bytes, extra: impl Fn() -> HeaderMap) -> Result<Response, LinkError> {
+        let headers = || {
+            let mut headers = self.headers(extra());
+            headers.insert(CONTENT_TYPE, JSON);
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+            headers
+        };
+        Ok(self.egress.send(Method::POST, &self.url, headers, body).await?)
     }
 
-    pub async fn get_stream(&self, extra: HeaderMap) -> Result<Response, LinkError> {
-        let mut headers = self.headers(extra);
-        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-        Ok(self.client.send(Method::GET, &self.url, headers, Bytes::new()).await?)
+    pub async fn get_stream(&self, extra: impl Fn() -> HeaderMap) -> Result<Response, LinkError> {
+        let headers = || {
+            let mut headers = self.headers(extra());
+            headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+            headers
+        };
+        Ok(self.egress.send(Method::GET, &self.url, headers, Bytes::new()).await?)
     }
 
-    async fn delete(&self, extra: HeaderMap) -> Result<Response, LinkError> {
-        Ok(self.client.send(Method::DELETE, &self.url, self.headers(extra), Bytes::new()).await?)
+    async fn delete(&self, extra: impl Fn() -> HeaderMap) -> Result<Response, LinkError> {
+        Ok(self.egress.send(Method::DELETE, &self.url, || self.headers(extra()), Bytes::new()).await?)
     }
 }
 
@@ -181,7 +190,7 @@ impl Client {
 
     /// Sends one message and delivers what comes back for it.
     async fn exchange(&self, id: Option<u64>, frame: Frame) -> Result<(), LinkError> {
-        let response = self.0.endpoint.post(frame.into_bytes(), self.headers()).await?;
+        let response = self.0.endpoint.post(frame.into_bytes(), || self.headers()).await?;
         if let Some(session) = response.headers().get(SESSION_ID) {
             self.0.session.store(Some(Arc::new(session.clone())));
         }
@@ -233,10 +242,8 @@ impl Client {
                 return self.unanswered(Some(id), None);
             };
             tokio::time::sleep(position.retry.unwrap_or(RESUME_AFTER)).await;
-            let mut headers = self.headers();
-            headers.insert(LAST_EVENT_ID, last_event);
             // A failure counts as an attempt: the request itself has long been sent.
-            response = self.0.endpoint.get_stream(headers).await.ok().filter(|response| response.status().is_success());
+            response = self.resume(Some(&last_event)).await.ok().filter(|response| response.status().is_success());
         }
     }
 
@@ -274,11 +281,7 @@ impl Client {
         let mut position = Position::default();
         let mut pause = RESUME_AFTER;
         loop {
-            let mut headers = self.headers();
-            if let Some(last_event) = position.id.clone() {
-                headers.insert(LAST_EVENT_ID, last_event);
-            }
-            match self.0.endpoint.get_stream(headers).await {
+            match self.resume(position.id.as_ref()).await {
                 Ok(response) if response.status().is_success() && media_type(&response) == MediaType::EventStream => {
                     pause = RESUME_AFTER;
                     self.pump(response, &mut position, None).await;
@@ -293,6 +296,16 @@ impl Client {
             }
             tokio::time::sleep(position.retry.unwrap_or(pause).max(pause)).await;
         }
+    }
+
+    /// Opens a stream, behind this event where there is one.
+    async fn resume(&self, last_event: Option<&HeaderValue>) -> Result<Response, LinkError> {
+        let headers = || {
+            let mut headers = self.headers();
+            headers.extend(last_event.map(|last_event| (LAST_EVENT_ID, last_event.clone())));
+            headers
+        };
+        self.0.endpoint.get_stream(headers).await
     }
 
     fn deliver(&self, text: &Bytes, call: Option<u64>) {
@@ -328,7 +341,7 @@ impl Client {
         self.0.handler.end(&LinkError::Closed);
         if self.0.session.load().is_some() {
             // The server forgets the session by itself one day.
-            let _ = tokio::time::timeout(DELETE_TIMEOUT, self.0.endpoint.delete(self.headers())).await;
+            let _ = tokio::time::timeout(DELETE_TIMEOUT, self.0.endpoint.delete(|| self.headers())).await;
         }
     }
 }

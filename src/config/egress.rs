@@ -1,0 +1,56 @@
+//! What the operator says about where requests may go, judged. What comes of it is `security::egress`'s business.
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::{Settings, env};
+use crate::security::egress::{self, parse_networks};
+
+impl Settings<'_> {
+    /// SECURITY: option or environment of the process only (threat model, section 4.2). Who writes servers must not open networks to
+    /// himself, by a file in a project or otherwise.
+    pub(super) fn egress(&mut self, allow_private: Vec<String>, proxy: Option<String>) -> egress::Config {
+        let networks = self.list("--allow-private-network", allow_private, env::ALLOW_PRIVATE_NETWORKS, parse_networks);
+        let proxy = self.option("--egress-proxy", proxy, env::EGRESS_PROXY);
+        let from = proxy.as_ref().map(|given| given.from.clone());
+        let proxy = self.parse(proxy, None, |text| parse_proxy(text).map(Some));
+        if let (Some(from), Some(_)) = (from, &proxy) {
+            self.warn(format!(
+                "{from}: requests go through that proxy, which finds the addresses of names; IT HAS TO KEEP SERVERS FROM PRIVATE \
+                 NETWORKS, since only names and literal addresses are judged here"
+            ));
+        }
+        egress::Config { allow_private: networks.into_iter().flatten().collect(), proxy }
+    }
+
+    pub(super) fn plain_http_allowed(&mut self, option: bool) -> bool {
+        option || self.switch(env::ALLOW_PLAIN_HTTP)
+    }
+
+    /// Everybody on the way reads the API key then.
+    pub(super) fn judge_plain_http(&mut self, base_url: &Url, from: &str, allowed: bool) {
+        match plain_http(base_url) {
+            Ok(()) => {}
+            Err(why) if allowed => self.warn(format!("{from} {why}")),
+            Err(why) => self.problem(format!("{from} {why}; hint: use `https`, or `--allow-plain-http` if nobody else is on the way")),
+        }
+    }
+}
+
+pub(super) fn plain_http(url: &Url) -> Result<(), String> {
+    if url.scheme() == "http" && egress::is_public(url) {
+        return Err("is plain `http` to a public host: others can read the API key".to_owned());
+    }
+    Ok(())
+}
+
+/// Never shows the text, which may hold a password: that of the operator's own proxy.
+fn parse_proxy(text: &str) -> Result<SecretString, String> {
+    let bad = || "must be the URL of an HTTP proxy, such as `http://proxy.example.com:3128`".to_owned();
+    let url = Url::parse(text).map_err(|_| bad())?;
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !bare || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(bad());
+    }
+    Ok(url.as_str().into())
+}
