@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::security::{
-    command,
+    Refusal, Rule,
     egress::{self, SendError},
     headers,
 };
@@ -43,11 +43,9 @@ impl LinkError {
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    #[error(transparent)]
-    Command(#[from] command::Refused),
-    /// The operator does not let the App decide what runs on this machine.
-    #[error("STDIO servers of the App are not started by this proxy; hint: its operator may allow them with `--stdio-servers on`")]
-    ProgramOfApp,
+    /// The program, its arguments or its variables are not allowed, or it is not there.
+    #[error("{0}")]
+    Command(Refusal),
     #[error(transparent)]
     Url(#[from] egress::Refused),
     #[error(transparent)]
@@ -66,8 +64,9 @@ impl ConnectError {
     /// Trying again cannot help before the configuration changes.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Command(refused) => !matches!(refused, command::Refused::NotFound { .. }),
-            Self::ProgramOfApp | Self::Url(_) | Self::Header(_) => true,
+            // A program can be installed at any time.
+            Self::Command(refusal) => refusal.rule != Rule::CommandNotFound,
+            Self::Url(_) | Self::Header(_) => true,
             Self::Spawn { .. } | Self::Timeout { .. } | Self::Refused { .. } | Self::Link(_) => false,
         }
     }

@@ -34,7 +34,11 @@ impl Shared {
 }
 
 fn serve(app: &App, flags: &[&str]) -> Front {
-    let proxy = Proxy::new().env("PLUGGEDIN_API_BASE_URL", &app.url()).arg("--auth=per-client").arg("--refresh-interval=0.5");
+    let proxy = Proxy::new()
+        .allowing_scripted_servers()
+        .env("PLUGGEDIN_API_BASE_URL", &app.url())
+        .arg("--auth=per-client")
+        .arg("--refresh-interval=0.5");
     flags.iter().fold(proxy, |proxy, flag| proxy.arg(flag)).serve()
 }
 

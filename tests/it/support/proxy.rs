@@ -1,6 +1,7 @@
 //! The proxy as a program: where it lives, how it is started.
 
 use super::patience::patiently;
+use super::server::program;
 use super::{App, Client, Front, KEY, Server, file_of};
 use serde_json::Value;
 use std::io::Read;
@@ -94,9 +95,14 @@ impl Proxy {
         self.arg("--config").arg(&path.display().to_string())
     }
 
+    /// Its servers may be scripted ones; other programs are what they are to anybody's proxy.
     pub(crate) fn app(self, app: &App) -> Self {
         let url = app.url();
-        self.env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &url)
+        self.allowing_scripted_servers().env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &url)
+    }
+
+    pub(crate) fn allowing_scripted_servers(self) -> Self {
+        self.arg(&format!("--allow-command={}", program().display()))
     }
 
     pub(crate) fn arg(mut self, argument: &str) -> Self {
