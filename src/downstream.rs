@@ -22,7 +22,7 @@ use crate::{
         server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     },
     security::{
-        egress,
+        command, egress,
         headers::{self, AllowedHeaders},
     },
 };
@@ -40,6 +40,7 @@ pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Step};
 pub use mailbox::Caller;
 pub use supervisor::{State, Status, Unavailable};
+use transport::stdio;
 
 /// Servers that are started at once. More would fight for the machine while the
 /// first client waits.
@@ -55,10 +56,10 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// Names and values of the proxy's own environment that every child gets.
     pub base_env: Arc<Vec<(OsString, OsString)>>,
-    /// Where commands are looked up.
-    pub path: Option<OsString>,
-    /// Whether STDIO servers that the App configures may be started; those of the local file always may.
-    pub app_may_start_programs: bool,
+    /// Which programs may be started.
+    pub commands: Arc<command::Policy>,
+    /// What starts them. All pools of the process share it.
+    pub spawner: stdio::Spawner,
     /// Which addresses may be connected to.
     pub egress: Arc<egress::Policy>,
 }

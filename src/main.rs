@@ -2,6 +2,8 @@
 
 use std::{io::Write, process::ExitCode};
 
+#[cfg(unix)]
+use pluggedin_mcp_proxy::downstream::transport::stdio::guard;
 use pluggedin_mcp_proxy::{
     app::{self, App},
     config::{Command, Config, Environment, Front, Parts, Stop},
@@ -14,6 +16,11 @@ use tokio::runtime;
 const BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == guard::COMMAND) {
+        guard::run();
+        return ExitCode::SUCCESS;
+    }
     let environment = Environment::of_process();
     let config = match Config::load(std::env::args_os(), &environment) {
         Ok(config) => config,

@@ -75,6 +75,15 @@ fn standard_output_belongs_to_the_protocol() -> Result<()> {
     Ok(())
 }
 
+/// What stands there has its reason, and a second place would need one.
+#[test]
+fn one_file_alone_has_unsafe_code() -> Result<()> {
+    let unsafe_files = sources()?.into_iter().filter(|file| file.tokens.iter().any(|token| token == "unsafe"));
+    let paths = unsafe_files.map(|file| file.path).collect::<Vec<_>>();
+    ensure!(paths == ["src/downstream/transport/stdio/parent_death.rs"], "unsafe code stands in {paths:?}");
+    Ok(())
+}
+
 #[test]
 fn the_readme_lists_every_option_and_no_other() -> Result<()> {
     let help = [help(&[])?, help(&["tools"])?, help(&["call"])?, help(&["health"])?].concat();

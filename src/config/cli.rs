@@ -70,6 +70,12 @@ pub(super) struct Options {
     /// HTTP proxy for requests to servers and the App [env: PLUGGEDIN_EGRESS_PROXY]
     #[arg(long, global = true, value_name = "URL")]
     pub(super) egress_proxy: Option<String>,
+    /// Program that the App may start beside node, npx, python, python3, uv, uvx, uvenv; may be repeated [env: PLUGGEDIN_ALLOW_COMMANDS]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) allow_command: Vec<String>,
+    /// Let the App hand code to programs in their arguments, as node -e [env: PLUGGEDIN_ALLOW_INLINE_CODE]
+    #[arg(long, global = true)]
+    pub(super) allow_inline_code: bool,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,

@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
+use secrecy::{ExposeSecret, SecretString};
+
 pub const API_KEY: &str = "PLUGGEDIN_API_KEY";
 pub const API_BASE_URL: &str = "PLUGGEDIN_API_BASE_URL";
 pub const TRANSPORT: &str = "PLUGGEDIN_TRANSPORT";
@@ -25,6 +27,8 @@ pub const RATE_LIMIT_API: &str = "PLUGGEDIN_RATE_LIMIT_API";
 pub const ALLOW_PRIVATE_NETWORKS: &str = "PLUGGEDIN_ALLOW_PRIVATE_NETWORKS";
 pub const ALLOW_PLAIN_HTTP: &str = "PLUGGEDIN_ALLOW_PLAIN_HTTP";
 pub const EGRESS_PROXY: &str = "PLUGGEDIN_EGRESS_PROXY";
+pub const ALLOW_COMMANDS: &str = "PLUGGEDIN_ALLOW_COMMANDS";
+pub const ALLOW_INLINE_CODE: &str = "PLUGGEDIN_ALLOW_INLINE_CODE";
 pub const CONFIG: &str = "PLUGGEDIN_CONFIG";
 pub const TOOL_PREFIX: &str = "PLUGGEDIN_TOOL_PREFIX";
 pub const MAX_TOOL_NAME: &str = "PLUGGEDIN_MAX_TOOL_NAME";
@@ -57,7 +61,8 @@ pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 pub const DEPTH: &str = "PLUGGEDIN_PROXY_DEPTH";
 
 /// Every variable that is a setting. Of a file named by `--env-file` only these are
-/// read.
+/// read. SECURITY: not those that open what the App may do on this machine ([`ALLOW_COMMANDS`], [`ALLOW_INLINE_CODE`]): such a
+/// file can come with a project.
 pub const SETTINGS: &[&str] = &[
     API_KEY,
     API_BASE_URL,
@@ -130,6 +135,8 @@ pub struct Environment {
     pub variables: HashMap<String, String>,
     pub home: Option<PathBuf>,
     pub working_dir: Option<PathBuf>,
+    /// The file of this program.
+    pub program: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Environment {
@@ -148,6 +155,7 @@ impl Environment {
                 .collect(),
             home: std::env::home_dir().filter(|home| home.is_absolute()),
             working_dir: std::env::current_dir().ok(),
+            program: std::env::current_exe().ok(),
         }
     }
 
@@ -157,9 +165,12 @@ impl Environment {
         named.or_else(|| Some(self.home.as_ref()?.join(".cache")))
     }
 
-    /// The part that children may see.
-    pub fn for_children(&self) -> Vec<(OsString, OsString)> {
-        let shown = self.variables.iter().filter(|(name, _)| FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)));
+    /// The part that children may see. SECURITY: without a value that holds the key, whatever its name (threat model T15).
+    pub fn for_children(&self, key: Option<&SecretString>) -> Vec<(OsString, OsString)> {
+        let key = key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty());
+        let shown = self.variables.iter().filter(|(name, value)| {
+            FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)) && !key.is_some_and(|key| value.contains(key))
+        });
         let depth = (OsString::from(DEPTH), OsString::from((self.depth() + 1).to_string()));
         shown.map(|(name, value)| (name.into(), value.into())).chain([depth]).collect()
     }

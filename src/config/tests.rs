@@ -21,8 +21,12 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let environment =
-            Environment { variables: HashMap::new(), home: Some(dir.path().join("home")), working_dir: Some(dir.path().join("project")) };
+        let environment = Environment {
+            variables: HashMap::new(),
+            home: Some(dir.path().join("home")),
+            working_dir: Some(dir.path().join("project")),
+            program: None,
+        };
         Self { dir, environment }
     }
 
@@ -93,7 +97,7 @@ fn http(machine: &Machine, line: &str) -> front::http::Config {
 fn without_anything_the_defaults_hold() {
     let config = load("");
     assert!(config.command == Command::Serve && matches!(config.front, Front::Stdio));
-    assert!(config.parts.downstream.app_may_start_programs);
+    assert!(config.parts.downstream.commands.config().stdio_servers);
     assert_eq!(
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::Slug, 60, Connect::Eager)
@@ -114,7 +118,7 @@ fn every_option_arrives() {
         "--config mcp.json --tool-prefix uuid --max-tool-name 46 --connect lazy --idle-timeout 10m --refresh-interval 0.2 \
          --list-wait 0 --call-timeout 2h --stdio-servers off --log-level trace --log-format json",
     );
-    assert!(!config.parts.downstream.app_may_start_programs);
+    assert!(!config.parts.downstream.commands.config().stdio_servers);
     assert_eq!(
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::Uuid, 46, Connect::Lazy)
@@ -146,7 +150,7 @@ fn the_environment_says_the_same() {
         machine = machine.env(name, value);
     }
     let config = machine.load("").expect("good");
-    assert!(!config.parts.downstream.app_may_start_programs);
+    assert!(!config.parts.downstream.commands.config().stdio_servers);
     assert_eq!(
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::None, 64, Connect::Lazy)
@@ -156,7 +160,7 @@ fn the_environment_says_the_same() {
     // Options win.
     let config = machine.load("--tool-prefix slug --connect eager --stdio-servers on").expect("good");
     assert_eq!(
-        (config.parts.catalog.naming.prefix, config.parts.downstream.connect, config.parts.downstream.app_may_start_programs),
+        (config.parts.catalog.naming.prefix, config.parts.downstream.connect, config.parts.downstream.commands.config().stdio_servers),
         (ToolPrefix::Slug, Connect::Eager, true)
     );
 }
@@ -291,13 +295,13 @@ fn each_client_may_bring_a_key() {
     let machine = Machine::new().env(env::API_BASE_URL, "https://a.example").user(Some(&KEY), Some("https://file.example"));
     let parts = machine.load("--transport http --auth per-client --config mcp.json").expect("good").parts;
     // SECURITY: the proxy's own key is not even at hand.
-    assert!(parts.source.app.is_none() && !parts.downstream.app_may_start_programs);
+    assert!(parts.source.app.is_none() && !parts.downstream.commands.config().stdio_servers);
     let (one, two) = (parts.for_key(KEY.as_str().into()), parts.for_key(OTHER.as_str().into()));
     for (parts, key) in [(&one, &KEY), (&two, &OTHER)] {
         let app = parts.source.app.as_ref().expect("the client's App");
         assert_eq!((app.key.expose_secret(), app.base_url.as_str()), (key.as_str(), "https://a.example/"));
         assert_eq!(parts.source.file.as_ref().expect("the file").path, Path::new("mcp.json"));
-        assert!(!parts.downstream.app_may_start_programs);
+        assert!(!parts.downstream.commands.config().stdio_servers);
         let store = parts.catalog.store.as_ref().expect("a file").display().to_string();
         assert!(!store.contains(key.as_str()), "{store}");
     }
@@ -312,7 +316,7 @@ fn each_client_may_bring_a_key() {
     for line in ["--auth per-client", "--transport http --auth per-client tools"] {
         assert!(of(line).source.app.is_some(), "{line}");
     }
-    assert!(of("--auth per-client").downstream.app_may_start_programs);
+    assert!(of("--auth per-client").downstream.commands.config().stdio_servers);
 }
 
 #[test]
@@ -692,4 +696,50 @@ fn times() {
     for bad in ["", "s", "-1", "1d", "1e99", "nan", "inf", "1 2", "200h"] {
         assert_eq!(millis(bad), None, "{bad}");
     }
+}
+
+/// What the App may run is widened by the command line and the environment, and by no file.
+#[test]
+fn what_the_app_may_run_is_not_for_files_to_say() {
+    let commands = |machine: &Machine, line: &str| machine.load(line).expect("good").parts.downstream.commands.config().clone();
+    let machine = Machine::new();
+    let plain = commands(&machine, "");
+    assert_eq!((plain.allowed.len(), plain.inline_code), (0, false));
+    let given = commands(&machine, "--allow-command docker --allow-command /opt/x,y --allow-command pnpm,dnx --allow-inline-code");
+    assert_eq!((given.allowed, given.inline_code), (["docker", "/opt/x,y", "pnpm", "dnx"].map(str::to_owned).to_vec(), true));
+
+    let machine = Machine::new().env("PLUGGEDIN_ALLOW_COMMANDS", " docker, ,/opt/x").env("PLUGGEDIN_ALLOW_INLINE_CODE", "true");
+    let given = commands(&machine, "");
+    assert_eq!((given.allowed, given.inline_code), (["docker", "/opt/x"].map(str::to_owned).to_vec(), true));
+
+    let machine =
+        Machine::new().file("x.env", "PLUGGEDIN_ALLOW_COMMANDS=sh\nPLUGGEDIN_ALLOW_INLINE_CODE=true\nPLUGGEDIN_TOOL_PREFIX=none\n");
+    let config = machine.load("--env-file DIR/x.env").expect("good");
+    assert_eq!(config.parts.catalog.naming.prefix, ToolPrefix::None, "the file is not read");
+    let commands = config.parts.downstream.commands.config();
+    assert_eq!((commands.allowed.len(), commands.inline_code), (0, false));
+}
+
+#[test]
+fn a_command_that_cannot_be_allowed_is_a_mistake() {
+    let machine = Machine::new();
+    for bad in ["--allow-command ./x", "--allow-command a/b", "--allow-command .."] {
+        let Err(Stop::Problems(problems)) = machine.load(bad) else { panic!("{bad} is accepted") };
+        assert!(problems.to_string().contains("`--allow-command` must be the name of a program"), "{problems}");
+    }
+}
+
+/// Threat model T15.
+#[test]
+fn no_value_with_the_key_is_handed_to_children() {
+    let machine = Machine::new()
+        .env("PLUGGEDIN_API_KEY", &KEY)
+        .env("SECRET", "x")
+        .env("HOME", "/h")
+        .env("LANG", &format!("a{}", *KEY))
+        .env("TERM", "xterm");
+    let env = machine.load("").expect("good").parts.downstream.base_env;
+    let mut names: Vec<_> = env.iter().map(|(name, _)| name.to_str().expect("text")).collect();
+    names.sort_unstable();
+    assert_eq!(names, if cfg!(windows) { &["PLUGGEDIN_PROXY_DEPTH"][..] } else { &["HOME", "PLUGGEDIN_PROXY_DEPTH", "TERM"] });
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::security::{Refusal, command, egress::SendError, headers};
+use crate::security::{Refusal, Rule, egress::SendError, headers};
 
 /// Why a call, or the whole connection, failed.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -49,11 +49,9 @@ impl LinkError {
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    #[error(transparent)]
-    Command(#[from] command::Refused),
-    /// The operator does not let the App decide what runs on this machine.
-    #[error("STDIO servers of the App are not started by this proxy; hint: its operator may allow them with `--stdio-servers on`")]
-    ProgramOfApp,
+    /// The program, its arguments or its variables are not allowed, or it is not there.
+    #[error("{0}")]
+    Command(Refusal),
     #[error(transparent)]
     Url(#[from] Refusal),
     #[error(transparent)]
@@ -72,8 +70,9 @@ impl ConnectError {
     /// Trying again cannot help before the configuration changes.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Command(refused) => !matches!(refused, command::Refused::NotFound { .. }),
-            Self::ProgramOfApp | Self::Url(_) | Self::Header(_) => true,
+            // A program can be installed at any time.
+            Self::Command(refusal) => refusal.rule != Rule::CommandNotFound,
+            Self::Url(_) | Self::Header(_) => true,
             Self::Spawn { .. } | Self::Timeout { .. } | Self::Refused { .. } | Self::Link(_) => false,
         }
     }

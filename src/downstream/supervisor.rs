@@ -27,7 +27,7 @@ use super::{
 use crate::{
     protocol::server::{Fingerprint, HttpConfig, HttpKind, Origin, ServerConfig, StdioConfig, TransportConfig},
     security::{
-        Author, command,
+        Author,
         headers::{self, AllowedHeaders},
     },
 };
@@ -298,21 +298,24 @@ impl Supervisor {
     }
 
     async fn connect_stdio(&self, config: &StdioConfig) -> Result<Arc<Link>, ConnectError> {
-        // SECURITY: before anything is looked up, let alone run.
-        if self.config.origin == Origin::App && !self.shared.config.app_may_start_programs {
-            return Err(ConnectError::ProgramOfApp);
-        }
         let StdioConfig { command, args, env, cwd } = config;
+        let downstream = &self.shared.config;
+        let author = match self.config.origin {
+            Origin::App => Author::App,
+            Origin::File => Author::Owner,
+        };
+        let allowed = downstream.commands.allow(author, command, args, env, cwd.as_deref());
         let program = stdio::Program {
-            command: command::allow(command, args, self.shared.config.path.as_deref())?,
-            base_env: Arc::clone(&self.shared.config.base_env),
-            env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            server: self.config.id.clone(),
+            origin: self.config.origin,
+            command: allowed.map_err(ConnectError::Command)?,
+            base_env: Arc::clone(&downstream.base_env),
             cwd: cwd.clone(),
         };
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
-        let outbox =
-            stdio::open(&program, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker })?;
+        let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
+        let outbox = stdio::open(program, &downstream.spawner, wiring).await?;
         let link = Link::new(handler, outbox, closed);
         handshake(&link, STDIO_HANDSHAKE).await?;
         guard.disarm();

@@ -35,6 +35,7 @@ impl Shared {
 
 fn serve(app: &App, flags: &[&str]) -> Front {
     let proxy = Proxy::new()
+        .allowing_scripted_servers()
         .env("PLUGGEDIN_API_BASE_URL", &app.url())
         .env("PLUGGEDIN_RATE_LIMIT_TOOLS", "0")
         .arg("--auth=per-client")

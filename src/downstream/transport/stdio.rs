@@ -1,12 +1,11 @@
 //! A server as a child process (MCP transports, "stdio").
 //!
 //! The child leads a process group of its own, gets a short safe environment and
-//! what is configured, and is ended with all that it started.
+//! what is configured, and is ended with all that it started: by us while we live, and by [`guard`] and the parent-death
+//! signal when we do not (threat model T16).
 
-use std::{collections::VecDeque, ffi::OsString, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
-use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
-use secrecy::{ExposeSecret, SecretString};
 use tokio::{io::AsyncRead, process::ChildStdout, sync::mpsc, task::JoinHandle};
 
 use super::{Outbox, deliver};
@@ -17,9 +16,22 @@ use crate::{
         handler::Handler,
     },
     lines::{self, Line, Lines},
-    protocol::message::Frame,
+    protocol::{
+        message::Frame,
+        server::{Origin, ServerId},
+    },
     security::command::AllowedCommand,
 };
+
+mod audit;
+#[cfg(unix)]
+pub mod guard;
+#[cfg(target_os = "linux")]
+mod parent_death;
+mod spawner;
+
+use spawner::Child;
+pub use spawner::Spawner;
 
 /// How long a child may take to end by itself once its input is closed, and
 /// again once it was asked to terminate. Clients kill us 2 seconds after they have
@@ -35,10 +47,11 @@ const MAX_LOG_LINE: usize = 4096;
 /// What is started.
 #[derive(Debug)]
 pub struct Program {
+    pub server: ServerId,
+    pub origin: Origin,
     pub command: AllowedCommand,
     /// Names and values of the proxy's own environment that every child gets.
     pub base_env: Arc<Vec<(OsString, OsString)>>,
-    pub env: Vec<(String, SecretString)>,
     pub cwd: Option<PathBuf>,
 }
 
@@ -46,10 +59,9 @@ pub struct Program {
 ///
 /// # Errors
 /// [`ConnectError::Spawn`] where the operating system refuses.
-pub fn open(program: &Program, wiring: Wiring<'_>) -> Result<Outbox, ConnectError> {
+pub async fn open(program: Program, spawner: &Spawner, wiring: Wiring<'_>) -> Result<Outbox, ConnectError> {
     let Wiring { handler, closed, tracker } = wiring;
-    let mut child = spawn(program).map_err(|error| ConnectError::Spawn { reason: plain(&error, program) })?;
-    tracing::info!(server = handler.server(), command = %program.command.program.display(), args = program.command.args.len(), pid = child.id(), "started");
+    let mut child = spawner.spawn(program, handler.server()).await.map_err(|reason| ConnectError::Spawn { reason })?;
     let stdin = child.stdin().take().expect("stdin is piped");
     let stdout = child.stdout().take().expect("stdout is piped");
     let stderr = child.stderr().take().expect("stderr is piped");
@@ -71,26 +83,8 @@ pub fn open(program: &Program, wiring: Wiring<'_>) -> Result<Outbox, ConnectErro
     Ok(Outbox::Stdio(queue))
 }
 
-fn spawn(program: &Program) -> std::io::Result<Box<dyn ChildWrapper>> {
-    let Program { command, base_env, env, cwd } = program;
-    let mut wrap = CommandWrap::with_new(&command.program, |process| {
-        process.args(&command.args).env_clear().envs(base_env.iter().map(|(name, value)| (name, value)));
-        process.envs(env.iter().map(|(name, value)| (name, value.expose_secret())));
-        if let Some(cwd) = cwd {
-            process.current_dir(cwd);
-        }
-        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    });
-    #[cfg(unix)]
-    wrap.wrap(process_wrap::tokio::ProcessGroup::leader());
-    #[cfg(windows)]
-    wrap.wrap(process_wrap::tokio::JobObject);
-    wrap.wrap(KillOnDrop);
-    wrap.spawn()
-}
-
 struct Owned {
-    child: Box<dyn ChildWrapper>,
+    child: Child,
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
     log: JoinHandle<VecDeque<String>>,
@@ -122,10 +116,10 @@ async fn own(owned: Owned) {
     closed.cancel();
     let _ = writer.await;
     if status.is_none() {
-        stop(child.as_mut()).await;
+        stop(&mut child).await;
     }
     // Whatever the child had started, it has had its time.
-    let _ = child.start_kill();
+    child.finish();
     let last_words = within(Duration::from_millis(200), &mut log).await.and_then(Result::ok).unwrap_or_default();
     reader.abort();
     log.abort();
@@ -137,19 +131,19 @@ async fn own(owned: Owned) {
 }
 
 /// Input is closed already: wait, ask to terminate, kill.
-async fn stop(child: &mut dyn ChildWrapper) {
+async fn stop(child: &mut Child) {
     if within(GRACE, child.wait()).await.is_some() {
         return;
     }
     #[cfg(unix)]
     {
         const SIGTERM: i32 = 15;
-        let _ = child.signal(SIGTERM);
+        child.signal(SIGTERM);
         if within(GRACE, child.wait()).await.is_some() {
             return;
         }
     }
-    let _ = child.start_kill();
+    child.kill();
     let _ = within(GRACE, child.wait()).await;
 }
 
@@ -190,13 +184,4 @@ async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String>
         last.push_back(text);
     }
     last
-}
-
-/// What went wrong, without a path: clients see this.
-fn plain(error: &std::io::Error, program: &Program) -> String {
-    match (error.kind(), &program.cwd) {
-        (_, Some(cwd)) if !cwd.is_dir() => "its `cwd` is not a directory".to_owned(),
-        (std::io::ErrorKind::NotFound, _) => "there is no such file".to_owned(),
-        (kind, _) => kind.to_string(),
-    }
 }

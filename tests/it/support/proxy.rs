@@ -1,6 +1,7 @@
 //! The proxy as a program: where it lives, how it is started.
 
 use super::patience::patiently;
+use super::server::program;
 use super::{App, Client, Front, KEY, Server, file_of};
 use serde_json::Value;
 use std::io::Read;
@@ -94,7 +95,7 @@ impl Proxy {
         self.arg("--config").arg(&path.display().to_string())
     }
 
-    /// Tests ask as often as they like.
+    /// Its servers may be scripted ones, and tests ask as often as they like; other programs are what they are to anybody's proxy.
     pub(crate) fn app(self, app: &App) -> Self {
         self.app_with_limits(app).env("PLUGGEDIN_RATE_LIMIT_TOOLS", "0")
     }
@@ -102,7 +103,11 @@ impl Proxy {
     /// With the limits that everybody has.
     pub(crate) fn app_with_limits(self, app: &App) -> Self {
         let url = app.url();
-        self.env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &url)
+        self.allowing_scripted_servers().env("PLUGGEDIN_API_KEY", KEY).env("PLUGGEDIN_API_BASE_URL", &url)
+    }
+
+    pub(crate) fn allowing_scripted_servers(self) -> Self {
+        self.arg(&format!("--allow-command={}", program().display()))
     }
 
     pub(crate) fn arg(mut self, argument: &str) -> Self {

@@ -1,0 +1,200 @@
+//! The thread that starts every child of the process, and the handle of a child with all that it has started.
+//!
+//! Linux sends the parent-death signal when the *thread* that forked ends, and a pool's threads come and go. This one lives as long
+//! as the process. What the [guard](super::guard) is told goes through it, too, so that nothing else waits for that pipe.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+};
+
+use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
+use secrecy::ExposeSecret;
+use tokio::{
+    process::{ChildStderr, ChildStdin, ChildStdout},
+    runtime::Handle,
+    sync::oneshot,
+};
+
+use super::{Program, audit::Lines};
+
+/// Starts children. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Spawner(Arc<Shared>);
+
+struct Shared {
+    /// The file of this program, which is its own guard. Without it there is none.
+    guard: Option<PathBuf>,
+    /// There from the first child on.
+    jobs: OnceLock<mpsc::Sender<Job>>,
+    lines: Lines,
+}
+
+enum Job {
+    Spawn {
+        program: Box<Program>,
+        runtime: Handle,
+        reply: oneshot::Sender<Result<Child, String>>,
+    },
+    /// Nothing is left of this group.
+    Ended(u32),
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner").field("guard", &self.0.guard).finish_non_exhaustive()
+    }
+}
+
+impl Spawner {
+    /// `guard` is the file of this program; without it children are not watched over after our own sudden end.
+    pub fn new(guard: Option<PathBuf>) -> Self {
+        Self(Arc::new(Shared { guard, jobs: OnceLock::new(), lines: Lines::default() }))
+    }
+
+    /// The error says what went wrong without a path: clients see it.
+    pub(super) async fn spawn(&self, program: Program, server: &str) -> Result<Child, String> {
+        let started = self.0.lines.of(&program);
+        let (reply, outcome) = oneshot::channel();
+        let job = Job::Spawn { program: Box::new(program), runtime: Handle::current(), reply };
+        let _ = self.jobs().send(job);
+        let child = outcome.await.map_err(|_| "the proxy cannot start programs any more".to_owned())??;
+        started.log(server, child.group);
+        Ok(child)
+    }
+
+    fn jobs(&self) -> &mpsc::Sender<Job> {
+        self.0.jobs.get_or_init(|| {
+            let (jobs, queue) = mpsc::channel();
+            let worker = Worker {
+                // Held, so that the thread does not end before the process.
+                jobs: jobs.clone(),
+                #[cfg(unix)]
+                guard: super::guard::Guard::new(self.0.guard.clone()),
+            };
+            // Without the thread no child can be started, and each attempt says so.
+            if let Err(error) = thread::Builder::new().name("spawner".to_owned()).spawn(move || worker.run(&queue)) {
+                tracing::error!(%error, "the thread that starts programs cannot be started");
+            }
+            jobs
+        })
+    }
+}
+
+struct Worker {
+    jobs: mpsc::Sender<Job>,
+    #[cfg(unix)]
+    guard: super::guard::Guard,
+}
+
+impl Worker {
+    fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(job) = queue.recv() {
+            match job {
+                // Whoever asked may have gone: the child ends with its handle.
+                Job::Spawn { program, runtime, reply } => drop(reply.send(self.spawn(&program, &runtime))),
+                #[cfg(unix)]
+                Job::Ended(group) => self.guard.remove(group),
+                #[cfg(not(unix))]
+                Job::Ended(_) => {}
+            }
+        }
+    }
+
+    fn spawn(&mut self, program: &Program, runtime: &Handle) -> Result<Child, String> {
+        let _runtime = runtime.enter();
+        let process = start(program).map_err(|error| plain(&error, program))?;
+        let Some(group) = process.id() else { return Err("it ended at once".to_owned()) };
+        #[cfg(unix)]
+        self.guard.add(group);
+        Ok(Child { process, group, jobs: self.jobs.clone(), finished: false })
+    }
+}
+
+fn start(program: &Program) -> std::io::Result<Box<dyn ChildWrapper>> {
+    let Program { command, base_env, cwd, server: _, origin: _ } = program;
+    let mut wrap = CommandWrap::with_new(&command.program, |process| {
+        // SECURITY: nothing of our own environment but the short list (threat model T15).
+        process.args(&command.args).env_clear().envs(base_env.iter().map(|(name, value)| (name, value)));
+        process.envs(command.env.iter().map(|(name, value)| (name, value.expose_secret())));
+        if let Some(cwd) = cwd {
+            process.current_dir(cwd);
+        }
+        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(target_os = "linux")]
+        super::parent_death::end_with_us(process);
+    });
+    #[cfg(unix)]
+    wrap.wrap(process_wrap::tokio::ProcessGroup::leader());
+    #[cfg(windows)]
+    wrap.wrap(process_wrap::tokio::JobObject);
+    wrap.wrap(KillOnDrop);
+    wrap.spawn()
+}
+
+/// What went wrong, without a path: clients see this.
+fn plain(error: &std::io::Error, program: &Program) -> String {
+    match (error.kind(), &program.cwd) {
+        (_, Some(cwd)) if !cwd.is_dir() => "its `cwd` is not a directory".to_owned(),
+        (std::io::ErrorKind::NotFound, _) => "there is no such file".to_owned(),
+        (kind, _) => kind.to_string(),
+    }
+}
+
+/// A child and what it has started. Dropping it kills them all.
+pub(super) struct Child {
+    process: Box<dyn ChildWrapper>,
+    /// The process's id, and its group's.
+    group: u32,
+    jobs: mpsc::Sender<Job>,
+    finished: bool,
+}
+
+impl Child {
+    pub(super) fn stdin(&mut self) -> &mut Option<ChildStdin> {
+        self.process.stdin()
+    }
+
+    pub(super) fn stdout(&mut self) -> &mut Option<ChildStdout> {
+        self.process.stdout()
+    }
+
+    pub(super) fn stderr(&mut self) -> &mut Option<ChildStderr> {
+        self.process.stderr()
+    }
+
+    /// Waits for the child itself.
+    pub(super) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// To the whole group.
+    #[cfg(unix)]
+    pub(super) fn signal(&self, signal: i32) {
+        let _ = self.process.signal(signal);
+    }
+
+    /// Kills the whole group.
+    pub(super) fn kill(&mut self) {
+        let _ = self.process.start_kill();
+    }
+
+    /// Kills what is left of the group, also when the child itself has ended. A group's id is not given away while a member lives;
+    /// where none does, the id was free for no longer than it takes to get here from the child's end, and ids are handed out in turn.
+    pub(super) fn finish(&mut self) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        self.kill();
+        let _ = self.jobs.send(Job::Ended(self.group));
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -1,0 +1,163 @@
+//! uv, uvx and uvenv, which start other programs (tried with uv 0.12 and uvenv 3).
+
+use super::{
+    Code, Reader, is_stdin,
+    options::{Grammar, Options, Step},
+};
+
+/// `uv`, up to its command.
+static UV: Grammar = Grammar {
+    valued: &[
+        "allow-insecure-host",
+        "cache-dir",
+        "color",
+        "config-file",
+        "directory",
+        "project",
+        "python-fetch",
+        "python-preference",
+        "trusted-host",
+    ],
+    alone: &["help", "managed-python", "native-tls", "offline", "preview", "quiet", "system-certs", "verbose", "version"],
+    valued_letters: "",
+    alone_letters: "hnqvV",
+};
+
+/// `uv run`, and `uv tool run` with its own.
+#[rustfmt::skip]
+const VALUED: &[&str] = &[
+    "allow-insecure-host", "binary", "build-constraint", "build-constraints", "cache-dir", "color", "config-file", "config-setting",
+    "config-settings", "config-settings-package", "constraint", "constraints", "default-index", "directory", "env-file",
+    "exclude-newer", "exclude-newer-package", "extra", "extra-index-url", "find-links", "fork-strategy", "from", "group", "index",
+    "index-strategy", "index-url", "keyring-provider", "link-mode", "no-binary-package", "no-build-isolation-package",
+    "no-build-package", "no-editable-package", "no-extra", "no-group", "no-sources-package", "only-group", "override", "overrides",
+    "package", "prerelease", "prerelease-package", "project", "python", "python-fetch", "python-platform", "python-preference",
+    "refresh-package", "reinstall-package", "resolution", "torch-backend", "trusted-host", "upgrade-group", "upgrade-package", "with",
+    "with-editable", "with-executables-from", "with-requirements", "max-recursion-depth",
+];
+
+#[rustfmt::skip]
+const ALONE: &[&str] = &[
+    "active", "all-extras", "all-groups", "all-packages", "compile", "compile-bytecode", "dev", "exact", "force-reinstall", "frozen",
+    "gui-script", "help", "isolated", "keep", "lfs", "locked", "managed-python", "module", "native-tls", "offline", "only-dev", "pre",
+    "preview", "quiet", "refresh", "reinstall", "script", "show-resolution", "show-settings", "system-certs", "upgrade", "verbose",
+    "version",
+];
+
+static RUN: Grammar = Grammar { valued: VALUED, alone: ALONE, valued_letters: "CPfipw", alone_letters: "Uhmnqsv" };
+
+static TOOL_RUN: Grammar = Grammar { valued: VALUED, alone: ALONE, valued_letters: "CPbcfipw", alone_letters: "UhnqvV" };
+
+static UVENV: Grammar = Grammar {
+    valued: &["binary", "generate", "python", "with"],
+    alone: &["help", "keep", "version"],
+    valued_letters: "w",
+    alone_letters: "hV",
+};
+
+impl Reader {
+    pub(super) fn uv(&mut self, args: &[String]) -> Option<Code> {
+        let mut options = Options::new(&UV, args);
+        loop {
+            match options.next() {
+                Step::Word { word: "run", rest, .. } => return self.uv_run(rest),
+                Step::Word { word: "tool", rest, .. } => return self.uv_tool(rest),
+                // Its value, perhaps; whatever command follows is read as if it were none.
+                Step::Doubtful { .. } => {
+                    let rest = options.rest();
+                    if let [word, after @ ..] = rest
+                        && !matches!(word.as_str(), "run" | "tool")
+                        && let Some(code) = self.uv(after)
+                    {
+                        return Some(code);
+                    }
+                }
+                Step::Option { .. } => {}
+                Step::Word { .. } | Step::End => return None,
+            }
+        }
+    }
+
+    fn uv_tool(&mut self, args: &[String]) -> Option<Code> {
+        let mut options = Options::new(&UV, args);
+        loop {
+            match options.next() {
+                Step::Word { word: "run" | "uvx", rest, .. } => return self.uvx(rest),
+                Step::Option { .. } | Step::Doubtful { .. } => {}
+                Step::Word { .. } | Step::End => return None,
+            }
+        }
+    }
+
+    fn uv_run(&mut self, args: &[String]) -> Option<Code> {
+        let mut options = Options::new(&RUN, args);
+        let mut module = false;
+        loop {
+            match options.next() {
+                Step::Option { name: "m" | "module", .. } => module = true,
+                Step::Option { .. } => {}
+                Step::Word { word, rest, .. } if module => return self.module("uv run", word, rest),
+                Step::Word { word, .. } if is_stdin(word) => return Some(Code::stdin("uv run")),
+                Step::Word { word, rest, .. } => return self.started("uv run", word, rest),
+                Step::Doubtful { .. } => {
+                    // The next word is its value, or what is run: whichever is worse.
+                    if let Some(code) = self.doubtful("uv run", options.rest()) {
+                        return Some(code);
+                    }
+                    options = Options::new(&RUN, after_word(options.rest()));
+                }
+                Step::End => return None,
+            }
+        }
+    }
+
+    pub(super) fn uvx(&mut self, args: &[String]) -> Option<Code> {
+        let mut options = Options::new(&TOOL_RUN, args);
+        loop {
+            match options.next() {
+                Step::Option { .. } => {}
+                Step::Word { word, rest, .. } => return self.started("uvx", word, rest),
+                Step::Doubtful { .. } => {
+                    if let Some(code) = self.doubtful("uvx", options.rest()) {
+                        return Some(code);
+                    }
+                    options = Options::new(&TOOL_RUN, after_word(options.rest()));
+                }
+                Step::End => return None,
+            }
+        }
+    }
+
+    fn doubtful(&mut self, by: &str, rest: &[String]) -> Option<Code> {
+        let [word, after @ ..] = rest else { return None };
+        if word.starts_with('-') { None } else { self.started(by, word, after) }
+    }
+
+    pub(super) fn uvenv(&mut self, args: &[String]) -> Option<Code> {
+        let [command, rest @ ..] = args else { return None };
+        let mut options = Options::new(&UVENV, rest);
+        let mut binary = None;
+        let (word, rest) = loop {
+            match options.next() {
+                Step::Option { name: "binary", value } => binary = value,
+                Step::Option { .. } | Step::Doubtful { .. } => {}
+                Step::Word { word, rest, .. } => break (word, rest),
+                Step::End => return None,
+            }
+        };
+        match command.as_str() {
+            "run" | "x" => self.started("uvenv run", binary.unwrap_or(word), rest),
+            // The word is an environment.
+            "runpython" => self.python("uvenv runpython", rest),
+            "runuv" => self.uv(rest),
+            _ => None,
+        }
+    }
+}
+
+fn after_word(rest: &[String]) -> &[String] {
+    match rest {
+        [word, after @ ..] if !word.starts_with('-') => after,
+        _ => rest,
+    }
+}
