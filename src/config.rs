@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::{
@@ -30,7 +30,9 @@ use crate::{
         keeper, store,
     },
     downstream::{self, Connect},
-    front, router, source,
+    front, router,
+    secret::Secret,
+    source,
     telemetry::logging,
 };
 use app::Keys;
@@ -252,7 +254,7 @@ impl Parts {
     /// The same for the workspace that another key selects: that of a client. The file's servers are part of it,
     /// and its listings are kept apart from those of all other keys.
     #[must_use]
-    pub fn for_key(&self, key: SecretString) -> Self {
+    pub fn for_key(&self, key: Secret) -> Self {
         let app = source::app::Config { base_url: self.app_base_url.clone(), key };
         let source = source::Config { app: Some(app), ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };

@@ -6,6 +6,8 @@
 pub mod command;
 pub mod egress;
 pub mod headers;
+pub mod line;
+pub mod redact;
 mod refusal;
 pub mod token;
 

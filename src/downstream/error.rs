@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::security::{
-    command,
+    Refusal, command,
     egress::{self, SendError},
-    headers,
 };
 
 /// Why a call, or the whole connection, failed.
@@ -51,7 +50,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Url(#[from] egress::Refused),
     #[error(transparent)]
-    Header(#[from] headers::Refused),
+    Header(Refusal),
     #[error("the program could not be started: {reason}; hint: check `command` and `cwd`")]
     Spawn { reason: String },
     #[error("no answer to `initialize` within {} s", .after.as_secs())]

@@ -17,7 +17,7 @@ use reqwest::{
     Method, Response, StatusCode,
     header::{self, HeaderValue},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::{
     sync::OnceCell,
@@ -27,6 +27,7 @@ use url::Url;
 
 use crate::{
     protocol::server::{ServerConfig, ServerId},
+    secret::Secret,
     security::egress,
     source::{PromptRecord, ResourceRecord},
     telemetry::metrics::{self, AppOutcome, AppRequest},
@@ -57,7 +58,7 @@ const MAX_REDIRECTS: usize = 3;
 pub struct Config {
     /// `http` or `https`; a path is a prefix of the App's paths.
     pub base_url: Url,
-    pub key: SecretString,
+    pub key: Secret,
 }
 
 /// Asks the App. Clones share connections and limits.
@@ -66,7 +67,7 @@ pub struct AppClient(Arc<Inner>);
 
 struct Inner {
     base_url: Url,
-    key: SecretString,
+    key: Secret,
     /// Made at the first request: reading the system's certificates takes longer
     /// than the whole start of the proxy.
     http: OnceCell<reqwest::Client>,

@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, ffi::OsString, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::{io::AsyncRead, process::ChildStdout, sync::mpsc, task::JoinHandle};
 
 use super::{Outbox, deliver};
@@ -18,7 +18,11 @@ use crate::{
     },
     lines::{self, Line, Lines},
     protocol::message::Frame,
-    security::command::AllowedCommand,
+    secret::Secret,
+    security::{
+        command::AllowedCommand,
+        redact::{self, Stream},
+    },
 };
 
 /// How long a child may take to end by itself once its input is closed, and
@@ -38,7 +42,7 @@ pub struct Program {
     pub command: AllowedCommand,
     /// Names and values of the proxy's own environment that every child gets.
     pub base_env: Arc<Vec<(OsString, OsString)>>,
-    pub env: Vec<(String, SecretString)>,
+    pub env: Vec<(String, Secret)>,
     pub cwd: Option<PathBuf>,
 }
 
@@ -179,10 +183,11 @@ async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Fr
 async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String> {
     let mut lines = Lines::new(stderr, 64 * 1024);
     let mut last = VecDeque::with_capacity(LAST_WORDS);
+    let mut secrets = Stream::default();
     while let Ok(Some(line)) = lines.next().await {
         let Line::Text(text) = line else { continue };
-        let text: String =
-            String::from_utf8_lossy(&text[..text.len().min(MAX_LOG_LINE)]).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // SECURITY: the log redacts too, but neither the end of a long line nor the other lines of a private key.
+        let text = redact::quote(&secrets.line(&String::from_utf8_lossy(&text)), MAX_LOG_LINE);
         tracing::info!(%server, "stderr: {text}");
         if last.len() == LAST_WORDS {
             last.pop_front();
