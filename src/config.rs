@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
     downstream::transport::stdio::Spawner,
     downstream::{self, Connect},
     front, router,
+    secret::Secret,
     security::{
         command,
         egress::Policy,
@@ -287,7 +288,7 @@ impl Parts {
     /// The same for the workspace that another key selects: that of a client. The file's servers are part of it,
     /// and its listings are kept apart from those of all other keys.
     #[must_use]
-    pub fn for_key(&self, key: SecretString) -> Self {
+    pub fn for_key(&self, key: Secret) -> Self {
         let app = source::app::Config { base_url: self.app_base_url.clone(), key, rate: self.app_rate, egress: Arc::clone(&self.egress) };
         let source = source::Config { app: Some(app), ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };

@@ -13,16 +13,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
+use secrecy::ExposeSecret;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     protocol::{
         message::Message,
-        server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
+        server::{Fingerprint, HttpConfig, ServerConfig, ServerId, TransportConfig},
     },
     security::{
-        command, egress,
+        Refusal, command, egress,
         headers::{self, AllowedHeaders},
     },
 };
@@ -162,6 +163,11 @@ struct Server {
 /// The headers of one server, which the source may renew at any time.
 type SharedHeaders = Arc<ArcSwap<AllowedHeaders>>;
 
+/// Judges the headers of a server, whoever configured it and whatever way leads to it.
+fn allowed_headers(config: &HttpConfig) -> Result<AllowedHeaders, Refusal> {
+    headers::allow(config.headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())))
+}
+
 impl Server {
     /// Takes over what may change without a new connection. False if it needs one.
     fn adopt(&self, config: &Arc<ServerConfig>) -> bool {
@@ -175,7 +181,7 @@ impl Server {
         if config.same_headers(&self.config) {
             return true;
         }
-        let Ok(headers) = headers::allow(&http.headers) else { return false };
+        let Ok(headers) = allowed_headers(http) else { return false };
         self.headers.store(Arc::new(headers));
         if matches!(self.status.borrow().state, State::Backoff { .. }) {
             // A server that refused the old ones may take the new ones at once.

@@ -34,6 +34,7 @@
 //! | 3 | [`source`] and [`downstream`] | each other, the catalog, names |
 //! | 2 | [`telemetry`], [`lines`] | what messages say |
 //! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but name lookup and signals |
+//! | 0 | [`secret`] | what a secret is for |
 //!
 //! Lower code cannot reach an option or the environment. What must travel upward goes
 //! through a value handed down ([`router::Ctx`]) or a channel that the caller owns.
@@ -112,6 +113,7 @@ pub mod front;
 pub mod lines;
 pub mod protocol;
 pub mod router;
+pub mod secret;
 pub mod security;
 pub mod shutdown;
 pub mod source;

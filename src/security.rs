@@ -6,7 +6,9 @@
 pub mod command;
 pub mod egress;
 pub mod headers;
+pub mod line;
 pub mod rate_limit;
+pub mod redact;
 mod refusal;
 pub mod token;
 

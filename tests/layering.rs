@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 /// The layers, highest first. A module uses what stands lower, and nothing beside it: `source` and `downstream` do not know each
-/// other, nor do the three at the bottom. `src/lib.rs` says what each is for.
-const LAYERS: [(u8, &[&str]); 9] = [
+/// other, nor do the three of the first layer. `src/lib.rs` says what each is for.
+const LAYERS: [(u8, &[&str]); 10] = [
     (9, &["app"]),
     (8, &["config"]),
     (7, &["front"]),
@@ -22,6 +22,7 @@ const LAYERS: [(u8, &[&str]); 9] = [
     (3, &["source", "downstream"]),
     (2, &["telemetry", "lines"]),
     (1, &["protocol", "security", "shutdown"]),
+    (0, &["secret"]),
 ];
 
 /// The files that write to standard output: the protocol's front, the commands for people, and `--help`.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::{sync::OnceCell, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -18,6 +18,7 @@ use crate::{
     config::Parts,
     downstream::Pool,
     front::http::auth::{self, Refused},
+    secret::Secret,
     security::{rate_limit::Limiter, token::KeyDigest},
     source::AppStatus,
     telemetry::metrics::Calls,
@@ -105,7 +106,7 @@ impl Tenants {
         }
     }
 
-    async fn admit(&self, key: SecretString) -> Result<Arc<auth::Workspace>, Refused> {
+    async fn admit(&self, key: Secret) -> Result<Arc<auth::Workspace>, Refused> {
         let digest = KeyDigest::of(key.expose_secret().as_bytes());
         let tenant = {
             let mut table = self.table();
@@ -129,7 +130,7 @@ impl Tenants {
         outcome
     }
 
-    async fn start(&self, key: SecretString, digest: KeyDigest) -> Result<Running, Refused> {
+    async fn start(&self, key: Secret, digest: KeyDigest) -> Result<Running, Refused> {
         let token = self.token.child_token();
         // Whatever comes of it: a workspace that is not kept is ended.
         let unwanted = token.clone().drop_guard();
@@ -162,7 +163,7 @@ impl auth::Tenants for Tenants {
         Some(Arc::clone(&tenant.running.get()?.served))
     }
 
-    fn start(&self, key: SecretString) -> BoxFuture<'_, Result<Arc<auth::Workspace>, Refused>> {
+    fn start(&self, key: Secret) -> BoxFuture<'_, Result<Arc<auth::Workspace>, Refused>> {
         self.admit(key).boxed()
     }
 

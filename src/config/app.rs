@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use secrecy::SecretString;
 use url::Url;
 
 use super::{Given, Settings, defaults, egress::plain_http, env, file};
 use crate::{
-    security::egress::{self, Policy},
+    secret::Secret,
+    security::{
+        egress::{self, Policy},
+        token,
+    },
     source,
 };
 
@@ -65,7 +68,7 @@ impl Settings<'_> {
         self.problems.warnings.extend(warnings);
 
         let (key, own_url, place) = match key {
-            Some(Given { text, from }) => match parse_key(&text) {
+            Some(Given { text, from }) => match token::api_key(text.trim()) {
                 Ok(key) => (key, None, None),
                 Err(why) => {
                     self.problem(format!("{from} {why}"));
@@ -88,8 +91,8 @@ impl Settings<'_> {
     }
 
     /// The key of a file with the file's own base URL, if both can be used.
-    fn file_key(&mut self, file: &file::Credentials) -> Option<(SecretString, Option<Url>, Option<&'static str>)> {
-        let key = match parse_key(file.api_key.as_deref()?) {
+    fn file_key(&mut self, file: &file::Credentials) -> Option<(Secret, Option<Url>, Option<&'static str>)> {
+        let key = match token::api_key(file.api_key.as_deref()?.trim()) {
             Ok(key) => key,
             Err(why) => {
                 self.warn(format!("the API key in `{}` is ignored: it {why}", file.place));
@@ -111,19 +114,6 @@ impl Settings<'_> {
 
 fn default_base_url() -> Url {
     Url::parse(defaults::BASE_URL).expect("the default is a URL")
-}
-
-/// The set that every proxy so far has accepted. Says what is wrong without the key.
-pub(super) fn parse_key(text: &str) -> Result<SecretString, String> {
-    let text = text.trim();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !text.chars().all(plain) {
-        return Err("holds a character that no API key has; only letters, digits, `.`, `_` and `-` are expected".to_owned());
-    }
-    match text.len() {
-        32..=256 => Ok(text.into()),
-        length => Err(format!("has {length} characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)")),
-    }
 }
 
 /// SECURITY: refused rather than repaired, because a repaired address is another

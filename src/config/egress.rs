@@ -1,9 +1,9 @@
 //! What the operator says about where requests may go, judged. What comes of it is `security::egress`'s business.
 
-use secrecy::SecretString;
 use url::Url;
 
 use super::{Settings, env};
+use crate::secret::Secret;
 use crate::security::egress::{self, parse_networks};
 
 impl Settings<'_> {
@@ -45,7 +45,7 @@ pub(super) fn plain_http(url: &Url) -> Result<(), String> {
 }
 
 /// Never shows the text, which may hold a password: that of the operator's own proxy.
-fn parse_proxy(text: &str) -> Result<SecretString, String> {
+fn parse_proxy(text: &str) -> Result<Secret, String> {
     let bad = || "must be the URL of an HTTP proxy, such as `http://proxy.example.com:3128`".to_owned();
     let url = Url::parse(text).map_err(|_| bad())?;
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();

@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
+
+use crate::secret::Secret;
 
 pub const API_KEY: &str = "PLUGGEDIN_API_KEY";
 pub const API_BASE_URL: &str = "PLUGGEDIN_API_BASE_URL";
@@ -166,7 +168,7 @@ impl Environment {
     }
 
     /// The part that children may see. SECURITY: without a value that holds the key, whatever its name (threat model T15).
-    pub fn for_children(&self, key: Option<&SecretString>) -> Vec<(OsString, OsString)> {
+    pub fn for_children(&self, key: Option<&Secret>) -> Vec<(OsString, OsString)> {
         let key = key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty());
         let shown = self.variables.iter().filter(|(name, value)| {
             FOR_CHILDREN.iter().any(|shown| names_equal(shown, name)) && !key.is_some_and(|key| value.contains(key))

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::{Given, Settings, app::parse_base_url, cli::HttpOptions, defaults, env, some_time, time};
-use crate::front::http::{self, auth, limits, origin, sessions};
+use crate::{
+    front::http::{self, auth, limits, origin, sessions},
+    secret::Secret,
+};
 
 /// What clients are asked for, before it is known whether there is a key to compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +120,7 @@ impl Settings<'_> {
     }
 
     /// What the front is given to compare with.
-    pub(super) fn front_auth(&mut self, auth: Auth, own_key: Option<&SecretString>, serving: bool) -> auth::Config {
+    pub(super) fn front_auth(&mut self, auth: Auth, own_key: Option<&Secret>, serving: bool) -> auth::Config {
         match (auth, own_key) {
             (Auth::Nothing, _) => auth::Config::Open,
             (Auth::PerClient, _) => auth::Config::PerClient,

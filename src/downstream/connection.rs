@@ -28,6 +28,7 @@ use crate::protocol::{
     message::{Frame, Id, Kind, Message, present, span_in},
     revision::Revision,
 };
+use crate::security::redact;
 
 /// Pages of one listing: a server that never ends its list is cut here.
 const MAX_PAGES: usize = 1_000;
@@ -37,6 +38,9 @@ const MAX_ITEMS: usize = 100_000;
 const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for one page of anything else, for which the tools wait.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Characters of a server's words in a sentence of ours.
+const MAX_QUOTE: usize = 300;
 
 /// What servers may ask for. Whether the client of the call has it is seen when they do. No
 /// roots: servers read them outside of any call and go by them for all clients.
@@ -226,11 +230,11 @@ fn read_peer(result: &str) -> Result<Peer, String> {
         logging: Option<&'a RawValue>,
     }
     let Initialized { protocol_version, capabilities, server_info, instructions } =
-        serde_json::from_str(result).map_err(|error| format!("its answer to `initialize` is malformed: {error}"))?;
+        serde_json::from_str(result).map_err(|error| malformed("initialize", &error))?;
     let revision = Revision::parse(&protocol_version)
         .filter(|revision| revision.has_handshake())
-        .ok_or_else(|| format!("it speaks revision `{}`, which we do not", protocol_version.escape_debug()))?;
-    let text = |member: &str| server_info[member].as_str().unwrap_or("?").to_owned();
+        .ok_or_else(|| format!("it speaks revision `{}`, which we do not", redact::quote(&protocol_version, 40)))?;
+    let text = |member: &str| redact::quote(server_info[member].as_str().unwrap_or("?"), 100);
     Ok(Peer {
         revision,
         capabilities: Capabilities {
@@ -260,9 +264,7 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
         }
         return Err(LinkError::Protocol { what: format!("it refused `{}`: {}", kind.method(), error_message(body)) });
     }
-    let malformed =
-        |error: serde_json::Error| LinkError::Protocol { what: format!("its answer to `{}` is malformed: {error}", kind.method()) };
-    let page: Page<'_> = serde_json::from_str(body).map_err(malformed)?;
+    let page: Page<'_> = serde_json::from_str(body).map_err(|error| LinkError::Protocol { what: malformed(kind.method(), &error) })?;
     let list = match kind {
         ListKind::Tools => page.tools,
         ListKind::Prompts => page.prompts,
@@ -316,6 +318,11 @@ impl Key {
     }
 }
 
+/// The library quotes values that it did not expect.
+fn malformed(method: &str, error: &serde_json::Error) -> String {
+    format!("its answer to `{method}` is malformed: {}", redact::quote(&error.to_string(), MAX_QUOTE))
+}
+
 fn error_code(error: &str) -> Option<i32> {
     #[derive(Deserialize)]
     struct ErrorCode {
@@ -324,14 +331,14 @@ fn error_code(error: &str) -> Option<i32> {
     serde_json::from_str::<ErrorCode>(error).ok().map(|error| error.code)
 }
 
-/// The `message` of an error object, kept to a length that fits a log line.
+/// The `message` of an error object, as it may be shown: a server's words, for a sentence of ours.
 pub(super) fn error_message(error: &str) -> String {
     #[derive(Deserialize)]
     struct ErrorText {
         message: String,
     }
     let message = serde_json::from_str::<ErrorText>(error).map_or_else(|_| "an error without a message".to_owned(), |error| error.message);
-    message.chars().filter(|c| !c.is_control()).take(300).collect()
+    redact::quote(&message, MAX_QUOTE)
 }
 
 #[cfg(test)]

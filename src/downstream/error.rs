@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::security::{Refusal, Rule, egress::SendError, headers};
+use crate::security::{Refusal, Rule, egress::SendError};
 
 /// Why a call, or the whole connection, failed.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Url(#[from] Refusal),
     #[error(transparent)]
-    Header(#[from] headers::Refused),
+    Header(Refusal),
     #[error("the program could not be started: {reason}; hint: check `command` and `cwd`")]
     Spawn { reason: String },
     #[error("no answer to `initialize` within {} s", .after.as_secs())]

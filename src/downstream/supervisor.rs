@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Connect, Event, Notice, Server, Shared, SharedHeaders,
+    Connect, Event, Notice, Server, Shared, SharedHeaders, allowed_headers,
     connection::{Link, Wiring},
     error::{ConnectError, LinkError},
     handler::Handler,
@@ -26,10 +26,8 @@ use super::{
 };
 use crate::{
     protocol::server::{Fingerprint, HttpConfig, HttpKind, Origin, ServerConfig, StdioConfig, TransportConfig},
-    security::{
-        Author,
-        headers::{self, AllowedHeaders},
-    },
+    secret::Secret,
+    security::{Author, headers::AllowedHeaders, redact},
 };
 
 /// The first start of `npx some-package` downloads the package.
@@ -161,8 +159,12 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
     let stop = shared.token.child_token();
     let used = Arc::new(LastUse::new());
     let headers = match &config.transport {
-        TransportConfig::Http(http) => headers::allow(&http.headers).unwrap_or_default(),
+        TransportConfig::Http(http) => allowed_headers(http).unwrap_or_default(),
         TransportConfig::Stdio(_) => AllowedHeaders::default(),
+    };
+    let secrets = match &config.transport {
+        TransportConfig::Http(http) => redact::secrets_of_url(&http.url),
+        TransportConfig::Stdio(stdio) => redact::secrets_of_args(&stdio.args),
     };
     let headers: SharedHeaders = Arc::new(ArcSwap::from_pointee(headers));
     let span = tracing::info_span!("server", name = %config.name);
@@ -174,6 +176,7 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
         headers: Arc::clone(&headers),
         used: Arc::clone(&used),
         stop: stop.clone(),
+        secrets,
     };
     shared.tracker.spawn(supervisor.run().instrument(span));
     Server { config, fingerprint, headers, status, demand, used, stop }
@@ -188,6 +191,8 @@ struct Supervisor {
     headers: SharedHeaders,
     used: Arc<LastUse>,
     stop: CancellationToken,
+    #[expect(dead_code, reason = "the redactor knows them for as long as they are held")]
+    secrets: Vec<Secret>,
 }
 
 /// How a connection ended.
@@ -350,7 +355,7 @@ impl Supervisor {
         let egress = &self.shared.config.egress;
         let url = egress.allow(author(self.config.origin), &config.url)?;
         // Says what is wrong with them; those that are sent may be newer.
-        headers::allow(&config.headers)?;
+        allowed_headers(config).map_err(ConnectError::Header)?;
         Ok(http::Endpoint::new(Arc::clone(egress), url, Arc::clone(&self.headers)))
     }
 

@@ -13,24 +13,26 @@ use crate::{
         revision::Revision,
     },
     router::{Answer, Blame, CallError, bridge},
+    security::redact,
 };
 
 pub(super) fn answer(method: &str, id: &Id, error: &CallError, revision: Revision) -> Frame {
     tracing::debug!(method, %error, "call failed");
+    let said = redact::redact(&error.to_string()).into_owned();
     if method == "tools/call" && matches!(error.blame(), Blame::Server | Blame::Rate) {
-        let result = json!({ "content": [{ "type": "text", "text": error.to_string() }], "isError": true });
+        let result = json!({ "content": [{ "type": "text", "text": said }], "isError": true });
         return bridge::shape(Answer::Result(Bytes::from(result.to_string())), method, revision).into_frame(id);
     }
-    Frame::error(Some(id), &object(error, revision))
+    Frame::error(Some(id), &object(error, said, revision))
 }
 
-fn object(error: &CallError, revision: Revision) -> ErrorObject {
+fn object(error: &CallError, said: String, revision: Revision) -> ErrorObject {
     let code = match error {
         CallError::UnknownMethod(_) | CallError::NoSubscriptions { .. } => METHOD_NOT_FOUND,
         CallError::TooManySubscriptions { .. } => INVALID_REQUEST,
         CallError::UnknownResource { uri } => {
             let code = if revision.has_plain_not_found() { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
-            return ErrorObject::new(code, error.to_string()).with_data(json!({ "uri": uri }));
+            return ErrorObject::new(code, said).with_data(json!({ "uri": uri }));
         }
         CallError::TooOften(_) | CallError::AppTooOften { .. } => {
             // Rounded up: who comes back at that time is not refused again.
@@ -47,5 +49,5 @@ fn object(error: &CallError, revision: Revision) -> ErrorObject {
             INTERNAL_ERROR
         }
     };
-    ErrorObject::new(code, error.to_string())
+    ErrorObject::new(code, said)
 }

@@ -4,8 +4,10 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
+
+use crate::secret::Secret;
 
 /// Names a server for as long as the proxy runs: the App's UUID, or
 /// `file:NAME` for a server of the local file.
@@ -92,7 +94,7 @@ pub struct StdioConfig {
     pub command: String,
     pub args: Vec<String>,
     /// Names are public, values may be secrets.
-    pub env: IndexMap<String, SecretString>,
+    pub env: IndexMap<String, Secret>,
     pub cwd: Option<PathBuf>,
 }
 
@@ -100,7 +102,7 @@ pub struct StdioConfig {
 pub struct HttpConfig {
     pub url: String,
     pub kind: HttpKind,
-    pub headers: IndexMap<String, SecretString>,
+    pub headers: IndexMap<String, Secret>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,7 +175,7 @@ impl ServerConfig {
         self.digest(|_| "")
     }
 
-    fn digest(&self, value_of: impl Fn(&SecretString) -> &str) -> Fingerprint {
+    fn digest(&self, value_of: impl Fn(&Secret) -> &str) -> Fingerprint {
         let mut hash = Sha256::new();
         let mut feed = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());

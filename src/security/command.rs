@@ -10,9 +10,9 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use secrecy::SecretString;
 
 use super::{Author, Refusal, Rule};
+use crate::secret::Secret;
 
 mod environment;
 mod inline;
@@ -53,7 +53,7 @@ pub struct Judged<'a> {
     path: Option<&'a OsStr>,
     command: String,
     args: Vec<String>,
-    env: Vec<(String, SecretString)>,
+    env: Vec<(String, Secret)>,
 }
 
 /// A program that may be started: the file that will run, and what is handed to it.
@@ -61,7 +61,7 @@ pub struct Judged<'a> {
 pub struct AllowedCommand {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<(String, SecretString)>,
+    pub(crate) env: Vec<(String, Secret)>,
 }
 
 impl AllowedCommand {
@@ -85,13 +85,7 @@ impl Policy {
     ///
     /// # Errors
     /// A [`Refusal`] by the first rule that forbids it.
-    pub fn judge(
-        &self,
-        author: Author,
-        command: &str,
-        args: &[String],
-        env: &IndexMap<String, SecretString>,
-    ) -> Result<Judged<'_>, Refusal> {
+    pub fn judge(&self, author: Author, command: &str, args: &[String], env: &IndexMap<String, Secret>) -> Result<Judged<'_>, Refusal> {
         // SECURITY: before anything is looked up, let alone run.
         if author == Author::App && !self.config.stdio_servers {
             return Err(Refusal::new(
@@ -126,7 +120,7 @@ impl Policy {
         author: Author,
         command: &str,
         args: &[String],
-        env: &IndexMap<String, SecretString>,
+        env: &IndexMap<String, Secret>,
         cwd: Option<&Path>,
     ) -> Result<AllowedCommand, Refusal> {
         self.judge(author, command, args, env)?.resolve(cwd)

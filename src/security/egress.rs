@@ -31,7 +31,6 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use ipnet::IpNet;
 use reqwest::Response;
-use secrecy::SecretString;
 
 pub use self::{
     body::{ReadError, read},
@@ -46,13 +45,15 @@ use self::{
 };
 use crate::security::{Author, Refusal};
 
+use crate::secret::Secret;
+
 /// What the operator says about where requests may go.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Ranges that servers of the App may use besides public addresses; see [`parse_networks`].
     pub allow_private: Vec<IpNet>,
     /// An HTTP proxy for all requests that leave this machine. A secret, since it may hold a password.
-    pub proxy: Option<SecretString>,
+    pub proxy: Option<Secret>,
 }
 
 /// The rules, and the clients that keep to them. Made once and shared by all workspaces.

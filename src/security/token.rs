@@ -4,6 +4,35 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use crate::secret::Secret;
+
+/// Why a text is no key. Reads on from where the text stood, and does not show it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    #[error("holds a character that no API key has; only letters, digits, `.`, `_` and `-` are expected")]
+    Character,
+    #[error("has {0} characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)")]
+    Length(usize),
+}
+
+/// A key of the App: what every proxy so far has accepted. Today's are `pg_in_` and 64 letters and digits, the oldest begin
+/// with `sk_mt_`; the App compares the whole text and asks for no form, so neither is demanded here.
+///
+/// SECURITY: refused rather than repaired. A key without its dots, say, is another one (threat model T18).
+///
+/// # Errors
+/// [`BadKey`]
+pub fn api_key(text: &str) -> Result<Secret, BadKey> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !text.chars().all(plain) {
+        return Err(BadKey::Character);
+    }
+    match text.len() {
+        32..=256 => Ok(Secret::certain(text)),
+        length => Err(BadKey::Length(length)),
+    }
+}
+
 /// What stands for a key wherever one is compared, looked up or kept apart. The key
 /// cannot be had back from it.
 #[derive(Clone, Copy)]
@@ -74,7 +103,27 @@ impl std::fmt::Display for SessionId {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
+
+    #[test]
+    fn a_key_is_taken_as_it_is_or_not_at_all() {
+        let (today, old) = (format!("pg_in_{}", "aZ9".repeat(22)), format!("sk_mt_{}", "aZ9".repeat(21)));
+        for good in [today.as_str(), &old, "no-prefix.with_dots-0123456789.ab", &"a".repeat(32), &"a".repeat(256)] {
+            assert_eq!(api_key(good).expect(good).expose_secret(), good);
+        }
+        let broken = |end: &str| format!("{today}{end}");
+        for bad in [broken(" "), broken("\n"), broken("\0"), broken("ü"), broken("+"), format!("Bearer {today}"), format!("${{{today}}}")]
+        {
+            let why = api_key(&bad).expect_err(&bad);
+            assert_eq!(why, BadKey::Character, "{bad:?}");
+            assert!(!why.to_string().contains(&today));
+        }
+        for bad in ["", "short", &"a".repeat(31), &"a".repeat(257)] {
+            assert_eq!(api_key(bad).err(), Some(BadKey::Length(bad.len())));
+        }
+    }
 
     #[test]
     fn digests_tell_keys_apart_whatever_their_bytes() {

@@ -11,13 +11,14 @@ use reqwest::{
     Method, Response,
     header::{self, HeaderMap, HeaderValue},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use crate::{
     protocol::server::{ServerConfig, ServerId},
+    secret::Secret,
     security::{
         Author, Refusal,
         egress::{self, Cause, Policy, ReadError, Redirect, SendError},
@@ -46,7 +47,7 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 pub struct Config {
     /// `http` or `https`; a path is a prefix of the App's paths.
     pub base_url: Url,
-    pub key: SecretString,
+    pub key: Secret,
     /// How often it is asked with this key.
     pub rate: Option<Rate>,
     /// Judges where requests go, as for everything that the owner has named.
@@ -59,7 +60,7 @@ pub struct AppClient(Arc<Inner>);
 
 struct Inner {
     base_url: Url,
-    key: SecretString,
+    key: Secret,
     egress: Arc<Policy>,
     bucket: Option<Bucket>,
 }

@@ -12,13 +12,13 @@ use jsonc_parser::{
     common::Ranged,
     errors::ParseError,
 };
-use secrecy::SecretString;
 
 use crate::{
     protocol::server::{
         HttpConfig, HttpKind, InstructionMessage, InstructionRole, Isolation, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter,
         TransportConfig,
     },
+    secret::Secret,
     source::positive_millis,
 };
 
@@ -269,7 +269,7 @@ impl Server<'_> {
             .collect()
     }
 
-    fn secrets(&self, entry: &Object<'_>, name: &str) -> Result<IndexMap<String, SecretString>, String> {
+    fn secrets(&self, entry: &Object<'_>, name: &str) -> Result<IndexMap<String, Secret>, String> {
         let Some(value) = member(entry, name) else { return Ok(IndexMap::new()) };
         let Value::Object(map) = value else {
             return Err(self.expected(&format!("`{name}`"), "an object of strings", value));
@@ -281,7 +281,7 @@ impl Server<'_> {
                 continue;
             }
             let text = scalar(&property.value).ok_or_else(|| self.expected(&format!("`{name}.{key}`"), "a string", &property.value))?;
-            secrets.insert(key.to_owned(), self.expand(&format!("{name}.{key}"), &text)?.into());
+            secrets.insert(key.to_owned(), Secret::named(key, self.expand(&format!("{name}.{key}"), &text)?));
         }
         Ok(secrets)
     }

@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    panic,
     sync::OnceLock,
 };
 
@@ -15,6 +16,8 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+use super::clean::Clean;
 
 /// A few seconds of a chatty server.
 const WAITING_LINES: usize = 4096;
@@ -77,19 +80,29 @@ pub struct Guard(#[expect(dead_code, reason = "it works by being dropped")] Work
 /// Once a process; further calls change nothing.
 ///
 /// Lines go through a thread of their own, and are dropped where too many wait: a
-/// client that does not read our stderr must not stop the protocol.
+/// client that does not read our stderr must not stop the protocol. That thread also takes secrets out of them, which
+/// costs the callers nothing. What a panic says is a line like any other.
 pub fn init(config: &Config) -> Guard {
     let Config { filter: Filter(targets), format } = config;
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    let terminal = io::stderr().is_terminal();
+    let clean = Clean::new(io::stderr(), terminal && *format == Format::Text);
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(clean);
     let _ = LOST.set(writer.error_counter());
     let lines = fmt::layer().with_writer(writer);
     // On a terminal the library decides, since it honours `NO_COLOR`.
-    let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
+    let lines = if terminal { lines } else { lines.with_ansi(false) };
     let lines = match format {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets.clone())).try_init();
+    // SECURITY: the usual hook writes to stderr itself, and a panic's text may quote anything.
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(%place, "panicked: {}", text.unwrap_or("without a text"));
+    }));
     Guard(guard)
 }
 

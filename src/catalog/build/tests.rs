@@ -1,17 +1,15 @@
-use secrecy::SecretString;
-
 use super::*;
 use crate::catalog::BadCursor;
 use crate::{
     protocol::server::{HttpConfig, HttpKind, InstructionMessage, InstructionRole, ToolFilter, TransportConfig},
+    secret::Secret,
     source::{InstructionRecord, PromptRecord, Records},
 };
 
 const NAMING: Naming = Naming { prefix: ToolPrefix::Slug, max: 60 };
 
 fn server(origin: Origin, name: &str) -> ServerConfig {
-    let http =
-        HttpConfig { url: "http://h/mcp".to_owned(), kind: HttpKind::Auto, headers: [("a".to_owned(), SecretString::from("b"))].into() };
+    let http = HttpConfig { url: "http://h/mcp".to_owned(), kind: HttpKind::Auto, headers: [("a".to_owned(), Secret::from("b"))].into() };
     ServerConfig {
         id: if origin == Origin::App { ServerId::new(&format!("uuid-{name}")) } else { ServerId::of_file(name) },
         name: name.to_owned(),

@@ -28,7 +28,7 @@ use crate::{
     security::{
         Refusal,
         egress::{self, AllowedUrl},
-        headers::AllowedHeaders,
+        headers::{self, AllowedHeaders},
     },
 };
 
@@ -191,8 +191,10 @@ impl Client {
     /// Sends one message and delivers what comes back for it.
     async fn exchange(&self, id: Option<u64>, frame: Frame) -> Result<(), LinkError> {
         let response = self.0.endpoint.post(frame.into_bytes(), || self.headers()).await?;
-        if let Some(session) = response.headers().get(SESSION_ID) {
-            self.0.session.store(Some(Arc::new(session.clone())));
+        if let Some(given) = response.headers().get(SESSION_ID) {
+            let session = headers::session_id(given)
+                .ok_or_else(|| LinkError::Protocol { what: "its session id is no visible ASCII, or too long".to_owned() })?;
+            self.0.session.store(Some(Arc::new(session)));
         }
         let status = response.status();
         let in_session = self.0.session.load().is_some();
@@ -258,7 +260,7 @@ impl Client {
             let event = if answered { tokio::time::timeout(LINGER, next).await.unwrap_or(None) } else { next.await };
             let Some(Ok(Sse { event, data, id, retry })) = event else { return };
             size.start_anew();
-            if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {
+            if let Some(id) = id.and_then(|id| headers::event_id(&id)) {
                 position.id = Some(id);
             }
             position.retry = retry.map(|millis| Duration::from_millis(millis).min(RESUME_AT_MOST)).or(position.retry);

@@ -20,7 +20,10 @@ use crate::{
         message::Frame,
         server::{Origin, ServerId},
     },
-    security::command::AllowedCommand,
+    security::{
+        command::AllowedCommand,
+        redact::{self, Stream},
+    },
 };
 
 mod audit;
@@ -173,10 +176,11 @@ async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Fr
 async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String> {
     let mut lines = Lines::new(stderr, 64 * 1024);
     let mut last = VecDeque::with_capacity(LAST_WORDS);
+    let mut secrets = Stream::default();
     while let Ok(Some(line)) = lines.next().await {
         let Line::Text(text) = line else { continue };
-        let text: String =
-            String::from_utf8_lossy(&text[..text.len().min(MAX_LOG_LINE)]).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // SECURITY: the log redacts too, but neither the end of a long line nor the other lines of a private key.
+        let text = redact::quote(&secrets.line(&String::from_utf8_lossy(&text)), MAX_LOG_LINE);
         tracing::info!(%server, "stderr: {text}");
         if last.len() == LAST_WORDS {
             last.pop_front();

@@ -20,7 +20,6 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
-use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::reply;
@@ -31,7 +30,8 @@ use crate::{
         message::{Id, Kind, Message},
     },
     router::Router,
-    security::token::KeyDigest,
+    secret::Secret,
+    security::token::{self, KeyDigest},
 };
 
 /// Wrong keys of one address a minute. More are not even compared with anything that costs a
@@ -45,7 +45,7 @@ pub enum Config {
     #[default]
     Open,
     /// The proxy's own API key, for everything but what is public.
-    Key(SecretString),
+    Key(Secret),
     /// A key of the client's own, which selects its workspace.
     PerClient,
 }
@@ -82,7 +82,7 @@ pub trait Tenants: fmt::Debug + Send + Sync {
     fn known(&self, key: KeyDigest) -> Option<Arc<Workspace>>;
 
     /// Asks the App for the workspace of this key and starts it.
-    fn start(&self, key: SecretString) -> BoxFuture<'_, Result<Arc<Workspace>, Refused>>;
+    fn start(&self, key: Secret) -> BoxFuture<'_, Result<Arc<Workspace>, Refused>>;
 
     /// The servers of each workspace, to be counted.
     fn pools(&self) -> Vec<Pool>;
@@ -176,8 +176,11 @@ impl Gate {
         if let Some(wait) = failures.blocks(from) {
             return Err(Denied::TooManyFailures { wait });
         }
-        let Ok(key) = std::str::from_utf8(key) else { return Err(failures.count(from)) };
-        match tenants.start(SecretString::from(key)).await {
+        // What no App has given out is not worth a request to it.
+        let Some(key) = std::str::from_utf8(key).ok().and_then(|key| token::api_key(key).ok()) else {
+            return Err(failures.count(from));
+        };
+        match tenants.start(key).await {
             Ok(workspace) => Ok(workspace),
             Err(Refused::Key) => Err(failures.count(from)),
             Err(refused) => Err(Denied::Unavailable(refused)),

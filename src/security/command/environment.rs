@@ -4,9 +4,10 @@
 //! by name, whoever wrote them.
 
 use indexmap::IndexMap;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::{MAX_ARG, MAX_TOTAL};
+use crate::secret::Secret;
 use crate::security::{Refusal, Rule};
 
 const REMOVE: &str = "remove the variable from the server's `env`";
@@ -58,7 +59,7 @@ const NODE_HOOKS: &[&str] = &[
     "--openssl-config", "--openssl-shared-config", "--snapshot-blob", "--build-snapshot", "--run",
 ];
 
-pub(super) fn allow(env: &IndexMap<String, SecretString>) -> Result<(), Refusal> {
+pub(super) fn allow(env: &IndexMap<String, Secret>) -> Result<(), Refusal> {
     let mut total = 0;
     for (name, value) in env {
         let value = value.expose_secret();
@@ -165,7 +166,7 @@ mod tests {
 
     #[track_caller]
     fn rule(name: &str, value: &str) -> Option<Rule> {
-        let env = IndexMap::from([(name.to_owned(), SecretString::from(value))]);
+        let env = IndexMap::from([(name.to_owned(), Secret::from(value))]);
         let refusal = allow(&env).err()?;
         let shown = refusal.to_string();
         assert!(value.len() < 8 || value.starts_with('-') || !shown.contains(value), "the value is shown: {shown}");
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(rule("A", "a\0b"), Some(Rule::EnvValue));
         assert_eq!(rule("A", &"x".repeat(MAX_ARG - 2)), None);
         assert_eq!(rule("A", &"x".repeat(MAX_ARG - 1)), Some(Rule::EnvValue));
-        let many: IndexMap<_, _> = (0..10).map(|n| (format!("A{n}"), SecretString::from("x".repeat(120_000)))).collect();
+        let many: IndexMap<_, _> = (0..10).map(|n| (format!("A{n}"), Secret::from("x".repeat(120_000)))).collect();
         assert_eq!(allow(&many).err().map(|refusal| refusal.rule), Some(Rule::EnvValue));
     }
 

@@ -168,7 +168,7 @@ fn relative_entries_of_the_path_are_not_looked_at() {
 
 #[test]
 fn hooks_hold_for_both() {
-    let env = IndexMap::from([("LD_PRELOAD".to_owned(), SecretString::from("/x.so"))]);
+    let env = IndexMap::from([("LD_PRELOAD".to_owned(), Secret::from("/x.so"))]);
     for author in [Author::App, Author::Owner] {
         let policy = Policy::new(Config { inline_code: true, ..config() });
         let refusal = policy.judge(author, "npx", &["x".to_owned()], &env).expect_err("it is a hook");

@@ -17,7 +17,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use reqwest::Response;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
+
 use tokio::sync::OnceCell;
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     rules::{Rules, Unresolved},
     url::{AllowedUrl, origin},
 };
+use crate::secret::Secret;
 use crate::security::{Author, Refusal};
 
 /// How long an unused connection is kept. Node's servers close theirs after 5 s, and a request that meets the end of its connection
@@ -148,12 +150,12 @@ impl Clients {
 /// The way out through an HTTP proxy, which resolves names and is the one to enforce anything about addresses.
 #[derive(Debug)]
 pub(super) struct Outer {
-    address: SecretString,
+    address: Secret,
     client: OnceCell<reqwest::Client>,
 }
 
 impl Outer {
-    pub(super) fn new(address: SecretString) -> Self {
+    pub(super) fn new(address: Secret) -> Self {
         Self { address, client: OnceCell::new() }
     }
 

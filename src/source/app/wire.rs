@@ -11,7 +11,6 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use secrecy::SecretString;
 use serde_json::{Value, value::RawValue};
 
 use super::{AppError, public_text};
@@ -19,6 +18,7 @@ use crate::{
     protocol::server::{
         HttpConfig, HttpKind, InstructionMessage, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter, TransportConfig,
     },
+    secret::Secret,
     source::{InstructionRecord, PromptRecord, ResourceRecord, ToolRecord, instructions, positive_millis},
 };
 
@@ -431,21 +431,23 @@ fn arguments(raw: Option<&RawValue>) -> Vec<String> {
     }
 }
 
-fn environment(env: &Fields<'_>) -> IndexMap<String, SecretString> {
+fn environment(env: &Fields<'_>) -> IndexMap<String, Secret> {
     // Names that start with `__` are the App's own notes.
     let own = env.0.iter().filter(|(name, raw)| !name.starts_with("__") && raw.get() != "null");
-    own.filter_map(|(name, raw)| Some((name.clone(), scalar_or_json(raw)?.into()))).collect()
+    own.filter_map(|(name, raw)| Some((name.clone(), Secret::named(name, scalar_or_json(raw)?)))).collect()
 }
 
 /// Headers of the options; `requestInit.headers` can hold a token from before the
 /// last sign-in, so it counts only where `headers` is missing. Top-level members,
 /// which no App sends today, rank below both.
-fn headers(fields: &Fields<'_>, options: &Fields<'_>) -> IndexMap<String, SecretString> {
+fn headers(fields: &Fields<'_>, options: &Fields<'_>) -> IndexMap<String, Secret> {
     let current = options.get("headers");
     let initial = || options.object("requestInit")?.get("headers");
     let mut headers = IndexMap::new();
+    // Two spellings of one name in one list are refused where the headers are judged.
     for (name, value) in current.or_else(initial).map(header_list).unwrap_or_default() {
-        add_header(&mut headers, name, value);
+        let value = Secret::named(&name, value);
+        headers.insert(name, value);
     }
     for (name, value) in fields.get("headers").map(header_list).unwrap_or_default() {
         add_header(&mut headers, name, value);
@@ -456,10 +458,11 @@ fn headers(fields: &Fields<'_>, options: &Fields<'_>) -> IndexMap<String, Secret
     headers
 }
 
-/// The first of two headers with the same name counts.
-fn add_header(headers: &mut IndexMap<String, SecretString>, name: String, value: String) {
+/// What ranks below does not replace a header.
+fn add_header(headers: &mut IndexMap<String, Secret>, name: String, value: String) {
     if !headers.keys().any(|known| known.eq_ignore_ascii_case(&name)) {
-        headers.insert(name, value.into());
+        let value = Secret::named(&name, value);
+        headers.insert(name, value);
     }
 }
 

@@ -28,7 +28,7 @@ fn check(text: &str, expect: Expect) {
 }
 
 fn describe(server: &ServerConfig) -> String {
-    let secrets = |map: &IndexMap<String, SecretString>| {
+    let secrets = |map: &IndexMap<String, Secret>| {
         let pairs: Vec<String> = map.iter().map(|(name, value)| format!("{name}={}", value.expose_secret())).collect();
         pairs.join(",")
     };

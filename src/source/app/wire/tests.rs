@@ -11,7 +11,7 @@ use super::*;
 fn check_servers(body: &str, expect: Expect) {
     let listing = servers(body).expect("the body is a list");
     let servers = listing.items.iter().map(|server| {
-        let secrets = |map: &IndexMap<String, SecretString>| {
+        let secrets = |map: &IndexMap<String, Secret>| {
             let pairs: Vec<String> = map.iter().map(|(name, value)| format!("{name}={}", value.expose_secret())).collect();
             pairs.join(",")
         };

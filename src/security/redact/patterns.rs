@@ -1,0 +1,353 @@
+//! What looks like a secret, whoever it belongs to.
+//!
+//! One pass finds the words that can stand before a secret or begin one; what follows each is read by hand. The text
+//! may be a log line, JSON, JSON within JSON, a URL, a header or a list of variables.
+
+use std::{ops::Range, sync::LazyLock};
+
+use aho_corasick::AhoCorasick;
+
+use super::MARKER;
+
+/// What a found word can mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    /// `Bearer x`, `Basic x`.
+    Scheme,
+    /// The end of a name whose value is a secret.
+    Name,
+    /// As [`Self::Name`], where only its place makes it one: `API_KEY`, `encryptionKey`, `?key=`, but not `monkey`.
+    ShortName,
+    /// As [`Self::Name`]; the value goes to the end of the line.
+    HeaderName,
+    /// What stands before the `@` of a URL.
+    Authority,
+    PrivateKey,
+    /// A key with a beginning of its own, and how many characters must follow.
+    Vendor {
+        exact: &'static str,
+        tail: usize,
+    },
+}
+
+const WORDS: [(&str, Anchor); 27] = [
+    ("bearer", Anchor::Scheme),
+    ("basic", Anchor::Scheme),
+    ("authorization", Anchor::HeaderName),
+    ("cookie", Anchor::HeaderName),
+    ("token", Anchor::Name),
+    ("password", Anchor::Name),
+    ("passwd", Anchor::Name),
+    ("passphrase", Anchor::Name),
+    ("pwd", Anchor::ShortName),
+    ("secret", Anchor::Name),
+    ("credential", Anchor::Name),
+    ("credentials", Anchor::Name),
+    ("api key", Anchor::Name),
+    ("apikey", Anchor::Name),
+    ("accesskey", Anchor::Name),
+    ("privatekey", Anchor::Name),
+    ("secretkey", Anchor::Name),
+    ("sessionid", Anchor::Name),
+    ("session-id", Anchor::Name),
+    ("session_id", Anchor::Name),
+    ("key", Anchor::ShortName),
+    ("pass", Anchor::ShortName),
+    ("auth", Anchor::ShortName),
+    ("sig", Anchor::ShortName),
+    ("signature", Anchor::ShortName),
+    ("://", Anchor::Authority),
+    ("-----begin", Anchor::PrivateKey),
+];
+
+const VENDORS: [(&str, usize); 30] = [
+    ("pg_in_", 8),
+    ("sk_mt_", 8),
+    ("ghp_", 20),
+    ("gho_", 20),
+    ("ghu_", 20),
+    ("ghs_", 20),
+    ("ghr_", 20),
+    ("github_pat_", 20),
+    ("glpat-", 16),
+    ("xoxa-", 10),
+    ("xoxb-", 10),
+    ("xoxp-", 10),
+    ("xoxr-", 10),
+    ("xoxs-", 10),
+    ("xapp-", 10),
+    ("sk-", 16),
+    ("sk_live_", 8),
+    ("sk_test_", 8),
+    ("rk_live_", 8),
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("AIza", 30),
+    ("ya29.", 16),
+    ("eyJ", 20),
+    ("npm_", 30),
+    ("hf_", 20),
+    ("ntn_", 20),
+    ("lin_api_", 16),
+    ("SG.", 40),
+    ("whsec_", 16),
+];
+
+static ANCHORS: LazyLock<(AhoCorasick, Vec<Anchor>)> = LazyLock::new(|| {
+    let vendors = VENDORS.iter().map(|&(exact, tail)| (exact, Anchor::Vendor { exact, tail }));
+    let (words, kinds): (Vec<_>, Vec<_>) = WORDS.iter().copied().chain(vendors).unzip();
+    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(words).expect("a few dozen short words");
+    (automaton, kinds)
+});
+
+/// Adds what looks like a secret. Nothing is found in text in which everything found is replaced by the marker.
+pub(super) fn find(text: &str, spans: &mut Vec<Range<usize>>) {
+    let (automaton, kinds) = &*ANCHORS;
+    for found in automaton.find_overlapping_iter(text) {
+        let place = Place { text, start: found.start(), end: found.end() };
+        let span = match kinds[found.pattern().as_usize()] {
+            Anchor::Scheme => place.after_scheme(),
+            Anchor::Name => place.value(Extent::Word),
+            Anchor::ShortName if place.is_name_by_place() => place.value(Extent::Word),
+            Anchor::ShortName => None,
+            Anchor::HeaderName => place.value(Extent::Line),
+            Anchor::Authority => place.userinfo(),
+            Anchor::PrivateKey => place.private_key(),
+            Anchor::Vendor { exact, tail } => place.vendor_key(exact, tail),
+        };
+        spans.extend(span.filter(|span| !span.is_empty() && text[span.clone()] != *MARKER));
+    }
+}
+
+/// Whether a private key begins in this line and goes on in the next.
+pub(super) fn leaves_key_open(line: &str) -> bool {
+    let Some(begin) = line.rfind("-----BEGIN ") else { return false };
+    let rest = &line[begin..];
+    rest.contains("PRIVATE KEY") && !rest.contains("-----END")
+}
+
+/// How far a value goes that is not in quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// To a blank or a sign that separates values.
+    Word,
+    /// To a blank.
+    Variable,
+    Line,
+    /// To the next tag.
+    Element,
+}
+
+/// Where a word was found.
+struct Place<'t> {
+    text: &'t str,
+    start: usize,
+    end: usize,
+}
+
+impl Place<'_> {
+    fn before(&self) -> Option<u8> {
+        self.text[..self.start].bytes().next_back()
+    }
+
+    fn begins_word(&self) -> bool {
+        self.before().is_none_or(|byte| !byte.is_ascii_alphanumeric())
+    }
+
+    /// The whole name that the word ends.
+    fn name(&self) -> &str {
+        let begin = self.text[..self.start]
+            .rfind(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
+            .map_or(0, |at| at + self.text[at..].chars().next().map_or(1, char::len_utf8));
+        &self.text[begin..self.end]
+    }
+
+    fn is_name_by_place(&self) -> bool {
+        match self.before() {
+            Some(b'_' | b'-' | b'?' | b'&') => true,
+            Some(before) => before.is_ascii_lowercase() && self.text.as_bytes()[self.start].is_ascii_uppercase(),
+            None => false,
+        }
+    }
+
+    fn after_scheme(&self) -> Option<Range<usize>> {
+        const WORDS: [&str; 12] = [
+            "token",
+            "tokens",
+            "auth",
+            "authentication",
+            "authorization",
+            "scheme",
+            "header",
+            "realm",
+            "error",
+            "challenge",
+            "format",
+            "credentials",
+        ];
+        let rest = &self.text[self.end..];
+        let blank = rest.strip_prefix("%20").map_or_else(|| rest.len() - rest.trim_start_matches([' ', '\t']).len(), |_| 3);
+        if !self.begins_word() || blank == 0 {
+            return None;
+        }
+        let start = self.end + blank;
+        let end = start + extent(&self.text[start..], Extent::Word);
+        let token = &self.text[start..end];
+        let word = token.trim_end_matches(['.', ':', '!', '?']).to_ascii_lowercase();
+        let is_basic = self.text[self.start..self.end].eq_ignore_ascii_case("basic");
+        // `basic usage` is a sentence; a pair of name and password has capitals or digits in base64.
+        let is_word = WORDS.contains(&word.as_str()) || (is_basic && token.bytes().all(|byte| byte.is_ascii_lowercase()));
+        (token.len() >= 6 && !is_word).then_some(start..end)
+    }
+
+    fn value(&self, wanted: Extent) -> Option<Range<usize>> {
+        let after = &self.text[self.end..];
+        let after_name = after.strip_prefix(['s', 'S']).unwrap_or(after);
+        let (separator, rest) = separator(after_name, self.name().starts_with("--"))?;
+        let rest = rest.strip_prefix("Some(").unwrap_or(rest);
+        let begin = self.text.len() - rest.len();
+        let (start, end) = match quote(rest) {
+            Some((backslashes, mark)) => {
+                let start = begin + backslashes + 1;
+                (start, start + quoted(&self.text[start..], mark, backslashes))
+            }
+            None => (begin, begin + extent(rest, self.extent(wanted, separator))),
+        };
+        let value = &self.text[start..end];
+        (!says_nothing(value)).then_some(start..end)
+    }
+
+    /// A variable's value may hold any sign; a list of variables has one a line.
+    fn extent(&self, wanted: Extent, separator: char) -> Extent {
+        let name = self.name();
+        let is_variable = separator == '=' && name.len() > 3 && !name.bytes().any(|byte| byte.is_ascii_lowercase());
+        match wanted {
+            Extent::Word if separator == '>' => Extent::Element,
+            Extent::Word if is_variable => Extent::Variable,
+            wanted => wanted,
+        }
+    }
+
+    fn userinfo(&self) -> Option<Range<usize>> {
+        let rest = &self.text[self.end..];
+        let authority = rest.find(|c: char| matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | '`' | '\\') || c.is_whitespace());
+        let at = rest[..authority.unwrap_or(rest.len())].rfind('@')?;
+        Some(self.end..self.end + at)
+    }
+
+    fn private_key(&self) -> Option<Range<usize>> {
+        let rest = &self.text[self.end..];
+        let head = rest.find("-----").filter(|&end| end < 40)?;
+        if !rest[..head].to_ascii_uppercase().contains("PRIVATE KEY") {
+            return None;
+        }
+        let start = self.end + head + 5;
+        let body = &self.text[start..];
+        let end = body.find("-----END").into_iter().chain(body.find('"').map(|quote| before_backslashes(body, quote))).min();
+        Some(start..start + end.unwrap_or(body.len()))
+    }
+
+    fn vendor_key(&self, exact: &str, tail: usize) -> Option<Range<usize>> {
+        if !self.begins_word() || &self.text[self.start..self.end] != exact {
+            return None;
+        }
+        let rest = &self.text.as_bytes()[self.end..];
+        let dots = matches!(exact, "eyJ" | "SG." | "ya29.");
+        let length =
+            rest.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (dots && byte == b'.')).count();
+        let key = &rest[..length];
+        let plausible = match exact {
+            "AKIA" | "ASIA" => length == tail && key.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()),
+            "eyJ" => length >= tail && key.contains(&b'.'),
+            // Names of models and files are words; keys are not.
+            "sk-" | "npm_" | "hf_" | "ntn_" => length >= tail && key.iter().any(u8::is_ascii_digit),
+            _ => length >= tail,
+        };
+        plausible.then_some(self.start..self.end + length)
+    }
+}
+
+/// What stands between a name and its value, and the rest. An option's value may follow after a blank.
+fn separator(after_name: &str, option: bool) -> Option<(char, &str)> {
+    let rest = match quote(after_name) {
+        Some((backslashes, _)) => &after_name[backslashes + 1..],
+        None => after_name,
+    };
+    let trimmed = rest.trim_start_matches([' ', '\t']);
+    for (sign, meaning) in [("=>", ':'), (":=", ':'), ("%3D", '='), ("%3d", '='), ("=", '='), (":", ':')] {
+        if let Some(value) = trimmed.strip_prefix(sign) {
+            return Some((meaning, value.trim_start_matches([' ', '\t'])));
+        }
+    }
+    if let Some(value) = rest.strip_prefix('>') {
+        return Some(('>', value));
+    }
+    (option && trimmed.len() < rest.len()).then_some((' ', trimmed))
+}
+
+/// The quotation mark that the text begins with, and how many backslashes stand before it: text in JSON has one
+/// before each, JSON in JSON three.
+fn quote(text: &str) -> Option<(usize, u8)> {
+    let backslashes = text.bytes().take_while(|&byte| byte == b'\\').count();
+    let mark = *text.as_bytes().get(backslashes)?;
+    matches!(mark, b'"' | b'\'' | b'`').then_some((backslashes, mark))
+}
+
+/// The length of the text up to the mark that closes what `backslashes` and `mark` opened, or that ends the text around it.
+fn quoted(text: &str, mark: u8, backslashes: usize) -> usize {
+    let mut run = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'\\' {
+            run += 1;
+            continue;
+        }
+        let closes = byte == mark && run % (2 * (backslashes + 1)) == backslashes;
+        let ends_outer = byte == b'"' && (run < backslashes || mark != b'"');
+        if closes || ends_outer {
+            // Its own backslashes belong to it, or to the text around.
+            return at - if closes { backslashes } else { run };
+        }
+        run = 0;
+    }
+    text.len()
+}
+
+/// The length of a value that is not in quotes. The marker is part of a value, never its end.
+fn extent(text: &str, extent: Extent) -> usize {
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        if text[at..].starts_with(MARKER) {
+            at += MARKER.len();
+            continue;
+        }
+        let ends = match c {
+            '"' => return before_backslashes(text, at),
+            '\n' | '\r' => true,
+            _ => match extent {
+                Extent::Line => false,
+                Extent::Variable => c.is_whitespace() || matches!(c, '\'' | '`'),
+                Extent::Element => c == '<',
+                Extent::Word => c.is_whitespace() || matches!(c, '\'' | '`' | '&' | ';' | ',' | ')' | '}' | ']' | '<' | '>' | '|'),
+            },
+        };
+        if ends {
+            break;
+        }
+        at += c.len_utf8();
+    }
+    at
+}
+
+/// A quotation mark within JSON belongs together with the backslashes before it.
+fn before_backslashes(text: &str, mark: usize) -> usize {
+    text[..mark].trim_end_matches('\\').len()
+}
+
+/// Values that hide nothing, and that are of use to whoever reads the line.
+fn says_nothing(value: &str) -> bool {
+    let small_number = value.len() < 6 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let placeholder = value.starts_with("${") && value.find('}') == Some(value.len() - 1);
+    let opens_list = value.bytes().all(|byte| b"[{(*".contains(&byte));
+    let word = ["true", "false", "null", "none", "undefined", "nil"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    small_number || placeholder || opens_list || word
+}
