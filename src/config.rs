@@ -5,6 +5,7 @@
 //! they work; nothing below it can reach an option or the environment.
 
 mod app;
+mod check;
 mod cli;
 pub mod defaults;
 mod dotenv;
@@ -44,7 +45,8 @@ use crate::{
     telemetry::logging,
 };
 use app::{Asking, Keys};
-use cli::{Cli, Options, Sub};
+pub use check::{Asked, Check};
+use cli::{Cli, Options, Parsed, Sub};
 pub use env::Environment;
 use http::Auth;
 use rates::Reach;
@@ -103,6 +105,8 @@ pub enum Command {
     Health {
         url: Url,
     },
+    /// Asks the security rules, and needs no other part.
+    Check(Check),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +122,8 @@ pub enum Stop {
     Print(String),
     /// Print it to stderr and exit with 64.
     Problems(Problems),
+    /// The same of the command `check`, whose exit codes are its verdicts: exit with 2.
+    Misused(Problems),
 }
 
 /// Every mistake at once; one line each.
@@ -143,7 +149,7 @@ impl fmt::Display for Problems {
 
 impl Problems {
     /// Help and the version are errors to clap.
-    fn stopped_by(mut self, error: &clap::Error) -> Stop {
+    fn stopped_by(mut self, error: &clap::Error, is_check: bool) -> Stop {
         let text = error.render().to_string();
         if !error.use_stderr() {
             return Stop::Print(text);
@@ -151,18 +157,22 @@ impl Problems {
         // Up to the blank line; usage and tips follow.
         let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
         self.problems.push(line.trim_start_matches("error: ").to_owned());
-        Stop::Problems(self)
+        self.stop(is_check)
+    }
+
+    fn stop(self, is_check: bool) -> Stop {
+        if is_check { Stop::Misused(self) } else { Stop::Problems(self) }
     }
 }
 
 impl Config {
     /// `args` begins with the program's name, as the operating system gives it.
     pub fn load(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<Self, Stop> {
-        let (parsed, warnings) = cli::parse(args);
+        let Parsed { cli, warnings, is_check } = cli::parse(args);
         let problems = Problems { problems: Vec::new(), warnings };
-        let Cli { options, command } = match parsed {
+        let Cli { options, command } = match cli {
             Ok(cli) => cli,
-            Err(error) => return Err(problems.stopped_by(&error)),
+            Err(error) => return Err(problems.stopped_by(&error, is_check)),
         };
         let mut given = Settings::new(environment, options.env_file.as_deref(), problems);
 
@@ -267,6 +277,7 @@ impl Config {
             Some(Sub::Tools { json }) => Command::Tools { json },
             Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
             Some(Sub::Health { url }) => Command::Health { url: given.health_url(url, &http) },
+            Some(Sub::Check { json, source, batch, subject }) => Command::Check(given.check(subject, batch, &source, json)),
         };
         if serving_http {
             given.warn_of_open_port(&http);
@@ -278,7 +289,7 @@ impl Config {
         let log = given.log(log_level, log_format);
         given.check_depth();
         if !given.problems.problems.is_empty() {
-            return Err(Stop::Problems(given.problems));
+            return Err(given.problems.stop(is_check));
         }
         Ok(Self { command, parts, front, log, warnings: given.problems.warnings })
     }
@@ -472,6 +483,14 @@ impl<'a> Settings<'a> {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         })
+    }
+
+    fn check(&mut self, subject: Option<cli::Subject>, batch: bool, source: &str, json: bool) -> Check {
+        let asked = check::asked(subject, batch, source).unwrap_or_else(|problem| {
+            self.problem(problem);
+            Asked::Batch
+        });
+        Check { asked, json }
     }
 
     fn log(&mut self, level: Option<String>, format: Option<String>) -> logging::Config {

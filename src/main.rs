@@ -15,6 +15,9 @@ use tokio::runtime;
 /// `EX_USAGE` of sysexits.h: the configuration is wrong.
 const BAD_CONFIGURATION: u8 = 64;
 
+/// A question to the rules that is none.
+const MISUSED: u8 = 2;
+
 fn main() -> ExitCode {
     #[cfg(unix)]
     if std::env::args_os().nth(1).is_some_and(|arg| arg == guard::COMMAND) {
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(Stop::Print(text)) => return said(std::io::stdout(), &text, ExitCode::SUCCESS),
         Err(Stop::Problems(problems)) => return said(std::io::stderr(), &problems.to_string(), BAD_CONFIGURATION.into()),
+        Err(Stop::Misused(problems)) => return said(std::io::stderr(), &problems.to_string(), MISUSED.into()),
     };
     for warning in &config.warnings {
         said(std::io::stderr(), &format!("warning: {warning}"), ExitCode::SUCCESS);
@@ -61,6 +65,7 @@ async fn run(config: Config) -> ExitCode {
             with_app(parts, async |app| app::call::run(app, &name, arguments.as_deref(), json).await).await
         }
         Command::Health { url } => exit_code(app::health::run(&url).await),
+        Command::Check(check) => app::check::run(&check, parts.rules()).await.exit_code().into(),
     }
 }
 

@@ -176,19 +176,82 @@ pub(super) enum Sub {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Say whether the security rules allow something
+    #[command(after_help = "Exit code: 0 allowed, 1 refused, 2 misused.")]
+    Check {
+        /// Print JSON
+        #[arg(long, global = true)]
+        json: bool,
+        /// Who would have written it: app, file
+        #[arg(long, global = true, value_name = "WHO", default_value = "app", value_parser = ["app", "file"])]
+        source: String,
+        /// Read cases from stdin, one JSON object a line, and write a verdict a line
+        #[arg(long)]
+        batch: bool,
+        #[command(subcommand)]
+        subject: Option<Subject>,
+    },
 }
 
-/// What the command line says, and a warning for everything in it that means nothing.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> (Result<Cli, clap::Error>, Vec<String>) {
+/// What `check` is asked about.
+#[derive(Debug, Subcommand)]
+pub(super) enum Subject {
+    /// A URL that would be connected to
+    Url {
+        #[arg(allow_hyphen_values = true)]
+        url: String,
+    },
+    /// A command line that would be started
+    Command {
+        /// Variable of the program's environment, as NAME=VALUE; may be repeated
+        #[arg(long, value_name = "VARIABLE")]
+        env: Vec<String>,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+        line: Vec<String>,
+    },
+    /// A header that would be sent
+    Header {
+        #[arg(allow_hyphen_values = true)]
+        name: String,
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// A file of variables
+    EnvFile { file: PathBuf },
+}
+
+/// The command whose arguments are taken as they are.
+const CHECK: &str = "check";
+
+/// What the command line says.
+pub(super) struct Parsed {
+    pub(super) cli: Result<Cli, clap::Error>,
+    /// One for everything that means nothing.
+    pub(super) warnings: Vec<String>,
+    /// It asks what the rules say, and mistakes have an exit code of their own.
+    pub(super) is_check: bool,
+}
+
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Parsed {
     let command = Cli::command();
-    let (args, warnings) = known_only(&command, args);
+    let Kept { args, warnings, command: chosen } = known_only(&command, args);
     let matches = command.try_get_matches_from(args);
-    (matches.and_then(|matches| Cli::from_arg_matches(&matches)), warnings)
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    Parsed { cli, warnings, is_check: chosen.as_deref() == Some(CHECK) }
+}
+
+/// What is left of a command line.
+struct Kept {
+    args: Vec<OsString>,
+    warnings: Vec<String>,
+    /// The first word that is a command.
+    command: Option<String>,
 }
 
 /// What clap can be given, and a warning for everything that was taken out. MCP
 /// inspectors and hosts append options of their own, which must not stop anything.
-fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>) -> Kept {
     // These are clap's own, which adds them later.
     let own = ["-h", "--help", "-V", "--version"].map(str::to_owned);
     let mut known = Known { flags: own.into(), valued: Vec::new(), commands: vec!["help".to_owned()] };
@@ -201,6 +264,11 @@ fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>)
     let mut chosen: Option<String> = None;
     let mut only_words = false;
     while let Some(arg) = args.next() {
+        // Nobody appends options to a question, and what it is about may look like one.
+        if chosen.as_deref() == Some(CHECK) {
+            kept.push(arg);
+            continue;
+        }
         let text = arg.to_string_lossy().into_owned();
         if !only_words && text == "--" {
             only_words = true;
@@ -252,7 +320,7 @@ fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>)
             warnings.push(format!("ignored the unknown option `{}`{hint}", shorten(&name)));
         }
     }
-    (kept, warnings)
+    Kept { args: kept, warnings, command: chosen }
 }
 
 #[derive(Debug)]
@@ -322,7 +390,7 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "so that `expect!` stands alone in the calls")]
     fn check(line: &str, expect: Expect) {
         let args = std::iter::once("proxy").chain(line.split_whitespace()).map(OsString::from);
-        let (kept, warnings) = known_only(&Cli::command(), args);
+        let Kept { args: kept, warnings, command: _ } = known_only(&Cli::command(), args);
         let kept: Vec<_> = kept.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
         let lines: Vec<String> = std::iter::once(kept.join(" ")).chain(warnings.into_iter().map(|w| format!("! {w}"))).collect();
         expect.assert_eq(&lines.join("\n"));
@@ -337,6 +405,7 @@ mod tests {
         check("call -- -odd {}", expect!["call -- -odd {}"]);
         check("help call", expect!["help call"]);
         check("health --url http://x", expect!["health --url http://x"]);
+        check("--port 1 check command node --odd -e x", expect!["--port 1 check command node --odd -e x"]);
         check("--allowed-host a --allowed-host b", expect!["--allowed-host a --allowed-host b"]);
     }
 
@@ -361,7 +430,7 @@ mod tests {
     #[test]
     fn what_may_be_repeated_is_kept() {
         let args = ["proxy", "--allowed-host", "a", "--port", "1", "--allowed-host=b", "--port", "2"].map(OsString::from);
-        let (cli, warnings) = parse(args);
+        let Parsed { cli, warnings, is_check: _ } = parse(args);
         let http = cli.expect("all of it is known").options.http;
         assert_eq!((http.allowed_host, http.port.as_deref(), warnings.len()), (vec!["a".to_owned(), "b".to_owned()], Some("2"), 0));
     }

@@ -81,4 +81,7 @@ rules! {
     // Files
     /// Not UTF-8, or too large.
     EnvFile = "env-file",
+    // Questions
+    /// A line of `check --batch` that asks nothing.
+    BadCase = "bad-case",
 }
