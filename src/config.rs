@@ -7,7 +7,6 @@
 mod app;
 mod cli;
 pub mod defaults;
-mod dotenv;
 pub mod env;
 mod file;
 mod http;
@@ -15,7 +14,8 @@ mod http;
 use std::{
     collections::HashMap,
     ffi::OsString,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -32,6 +32,7 @@ use crate::{
     downstream::{self, Connect},
     front, router,
     secret::Secret,
+    security::dotenv,
     source,
     telemetry::logging,
 };
@@ -153,6 +154,7 @@ impl Config {
 
         let Options {
             pluggedin_api_key,
+            pluggedin_api_key_file,
             pluggedin_api_base_url,
             config,
             transport,
@@ -176,7 +178,8 @@ impl Config {
         let auth = given.auth(http.auth.take(), http.require_api_auth);
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
-        let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, keys);
+        let key = given.key(pluggedin_api_key, pluggedin_api_key_file);
+        let (app_base_url, app) = given.app(key, pluggedin_api_base_url, keys);
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = config.or_else(|| given.variable(env::CONFIG).map(|given| given.text.into())).map(|path| source::file::Config {
             path,
@@ -292,6 +295,13 @@ fn identity(source: &source::Config) -> String {
     format!("{app}\n{file}")
 }
 
+/// A file, up to one byte more than it may have.
+fn bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(max as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// A value, and where it comes from as messages put it.
 struct Given {
     text: String,
@@ -310,12 +320,9 @@ impl<'a> Settings<'a> {
         let named = env_file.map(PathBuf::from).or_else(|| environment.get(env::ENV_FILE).map(PathBuf::from));
         let mut variables = HashMap::new();
         if let Some(path) = named {
-            match fs::read(&path).map(String::from_utf8) {
-                Ok(Ok(text)) => {
-                    let ours = dotenv::parse(&text).into_iter().filter(|(name, _)| env::SETTINGS.contains(&name.as_str()));
-                    variables.extend(ours);
-                }
-                Ok(Err(_)) => problems.problems.push(format!("`--env-file`: `{}` is not UTF-8 text", path.display())),
+            match bounded(&path, dotenv::MAX_FILE).map(|content| dotenv::read(&content)) {
+                Ok(Ok(all)) => variables.extend(all.into_iter().filter(|(name, _)| env::SETTINGS.contains(&name.as_str()))),
+                Ok(Err(refusal)) => problems.problems.push(format!("`--env-file`: `{}`: {refusal}", path.display())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     problems.problems.push(format!("`--env-file`: `{}` does not exist", path.display()));
                 }
