@@ -8,7 +8,6 @@ mod app;
 mod check;
 mod cli;
 pub mod defaults;
-mod dotenv;
 mod egress;
 pub mod env;
 mod file;
@@ -18,7 +17,8 @@ mod rates;
 use std::{
     collections::HashMap,
     ffi::OsString,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -37,7 +37,7 @@ use crate::{
     front, router,
     secret::Secret,
     security::{
-        command,
+        command, dotenv,
         egress::Policy,
         rate_limit::{Rate, Rates},
     },
@@ -178,6 +178,7 @@ impl Config {
 
         let Options {
             pluggedin_api_key,
+            pluggedin_api_key_file,
             pluggedin_api_base_url,
             config,
             transport,
@@ -209,7 +210,8 @@ impl Config {
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
         let egress = Arc::new(Policy::new(given.egress(allow_private_network, egress_proxy)));
         let asking = Asking { keys, plain_http: given.plain_http_allowed(allow_plain_http), egress: &egress };
-        let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, &asking);
+        let key = given.key(pluggedin_api_key, pluggedin_api_key_file);
+        let (app_base_url, app) = given.app(key, pluggedin_api_base_url, &asking);
         let reach = Reach { app: app.is_some() || keys == Keys::OfClients, http: over_http };
         let (rates, app_rate) = given.rates(rates, reach);
         let app = app.map(|app| source::app::Config { rate: app_rate, ..app });
@@ -337,6 +339,13 @@ fn identity(source: &source::Config) -> String {
     format!("{app}\n{file}")
 }
 
+/// A file, up to one byte more than it may have.
+fn bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(max as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// A value, and where it comes from as messages put it.
 struct Given {
     text: String,
@@ -355,9 +364,9 @@ impl<'a> Settings<'a> {
         let named = env_file.map(PathBuf::from).or_else(|| environment.get(env::ENV_FILE).map(PathBuf::from));
         let mut variables = HashMap::new();
         if let Some(path) = named {
-            match fs::read(&path).map(String::from_utf8) {
-                Ok(Ok(text)) => {
-                    for (name, text) in dotenv::parse(&text) {
+            match bounded(&path, dotenv::MAX_FILE).map(|content| dotenv::read(&content)) {
+                Ok(Ok(all)) => {
+                    for (name, text) in all {
                         if env::SETTINGS.contains(&name.as_str()) {
                             variables.insert(name, text);
                         } else if env::OPERATORS.contains(&name.as_str()) {
@@ -367,7 +376,7 @@ impl<'a> Settings<'a> {
                         }
                     }
                 }
-                Ok(Err(_)) => problems.problems.push(format!("`--env-file`: `{}` is not UTF-8 text", path.display())),
+                Ok(Err(refusal)) => problems.problems.push(format!("`--env-file`: `{}`: {refusal}", path.display())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     problems.problems.push(format!("`--env-file`: `{}` does not exist", path.display()));
                 }

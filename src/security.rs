@@ -4,6 +4,7 @@
 //! module has made. What is not allowed is a [`Refusal`].
 
 pub mod command;
+pub mod dotenv;
 pub mod egress;
 pub mod headers;
 pub mod line;

@@ -1,10 +1,10 @@
 //! The App's address and the proxy's own key: where they come from, and which belong together.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use url::Url;
 
-use super::{Given, Settings, defaults, egress::plain_http, env, file};
+use super::{Given, Settings, bounded, defaults, egress::plain_http, env, file};
 use crate::{
     secret::Secret,
     security::{
@@ -30,7 +30,45 @@ pub(super) struct Asking<'a> {
     pub(super) egress: &'a Arc<Policy>,
 }
 
+/// A key has 256 bytes at most, and may end in a line break or two.
+const MAX_KEY_FILE: usize = 1024;
+
 impl Settings<'_> {
+    /// The key that the operator gives, as text or in a file of its own. Of two, the one by option counts, then the text.
+    pub(super) fn key(&mut self, key: Option<String>, file: Option<String>) -> Option<Given> {
+        let by_option = |name: &str, value: Option<String>| {
+            let text = value.map(|text| text.trim().to_owned()).filter(|text| env::says_something(text))?;
+            Some(Given { text, from: format!("`{name}`") })
+        };
+        if let Some(key) = by_option("--pluggedin-api-key", key) {
+            return Some(key);
+        }
+        if let Some(file) = by_option("--pluggedin-api-key-file", file) {
+            return self.key_in(&file);
+        }
+        if let Some(key) = self.variable(env::API_KEY) {
+            return Some(key);
+        }
+        let file = self.variable(env::API_KEY_FILE)?;
+        self.key_in(&file)
+    }
+
+    /// A file that cannot be read is a problem: going on without its key, or with another one, is not what was asked for.
+    fn key_in(&mut self, file: &Given) -> Option<Given> {
+        let Given { text: path, from } = file;
+        match bounded(Path::new(path), MAX_KEY_FILE).map(String::from_utf8) {
+            Ok(Ok(text)) => Some(Given { text: text.trim().to_owned(), from: format!("the key in `{path}` of {from}") }),
+            Ok(Err(_)) => {
+                self.problem(format!("{from}: `{path}` is not UTF-8 text"));
+                None
+            }
+            Err(error) => {
+                self.problem(format!("{from}: `{path}` cannot be read: {}", error.kind()));
+                None
+            }
+        }
+    }
+
     /// The address that the operator names, or the default one; and the App with the proxy's own key, if there is one.
     ///
     /// SECURITY: a key is sent only where its owner wants it. Options, environment and
@@ -38,8 +76,7 @@ impl Settings<'_> {
     /// of its own. The address comes from the key's level or from the operator, so no
     /// file, and least of all one that lies in a project, can redirect another's key.
     /// Clients' keys go where the operator says; the proxy's own is not at hand then.
-    pub(super) fn app(&mut self, key: Option<String>, base_url: Option<String>, asking: &Asking<'_>) -> (Url, Option<source::app::Config>) {
-        let key = self.option("--pluggedin-api-key", key, env::API_KEY);
+    pub(super) fn app(&mut self, key: Option<Given>, base_url: Option<String>, asking: &Asking<'_>) -> (Url, Option<source::app::Config>) {
         let base_url = self.option("--pluggedin-api-base-url", base_url, env::API_BASE_URL);
         let operators = base_url.map(|Given { text, from }| {
             let url = self.parse(Some(Given { text, from: from.clone() }), default_base_url(), parse_base_url);

@@ -26,6 +26,9 @@ pub(super) struct Options {
     /// API key of the plugged.in App [env: PLUGGEDIN_API_KEY]
     #[arg(long, global = true, value_name = "KEY")]
     pub(super) pluggedin_api_key: Option<String>,
+    /// File that holds the API key and nothing else [env: PLUGGEDIN_API_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) pluggedin_api_key_file: Option<String>,
     /// Address of the App [env: PLUGGEDIN_API_BASE_URL] [default: https://plugged.in]
     #[arg(long, global = true, value_name = "URL")]
     pub(super) pluggedin_api_base_url: Option<String>,

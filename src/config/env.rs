@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use crate::secret::Secret;
 
 pub const API_KEY: &str = "PLUGGEDIN_API_KEY";
+pub const API_KEY_FILE: &str = "PLUGGEDIN_API_KEY_FILE";
 pub const API_BASE_URL: &str = "PLUGGEDIN_API_BASE_URL";
 pub const TRANSPORT: &str = "PLUGGEDIN_TRANSPORT";
 pub const STATELESS: &str = "PLUGGEDIN_STATELESS";
@@ -67,6 +68,7 @@ pub const DEPTH: &str = "PLUGGEDIN_PROXY_DEPTH";
 /// file can come with a project.
 pub const SETTINGS: &[&str] = &[
     API_KEY,
+    API_KEY_FILE,
     API_BASE_URL,
     TRANSPORT,
     STATELESS,

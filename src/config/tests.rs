@@ -538,6 +538,41 @@ fn files_in_their_order() {
 }
 
 #[test]
+fn a_key_may_stand_in_a_file_of_its_own() {
+    let machine = Machine::new().file("secret", &format!("{}\n", *KEY)).file("other", &OTHER).user(Some(&OTHER), Some("https://c.example"));
+    machine.check("--pluggedin-api-key-file DIR/secret --pluggedin-api-base-url https://e.example", expect!["KEY to https://e.example/"]);
+    // It is the operator's key, so the address of a credentials file is not for it.
+    machine.check(
+        "--pluggedin-api-key-file DIR/secret",
+        expect![[r#"
+            KEY to https://plugged.in/
+            warning: the base URL in `pluggedin/credentials.json` is ignored, because the API key comes from elsewhere"#]],
+    );
+    let machine = Machine::new().file("secret", &KEY).file("other", &OTHER);
+    machine.check(&format!("--pluggedin-api-key-file DIR/secret --pluggedin-api-key {}", *OTHER), expect!["OTHER to https://plugged.in/"]);
+    let secret = machine.dir.path().join("secret").display().to_string();
+    let machine = machine.env("PLUGGEDIN_API_KEY_FILE", &secret);
+    machine.check("", expect!["KEY to https://plugged.in/"]);
+    machine.check("--pluggedin-api-key-file DIR/other", expect!["OTHER to https://plugged.in/"]);
+    let machine = machine.env("PLUGGEDIN_API_KEY", &OTHER);
+    machine.check("", expect!["OTHER to https://plugged.in/"]);
+    machine.check("--pluggedin-api-key-file DIR/secret", expect!["KEY to https://plugged.in/"]);
+}
+
+#[test]
+fn a_key_file_that_is_no_good_stops_the_start() {
+    let machine = Machine::new().user(Some(&OTHER), None);
+    machine.check(
+        "--pluggedin-api-key-file none.key",
+        expect!["error: `--pluggedin-api-key-file`: `none.key` cannot be read: entity not found"],
+    );
+    let machine = Machine::new().file("bad.key", &format!("{} {}", *KEY, *KEY));
+    let Err(Stop::Problems(problems)) = machine.load("--pluggedin-api-key-file DIR/bad.key") else { panic!("two keys are none") };
+    let said = problems.to_string();
+    assert!(said.contains("bad.key") && said.contains("holds a character that no API key has") && !said.contains(KEY.as_str()), "{said}");
+}
+
+#[test]
 fn no_file_redirects_a_key_from_elsewhere() {
     let (one, two) = (Some(KEY.as_str()), Some(OTHER.as_str()));
     let evil = Some("https://evil.example");

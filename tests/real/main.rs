@@ -15,6 +15,7 @@
 
 mod commands;
 mod conformance;
+mod dotenv;
 mod everything;
 mod filesystem;
 mod inspector;
