@@ -320,11 +320,11 @@ fn each_client_may_bring_a_key() {
 fn what_goes_badly_with_keys_of_clients_is_warned_of() {
     let machine = Machine::new().env(env::API_KEY, &KEY).env(env::API_BASE_URL, "http://app.example");
     machine.check(
-        "--transport http --auth per-client --stdio-servers on --config mcp.json",
+        "--transport http --auth per-client --stdio-servers on --config mcp.json --allow-plain-http",
         expect![[r#"
             no key
             warning: `PLUGGEDIN_API_KEY` is not used: with `--auth per-client` each client brings a key
-            warning: `PLUGGEDIN_API_BASE_URL` is plain `http` to a public host: others can read the API key; hint: use `https`
+            warning: `PLUGGEDIN_API_BASE_URL` is plain `http` to a public host: others can read the API key
             warning: `--stdio-servers` is on with `--auth per-client`: whoever has a key of the App can run programs on this machine
             warning: the servers of `--config` are offered to every client with `--auth per-client`, whatever its key"#]],
     );
@@ -672,6 +672,74 @@ fn plain_http_to_a_public_host_is_refused_unless_forced() {
     ] {
         assert!(!warned(private), "{private}");
     }
+}
+
+#[test]
+fn no_file_lets_a_key_go_over_plain_http() {
+    Machine::new().user(Some(&KEY), Some("http://app.example")).check(
+        "--allow-plain-http",
+        expect![[r#"
+            no key
+            warning: the API key in `pluggedin/credentials.json` is ignored: the base URL beside it is plain `http` to a public host: others can read the API key"#]],
+    );
+    Machine::new().env(env::API_KEY, &KEY).env(env::API_BASE_URL, "http://app.example").check(
+        "",
+        expect!["error: `PLUGGEDIN_API_BASE_URL` is plain `http` to a public host: others can read the API key; hint: use `https`, or `--allow-plain-http` if nobody else is on the way"],
+    );
+}
+
+/// Whether servers of the App may use the URL.
+#[track_caller]
+fn opens(machine: &Machine, line: &str, url: &str) -> bool {
+    machine.load(line).expect("a good configuration").parts.egress.allow(crate::security::Author::App, url).is_ok()
+}
+
+#[test]
+fn private_networks_are_opened_by_option_or_environment() {
+    let machine = Machine::new();
+    let (ten, own) = ("http://10.0.0.1", "http://127.0.0.1");
+    assert!(!opens(&machine, "", ten) && !opens(&machine, "", own));
+    let both = "--allow-private-network 10.0.0.0/8 --allow-private-network loopback,fd00::/8";
+    assert!(opens(&machine, both, ten) && opens(&machine, both, own) && opens(&machine, both, "http://[fd00::1]"));
+    let machine = machine.env(env::ALLOW_PRIVATE_NETWORKS, "loopback, 192.168.0.0/16");
+    assert!(opens(&machine, "", own) && opens(&machine, "", "http://192.168.1.1") && !opens(&machine, "", ten));
+    // The option takes the variable's place.
+    assert!(!opens(&machine, "--allow-private-network 10.0.0.0/8", own));
+    Machine::new().env(env::EGRESS_PROXY, "ftp://SECRET").check(
+        "--allow-private-network 10.0.0.1/8,SECRET --allow-private-network 300.0.0.0/8",
+        expect![[r#"
+            error: `--allow-private-network` is not the beginning of a range; hint: `10.0.0.0/8` or `10.0.0.1/32`
+            error: `--allow-private-network` must be `loopback` or a range of addresses such as `10.0.0.0/8` or `fd00::/8`
+            error: `--allow-private-network` must be `loopback` or a range of addresses such as `10.0.0.0/8` or `fd00::/8`
+            error: `PLUGGEDIN_EGRESS_PROXY` must be the URL of an HTTP proxy, such as `http://proxy.example.com:3128`"#]],
+    );
+}
+
+#[test]
+fn no_file_opens_a_network() {
+    let machine = Machine::new().file(
+        "my.env",
+        "PLUGGEDIN_ALLOW_PRIVATE_NETWORKS=loopback\nPLUGGEDIN_EGRESS_PROXY=http://evil.example\nPLUGGEDIN_ALLOW_PLAIN_HTTP=true",
+    );
+    assert!(!opens(&machine, "--env-file DIR/my.env", "http://127.0.0.1"));
+    machine.check(
+        "--env-file DIR/my.env",
+        expect![[r#"
+            no key
+            warning: `PLUGGEDIN_ALLOW_PRIVATE_NETWORKS` of the env file is ignored: what it opens is for an option or a variable of the environment to open
+            warning: `PLUGGEDIN_EGRESS_PROXY` of the env file is ignored: what it opens is for an option or a variable of the environment to open
+            warning: `PLUGGEDIN_ALLOW_PLAIN_HTTP` of the env file is ignored: what it opens is for an option or a variable of the environment to open"#]],
+    );
+}
+
+#[test]
+fn an_egress_proxy_is_warned_of() {
+    Machine::new().check(
+        "--egress-proxy http://user:SECRET@proxy.example:3128",
+        expect![[r#"
+            no key
+            warning: `--egress-proxy`: requests go through that proxy, which finds the addresses of names; IT HAS TO KEEP SERVERS FROM PRIVATE NETWORKS, since only names and literal addresses are judged here"#]],
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
 mod sessions; // sessions of HTTP clients
 mod shutdown; // the end of a proxy that serves HTTP
+mod ssrf; // where requests may go
 mod stateless; // requests that stand alone
 mod streams; // event streams and how they are resumed
 mod subscriptions; // changes of single resources

@@ -112,7 +112,7 @@ pub(crate) struct Script {
     /// Streamable HTTP: the stream of an answer ends at once and has to be resumed with `Last-Event-ID`.
     #[arg(long)]
     pub(crate) resumable: bool,
-    /// Streamable HTTP: every POST is redirected to this URL.
+    /// Streamable HTTP: every POST is redirected to this URL, but for those that a query shows to have been.
     #[arg(long)]
     pub(crate) redirect: Option<String>,
     /// HTTP+SSE: the URL for messages is this one, which may be anybody's.

@@ -5,7 +5,7 @@ use super::{Port, Script, Server, Wire, lock, sse};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post};
 use axum::serve::ListenerExt;
@@ -227,9 +227,9 @@ fn routes() -> Router<Arc<Host>> {
     Router::new().route("/mcp", post(receive)).route("/mcp", get(listen)).route("/mcp", delete(close))
 }
 
-async fn receive(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(host): State<Arc<Host>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let script = &host.server.script;
-    if let Some(url) = &script.redirect {
+    if let Some(url) = script.redirect.as_ref().filter(|_| uri.query().is_none()) {
         return Redirect::temporary(url).into_response();
     }
     let accept = text_of(&headers, "accept");

@@ -61,6 +61,8 @@ pub(crate) enum Answer {
     Instead(Value),
     /// Text that breaks off.
     Torn,
+    /// This with `Content-Encoding: gzip`.
+    Packed(Vec<u8>),
     Never,
 }
 
@@ -222,7 +224,7 @@ async fn pack(request: axum::extract::Request, next: axum::middleware::Next) -> 
     let accepted = request.headers().get(header::ACCEPT_ENCODING);
     let accepted = accepted.is_some_and(|value| value.to_str().is_ok_and(|value| value.contains("gzip")));
     let (mut parts, body) = next.run(request).await.into_parts();
-    if !accepted {
+    if !accepted || parts.headers.contains_key(header::CONTENT_ENCODING) {
         return Response::from_parts(parts, body);
     }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -231,6 +233,16 @@ async fn pack(request: axum::extract::Request, next: axum::middleware::Next) -> 
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     Response::from_parts(parts, Body::from(packed.finish().expect("a vector takes everything")))
+}
+
+/// So many bytes of blanks, in a thousandth of that.
+pub(crate) fn bomb(bytes: usize) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let blanks = vec![b' '; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        packed.write_all(&blanks).expect("a vector takes everything");
+    }
+    packed.finish().expect("a vector takes everything")
 }
 
 async fn answer(
@@ -271,6 +283,10 @@ async fn answer(
         Answer::Torn => {
             let json = [(header::CONTENT_TYPE, "application/json")];
             (json, r#"[{"uuid": "5c41b7ed-0000-40"#).into_response()
+        }
+        Answer::Packed(bytes) => {
+            let json = [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_ENCODING, "gzip")];
+            (json, bytes).into_response()
         }
         Answer::Never => std::future::pending().await,
     }

@@ -60,6 +60,8 @@ pub(crate) struct Finished {
 /// The proxy, where Cargo has built it.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pluggedin-mcp-proxy");
 
+const OPEN_NETWORKS: &str = "PLUGGEDIN_ALLOW_PRIVATE_NETWORKS";
+
 /// The name of the configuration file in the home directory.
 pub(crate) const FILE: &str = "mcp.json";
 
@@ -108,6 +110,11 @@ impl Proxy {
 
     pub(crate) fn allowing_scripted_servers(self) -> Self {
         self.arg(&format!("--allow-command={}", program().display()))
+    }
+
+    /// As people start it: servers of the App may not use this machine, unlike in all other tests.
+    pub(crate) fn guarded(self) -> Self {
+        self.env(OPEN_NETWORKS, "")
     }
 
     pub(crate) fn arg(mut self, argument: &str) -> Self {
@@ -191,6 +198,8 @@ impl Proxy {
             .env("XDG_CACHE_HOME", home.join("cache"))
             .env("XDG_STATE_HOME", home.join("state"))
             .env("XDG_DATA_HOME", home.join("data"))
+            // Where the servers of all tests are. The policy is never switched off.
+            .env(OPEN_NETWORKS, "loopback")
             .envs(self.environment.iter().cloned())
             .current_dir(home.join(&self.folder))
             .stdout(Stdio::piped())
