@@ -17,6 +17,7 @@ use crate::{
 
 pub mod call;
 pub mod health;
+pub mod memory;
 mod tenants;
 pub mod tools;
 mod workspace;

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         guard::run();
         return ExitCode::SUCCESS;
     }
+    // Before a key is read.
+    app::memory::keep_private();
     let environment = Environment::of_process();
     let config = match Config::load(std::env::args_os(), &environment) {
         Ok(config) => config,

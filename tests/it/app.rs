@@ -312,7 +312,7 @@ fn the_key_and_the_address_are_found_where_they_may_stand() {
     ];
     for proxy in ways {
         let described = format!("{proxy:?}").replace(KEY, "KEY");
-        let mut client = proxy.start();
+        let mut client = proxy.allowing_scripted_servers().start();
         let found = patiently(|| client.names(List::Tools).contains(&alpha.tool("echo")).then_some(()));
         assert!(found.is_some(), "{described}");
     }

@@ -9,6 +9,7 @@ mod app; // servers that the App names, and an App that fails
 mod auth; // who may do what over HTTP
 mod cancel; // a cancellation reaches the server that works on the call, and only that
 mod cli; // commands, options, exit codes, bad input on stdin, the end
+mod commands; // what may be started, with which arguments and variables
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
@@ -19,6 +20,7 @@ mod logging; // log messages of servers and the level that a client wants
 mod modern; // clients of 2026-07-28
 mod names; // how tools, prompts and resources are called when servers disagree
 mod origin; // names of the proxy, and web pages
+mod orphans; // nothing that a server has started outlives the proxy
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call

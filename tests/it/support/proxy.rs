@@ -88,6 +88,10 @@ impl Proxy {
         client
     }
 
+    pub(crate) fn home(&self) -> Home {
+        self.home.clone()
+    }
+
     pub(crate) fn file(self, file: &Value) -> Self {
         self.file_text(&file.to_string())
     }

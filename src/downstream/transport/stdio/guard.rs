@@ -17,7 +17,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::signal::{SigSet, Signal, killpg},
-    unistd::Pid,
+    unistd::{Pid, close},
 };
 
 /// The first argument of the process. People have no use for it, so `--help` does not show it.
@@ -103,6 +103,10 @@ pub fn run() {
         asked.add(signal);
     }
     let _ = asked.thread_block();
+    // What the proxy's own parent has left open in it is not ours to hold. Nothing here has opened a file yet.
+    for inherited in 3..1024 {
+        let _ = close(inherited);
+    }
     end(watch(io::stdin().lock()));
 }
 
