@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod call;
+pub mod check;
 pub mod health;
 pub mod memory;
 mod tenants;

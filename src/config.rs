@@ -37,6 +37,7 @@ use crate::{
     front, router,
     secret::Secret,
     security::{
+        check::Rules,
         command, dotenv,
         egress::Policy,
         rate_limit::{Rate, Rates},
@@ -298,6 +299,11 @@ impl Config {
 }
 
 impl Parts {
+    /// The security rules as the operator has set them.
+    pub fn rules(&self) -> Rules<'_> {
+        Rules { egress: &self.egress, commands: &self.downstream.commands }
+    }
+
     /// The same for the workspace that another key selects: that of a client. The file's servers are part of it,
     /// and its listings are kept apart from those of all other keys.
     #[must_use]

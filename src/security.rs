@@ -3,6 +3,7 @@
 //! Its types are witnesses: `downstream` and `source` act only on what this
 //! module has made. What is not allowed is a [`Refusal`].
 
+pub mod check;
 pub mod command;
 pub mod dotenv;
 pub mod egress;

@@ -1,16 +1,19 @@
 //! `pluggedin-mcp-proxy check`: what the security rules say of a URL, a command line, a header or a file of variables. Takes the
 //! options of serving, starts nothing, and connects to nothing but the name server.
 
-use std::{path::Path, time::Duration};
+use std::{fs, time::Duration};
 
+use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::call::{to_stderr, to_stdout};
 use crate::{
     config::{Asked, Check},
     security::{
-        Refusal, command, dotenv, egress,
+        Refusal,
         check::{Case, Rules, Verdict},
+        dotenv,
+        egress::{self, AllowedUrl, Unresolved},
     },
 };
 
@@ -39,15 +42,17 @@ impl Outcome {
 
 /// Judges what was asked, and prints it.
 pub async fn run(check: &Check, rules: Rules<'_>) -> Outcome {
-    let case = match &check.asked {
+    let (verdict, note) = match &check.asked {
         Asked::Batch => return batch::run(rules, std::io::stdin().lock()),
-        Asked::Case(case) => case.clone(),
-        Asked::EnvFile(path) => match read(path) {
-            Ok(case) => case,
-            Err(outcome) => return outcome,
+        Asked::Case(case) => judge(rules, case).await,
+        Asked::EnvFile(path) => match fs::read(path) {
+            Ok(content) => (dotenv::read(&content).map_or_else(Verdict::Refused, Verdict::Variables), None),
+            Err(error) => {
+                to_stderr(&format!("error: `{}` cannot be read: {}", path.display(), error.kind()));
+                return Outcome::Misused;
+            }
         },
     };
-    let (verdict, note) = judge(rules, &case).await;
     let text = if check.json { to_json(&verdict, note.as_deref()).to_string() } else { to_text(&verdict, note.as_deref()) };
     to_stdout(&text);
     match verdict {
@@ -56,30 +61,34 @@ pub async fn run(check: &Check, rules: Rules<'_>) -> Outcome {
     }
 }
 
-/// The verdict of the rules, and what could be found out beyond them.
+/// The verdict of the rules, and what this machine adds to it.
 async fn judge(rules: Rules<'_>, case: &Case) -> (Verdict, Option<String>) {
-    match (rules.judge(case), case) {
-        (Verdict::Allowed, Case::Url { url, source }) => look_up(rules.egress, url, (*source).into()).await,
-        (Verdict::Allowed, Case::Command { command, .. }) => (Verdict::Allowed, Some(resolved(rules.commands, command))),
-        (verdict, _) => (verdict, None),
+    let verdict = rules.judge(case);
+    if verdict != Verdict::Allowed {
+        return (verdict, None);
+    }
+    match case {
+        Case::Url { url, source } => match rules.egress.allow((*source).into(), url) {
+            Ok(url) => look_up(rules.egress, &url).await,
+            Err(refusal) => (Verdict::Refused(refusal), None),
+        },
+        Case::Command { command, args, env: _, source } => {
+            let here = rules.commands.allow((*source).into(), command, args, &IndexMap::new(), None);
+            (verdict, Some(here.map_or_else(|refusal| refusal.to_string(), |allowed| format!("it is {}", allowed.program().display()))))
+        }
+        Case::Header { .. } | Case::EnvFile { .. } => (verdict, None),
     }
 }
 
-/// Where the name leads at this moment.
-async fn look_up(egress: &egress::Policy, url: &str, author: Author) -> (Verdict, Option<String>) {
-    let url = egress.allow(author, url).expect("it was allowed a moment ago");
-    match tokio::time::timeout(LOOKUP, egress.resolve(&url)).await {
+/// Where the name leads at this moment. It is asked again at every connection.
+async fn look_up(egress: &egress::Policy, url: &AllowedUrl) -> (Verdict, Option<String>) {
+    match tokio::time::timeout(LOOKUP, egress.resolve(url)).await {
         Ok(Ok(_)) => (Verdict::Allowed, None),
-        Ok(Err(refusal)) => (Verdict::Refused(refusal), None),
-        Err(_) => (Verdict::Allowed, Some("the name was not looked up in time; its address is judged when it is connected to".to_owned())),
+        Ok(Err(Unresolved::Refused(refusal))) => (Verdict::Refused(refusal), None),
+        Ok(Err(Unresolved::Unknown)) | Err(_) => {
+            (Verdict::Allowed, Some("the name was not found from here; the address is judged when it is connected to".to_owned()))
+        }
     }
-}
-
-fn read(path: &Path) -> Result<Case, Outcome> {
-    dotenv::read(path).map(|text| Case::EnvFile { text }).map_err(|refusal| {
-        to_stderr(&format!("error: {refusal}"));
-        Outcome::Misused
-    })
 }
 
 fn to_text(verdict: &Verdict, note: Option<&str>) -> String {

@@ -68,7 +68,7 @@ impl Machine {
                 let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
                 std::iter::once(app).chain(warnings).collect::<Vec<_>>().join("\n")
             }
-            Err(Stop::Problems(problems)) => problems.to_string(),
+            Err(Stop::Problems(problems) | Stop::Misused(problems)) => problems.to_string(),
             Err(Stop::Print(text)) => text,
         };
         let dir = self.dir.path().display().to_string();
@@ -233,7 +233,7 @@ fn what_http_clients_are_asked_for() {
             auth::Config::PerClient => "per client".to_owned(),
         },
         Ok(_) => panic!("HTTP was asked for"),
-        Err(Stop::Problems(problems)) => problems.to_string(),
+        Err(Stop::Problems(problems) | Stop::Misused(problems)) => problems.to_string(),
         Err(Stop::Print(text)) => text,
     };
     let with_key = || Machine::new().env(env::API_KEY, &KEY);

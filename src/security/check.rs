@@ -2,10 +2,10 @@
 //! asked here is judged by the very functions that serving uses; nothing is looked up, connected to or started.
 
 use indexmap::IndexMap;
-use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{Author, Refusal, Rule, command, dotenv, egress, headers};
+use crate::secret::Secret;
 
 /// What is asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -73,11 +73,11 @@ impl Rules<'_> {
         let judged = match case {
             Case::Url { url, source } => self.egress.allow((*source).into(), url).map(drop),
             Case::Command { command, args, env, source } => {
-                let env: Vec<_> = env.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))).collect();
+                let env = env.iter().map(|(name, value)| (name.clone(), Secret::named(name, value.as_str()))).collect();
                 self.commands.judge((*source).into(), command, args, &env).map(drop)
             }
-            Case::Header { name, value } => headers::judge(name, value),
-            Case::EnvFile { text } => return Verdict::Variables(dotenv::parse(text).into_iter().collect()),
+            Case::Header { name, value } => headers::judge(name, value).map(drop),
+            Case::EnvFile { text } => return dotenv::read(text.as_bytes()).map_or_else(Verdict::Refused, Verdict::Variables),
         };
         judged.map_or_else(Verdict::Refused, |()| Verdict::Allowed)
     }
