@@ -8,6 +8,7 @@ mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
 mod auth; // who may do what over HTTP
 mod cancel; // a cancellation reaches the server that works on the call, and only that
+mod check; // verdicts of the policy, over large tables of cases
 mod cli; // commands, options, exit codes, bad input on stdin, the end
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
