@@ -85,6 +85,11 @@ impl Proxy {
         client
     }
 
+    /// With the program's own rules for servers of the App, and not those under which most scenarios run.
+    pub(crate) fn without_permissions(self) -> Self {
+        self
+    }
+
     pub(crate) fn file(self, file: &Value) -> Self {
         self.file_text(&file.to_string())
     }
