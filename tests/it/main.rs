@@ -25,6 +25,7 @@ mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
+mod secrets; // nothing secret in the log, in what is shown, in errors
 mod sessions; // sessions of HTTP clients
 mod shutdown; // the end of a proxy that serves HTTP
 mod stateless; // requests that stand alone
