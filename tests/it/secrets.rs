@@ -201,11 +201,15 @@ impl Scene {
             let mut record = Server::stdio(&format!("app-{way}"), &[]).record();
             record["type"] = json!(if n % 2 == 0 { "STREAMABLE_HTTP" } else { "SSE" });
             record["url"] = json!(echoing.url(way));
+            record["command"] = Value::Null;
+            record["args"] = Value::Null;
             record["streamableHTTPOptions"] = json!({"headers": headers});
             workspace.servers.push(record);
         }
         let mut person = Server::stdio("app-person", &[]).record();
         person["type"] = json!("STREAMABLE_HTTP");
+        person["command"] = Value::Null;
+        person["args"] = Value::Null;
         person["url"] = json!(format!("http://{USER}:{PASSWORD}@{}/mcp?token={QUERY}", echoing.address));
         let mut program = Server::stdio("app-program", &[]).record();
         program["command"] = json!(format!("/bin/sh -c {PASSWORD}"));
