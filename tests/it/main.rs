@@ -8,6 +8,7 @@ mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
 mod auth; // who may do what over HTTP
 mod cancel; // a cancellation reaches the server that works on the call, and only that
+mod check; // verdicts of the policy, over large tables of cases
 mod cli; // commands, options, exit codes, bad input on stdin, the end
 mod commands; // what may be started, with which arguments and variables
 mod elicitation; // what servers ask the user, by form and by URL
@@ -19,6 +20,7 @@ mod lists; // pages, changes, order
 mod logging; // log messages of servers and the level that a client wants
 mod modern; // clients of 2026-07-28
 mod names; // how tools, prompts and resources are called when servers disagree
+mod old_proxy; // what the Node proxy got wrong
 mod origin; // names of the proxy, and web pages
 mod orphans; // nothing that a server has started outlives the proxy
 mod progress; // progress arrives at its call, in order, before the answer
@@ -26,6 +28,7 @@ mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call
 mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
+mod secrets; // nothing secret in the log, in what is shown, in errors
 mod sessions; // sessions of HTTP clients
 mod shutdown; // the end of a proxy that serves HTTP
 mod ssrf; // where requests may go

@@ -121,6 +121,12 @@ impl Proxy {
         self.env(OPEN_NETWORKS, "")
     }
 
+    /// With the program's own rules for servers of the App, and not those under which most scenarios run.
+    pub(crate) fn without_permissions(mut self) -> Self {
+        self.arguments.retain(|argument| !argument.starts_with("--allow-command="));
+        self.guarded()
+    }
+
     pub(crate) fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
