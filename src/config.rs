@@ -167,9 +167,7 @@ impl Config {
             list_wait,
             call_timeout,
             stdio_servers,
-            allow_private_network,
-            allow_plain_http,
-            egress_proxy,
+            egress,
             log_level,
             log_format,
             env_file: _,
@@ -182,8 +180,8 @@ impl Config {
         let auth = given.auth(http.auth.take(), http.require_api_auth);
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
-        let egress = Arc::new(Policy::new(given.egress(allow_private_network, egress_proxy)));
-        let asking = Asking { keys, plain_http: given.plain_http_allowed(allow_plain_http), egress: &egress };
+        let (egress, plain_http) = given.egress(egress);
+        let asking = Asking { keys, plain_http, egress: &egress };
         let (app_base_url, app) = given.app(pluggedin_api_key, pluggedin_api_base_url, &asking);
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = config.or_else(|| given.variable(env::CONFIG).map(|given| given.text.into())).map(|path| source::file::Config {
@@ -248,11 +246,7 @@ impl Config {
             Transport::StreamableHttp => Front::Http(Box::new(http)),
         };
         let log = given.log(log_level, log_format);
-        if environment.depth() > defaults::MAX_DEPTH {
-            let problem =
-                "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
-            given.problem(problem);
-        }
+        given.judge_depth();
         if !given.problems.problems.is_empty() {
             return Err(Stop::Problems(given.problems));
         }
@@ -413,6 +407,14 @@ impl<'a> Settings<'a> {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         })
+    }
+
+    fn judge_depth(&mut self) {
+        if self.environment.depth() > defaults::MAX_DEPTH {
+            let problem =
+                "this proxy was started by a proxy that was started by a proxy; hint: does the file of `--config` name the proxy itself?";
+            self.problem(problem);
+        }
     }
 
     fn log(&mut self, level: Option<String>, format: Option<String>) -> logging::Config {

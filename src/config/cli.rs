@@ -59,15 +59,8 @@ pub(super) struct Options {
     /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
     #[arg(long, global = true, value_name = "SWITCH")]
     pub(super) stdio_servers: Option<String>,
-    /// Addresses that servers of the App may use besides public ones: a range such as 10.0.0.0/8, or loopback; may be repeated [env: PLUGGEDIN_ALLOW_PRIVATE_NETWORKS]
-    #[arg(long, global = true, value_name = "RANGE")]
-    pub(super) allow_private_network: Vec<String>,
-    /// Let the API key go to a public host over plain http [env: PLUGGEDIN_ALLOW_PLAIN_HTTP]
-    #[arg(long, global = true)]
-    pub(super) allow_plain_http: bool,
-    /// HTTP proxy for requests to servers and the App [env: PLUGGEDIN_EGRESS_PROXY]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(super) egress_proxy: Option<String>,
+    #[command(flatten)]
+    pub(super) egress: EgressOptions,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
@@ -79,6 +72,20 @@ pub(super) struct Options {
     pub(super) env_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) http: HttpOptions,
+}
+
+/// Where requests may go.
+#[derive(Debug, Default, Args)]
+pub(super) struct EgressOptions {
+    /// Addresses that servers of the App may use besides public ones: a range such as 10.0.0.0/8, or loopback; may be repeated [env: PLUGGEDIN_ALLOW_PRIVATE_NETWORKS]
+    #[arg(long, global = true, value_name = "RANGE")]
+    pub(super) allow_private_network: Vec<String>,
+    /// Let the API key go to a public host over plain http [env: PLUGGEDIN_ALLOW_PLAIN_HTTP]
+    #[arg(long, global = true)]
+    pub(super) allow_plain_http: bool,
+    /// HTTP proxy for requests to servers and the App [env: PLUGGEDIN_EGRESS_PROXY]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) egress_proxy: Option<String>,
 }
 
 /// For `--transport streamable-http`.

@@ -306,7 +306,7 @@ fn why(error: &(dyn std::error::Error + 'static), is_connect: bool) -> SendError
 
 fn cause(error: &io::Error) -> Cause {
     // An i/o error hides what it wraps from `source()`.
-    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+    if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
         return Cause::Tls;
     }
     match error.kind() {
