@@ -1,3 +1,5 @@
+mod tls;
+
 use std::{
     io,
     sync::{
