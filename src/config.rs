@@ -192,9 +192,7 @@ impl Config {
             call_timeout,
             stdio_servers,
             rates,
-            allow_private_network,
-            allow_plain_http,
-            egress_proxy,
+            egress,
             allow_command,
             allow_inline_code,
             log_level,
@@ -209,8 +207,8 @@ impl Config {
         let auth = given.auth(http.auth.take(), http.require_api_auth);
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
-        let egress = Arc::new(Policy::new(given.egress(allow_private_network, egress_proxy)));
-        let asking = Asking { keys, plain_http: given.plain_http_allowed(allow_plain_http), egress: &egress };
+        let (egress, plain_http) = given.egress(egress);
+        let asking = Asking { keys, plain_http, egress: &egress };
         let key = given.key(pluggedin_api_key, pluggedin_api_key_file);
         let (app_base_url, app) = given.app(key, pluggedin_api_base_url, &asking);
         let reach = Reach { app: app.is_some() || keys == Keys::OfClients, http: over_http };

@@ -64,15 +64,8 @@ pub(super) struct Options {
     pub(super) stdio_servers: Option<String>,
     #[command(flatten)]
     pub(super) rates: RateOptions,
-    /// Addresses that servers of the App may use besides public ones: a range such as 10.0.0.0/8, or loopback; may be repeated [env: PLUGGEDIN_ALLOW_PRIVATE_NETWORKS]
-    #[arg(long, global = true, value_name = "RANGE")]
-    pub(super) allow_private_network: Vec<String>,
-    /// Let the API key go to a public host over plain http [env: PLUGGEDIN_ALLOW_PLAIN_HTTP]
-    #[arg(long, global = true)]
-    pub(super) allow_plain_http: bool,
-    /// HTTP proxy for requests to servers and the App [env: PLUGGEDIN_EGRESS_PROXY]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(super) egress_proxy: Option<String>,
+    #[command(flatten)]
+    pub(super) egress: EgressOptions,
     /// Program that the App may start beside node, npx, python, python3, uv, uvx, uvenv; may be repeated [env: PLUGGEDIN_ALLOW_COMMANDS]
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) allow_command: Vec<String>,
@@ -108,6 +101,20 @@ pub(super) struct RateOptions {
     /// Requests a minute to the App with one key, 0 for any number [env: PLUGGEDIN_RATE_LIMIT_API] [default: 100]
     #[arg(long, global = true, value_name = "NUMBER")]
     pub(super) rate_limit_api: Option<String>,
+}
+
+/// Where requests may go.
+#[derive(Debug, Default, Args)]
+pub(super) struct EgressOptions {
+    /// Addresses that servers of the App may use besides public ones: a range such as 10.0.0.0/8, or loopback; may be repeated [env: PLUGGEDIN_ALLOW_PRIVATE_NETWORKS]
+    #[arg(long, global = true, value_name = "RANGE")]
+    pub(super) allow_private_network: Vec<String>,
+    /// Let the API key go to a public host over plain http [env: PLUGGEDIN_ALLOW_PLAIN_HTTP]
+    #[arg(long, global = true)]
+    pub(super) allow_plain_http: bool,
+    /// HTTP proxy for requests to servers and the App [env: PLUGGEDIN_EGRESS_PROXY]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) egress_proxy: Option<String>,
 }
 
 /// For `--transport streamable-http`.

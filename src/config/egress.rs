@@ -1,17 +1,24 @@
 //! What the operator says about where requests may go, judged. What comes of it is `security::egress`'s business.
 
+use std::sync::Arc;
+
 use url::Url;
 
-use super::{Settings, env};
-use crate::secret::Secret;
-use crate::security::egress::{self, parse_networks};
+use super::{Settings, cli::EgressOptions, env};
+use crate::{
+    secret::Secret,
+    security::egress::{self, Policy, parse_networks},
+};
 
 impl Settings<'_> {
+    /// The policy for all requests, and whether plain `http` to a public App is what the operator wants.
+    ///
     /// SECURITY: option or environment of the process only (threat model, section 4.2). Who writes servers must not open networks to
     /// himself, by a file in a project or otherwise.
-    pub(super) fn egress(&mut self, allow_private: Vec<String>, proxy: Option<String>) -> egress::Config {
-        let networks = self.list("--allow-private-network", allow_private, env::ALLOW_PRIVATE_NETWORKS, parse_networks);
-        let proxy = self.option("--egress-proxy", proxy, env::EGRESS_PROXY);
+    pub(super) fn egress(&mut self, options: EgressOptions) -> (Arc<Policy>, bool) {
+        let EgressOptions { allow_private_network, allow_plain_http, egress_proxy } = options;
+        let networks = self.list("--allow-private-network", allow_private_network, env::ALLOW_PRIVATE_NETWORKS, parse_networks);
+        let proxy = self.option("--egress-proxy", egress_proxy, env::EGRESS_PROXY);
         let from = proxy.as_ref().map(|given| given.from.clone());
         let proxy = self.parse(proxy, None, |text| parse_proxy(text).map(Some));
         if let (Some(from), Some(_)) = (from, &proxy) {
@@ -20,11 +27,8 @@ impl Settings<'_> {
                  NETWORKS, since only names and literal addresses are judged here"
             ));
         }
-        egress::Config { allow_private: networks.into_iter().flatten().collect(), proxy }
-    }
-
-    pub(super) fn plain_http_allowed(&mut self, option: bool) -> bool {
-        option || self.switch(env::ALLOW_PLAIN_HTTP)
+        let config = egress::Config { allow_private: networks.into_iter().flatten().collect(), proxy };
+        (Arc::new(Policy::new(config)), allow_plain_http || self.switch(env::ALLOW_PLAIN_HTTP))
     }
 
     /// Everybody on the way reads the API key then.

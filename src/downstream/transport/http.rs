@@ -327,7 +327,8 @@ impl Client {
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(6);
+        // With those that the transport and the client below add, so that it need not grow.
+        let mut headers = HeaderMap::with_capacity(8);
         if let Some(session) = &*self.0.session.load() {
             headers.insert(SESSION_ID, HeaderValue::clone(session));
         }

@@ -20,8 +20,8 @@ const fn v4(a: u8, b: u8, c: u8, prefix: u8, kind: &'static str) -> Block {
 }
 
 const fn v6(head: [u16; 6], prefix: u8, kind: &'static str) -> Block {
-    let [a, b, c, d, e, f] = head;
-    Block { net: IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, 0, 0), prefix)), kind }
+    let first = Ipv6Addr::new(head[0], head[1], head[2], head[3], head[4], head[5], 0, 0);
+    Block { net: IpNet::V6(Ipv6Net::new_assert(first, prefix)), kind }
 }
 
 const LOOPBACK: &str = "a loopback address";
@@ -125,20 +125,14 @@ pub(super) fn metadata(address: IpAddr) -> Option<IpAddr> {
 
 /// The IPv4 addresses that an IPv6 address stands for where there is a translator.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let of = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(Ipv4Addr::new(a, b, c, d))
-    };
-    match [a, b, c, d, e, f] {
-        // IPv4-compatible, IPv4-translated (RFC 2765), NAT64 (RFC 6052)
-        [0, 0, 0, 0, 0, 0] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => [of(g, h), None],
+    let of = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match address.segments() {
+        // IPv4-compatible and IPv4-translated (RFC 2765), NAT64 (RFC 6052), 6to4
+        [0, 0, 0, 0, 0 | 0xffff, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => [of(high, low), None],
         // NAT64 of a local network (RFC 8215): its prefix is /48 or longer, and the address comes behind it.
-        [0x64, 0xff9b, 1, ..] => [of(g, h), of(d, (e & 0xff) << 8 | f >> 8)],
-        // 6to4
-        [0x2002, ..] => [of(b, c), None],
+        [0x64, 0xff9b, 1, high, x, y, last_high, last_low] => [of(last_high, last_low), of(high, (x & 0xff) << 8 | y >> 8)],
         // Teredo: its server, and its client upside down
-        [0x2001, 0, ..] => [of(c, d), of(!g, !h)],
+        [0x2001, 0, high, low, .., client_high, client_low] => [of(high, low), of(!client_high, !client_low)],
         _ => [None, None],
     }
 }

@@ -27,7 +27,7 @@ pub async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, ReadE
     let coding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     let mut sink = match coding.as_deref() {
         None | Some(b"identity") => Sink::Plain(Bounded::new(limit)),
-        Some(b"gzip" | b"x-gzip") => Sink::Gzip(GzDecoder::new(Bounded::new(limit))),
+        Some(b"gzip" | b"x-gzip") => Sink::Gzip(Box::new(GzDecoder::new(Bounded::new(limit)))),
         Some(_) => return Err(ReadError::Encoding),
     };
     while let Some(chunk) = response.chunk().await.map_err(|_| ReadError::Broken)? {
@@ -38,7 +38,7 @@ pub async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, ReadE
 
 enum Sink {
     Plain(Bounded),
-    Gzip(GzDecoder<Bounded>),
+    Gzip(Box<GzDecoder<Bounded>>),
 }
 
 impl Sink {

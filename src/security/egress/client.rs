@@ -52,7 +52,7 @@ pub(super) struct Clients {
     /// and repetitions, which are off here: 25 000 of 125 000 instructions of a call over HTTP.
     plain: OnceLock<Plain>,
     /// Made when first needed: reading the system's root certificates takes longer than the whole start of the proxy.
-    tls: OnceCell<reqwest::Client>,
+    pub(super) tls: OnceCell<reqwest::Client>,
 }
 
 /// Why there is no response.
@@ -129,6 +129,11 @@ pub(super) struct Outgoing<'a, H> {
 impl Clients {
     pub(super) fn new(rules: &Arc<Rules>, author: Author) -> Self {
         Self { guard: Guard { rules: Arc::clone(rules), author }, plain: OnceLock::new(), tls: OnceCell::new() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn author(&self) -> Author {
+        self.guard.author
     }
 
     async fn once(&self, method: Method, url: &AllowedUrl, mut headers: HeaderMap, body: Bytes) -> Result<Response, SendError> {
@@ -246,7 +251,7 @@ fn plain(guard: Guard) -> Plain {
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(Connector::new(guard))
 }
 
-fn tls(guard: Guard) -> reqwest::ClientBuilder {
+pub(super) fn tls(guard: Guard) -> reqwest::ClientBuilder {
     builder().dns_resolver(Arc::new(guard.clone())).connector_layer(guard)
 }
 
@@ -264,7 +269,7 @@ fn builder() -> reqwest::ClientBuilder {
 }
 
 /// Reads certificate files, so it would hold up the other tasks.
-async fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, SendError> {
+pub(super) async fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, SendError> {
     let building = tokio::task::spawn_blocking(move || {
         install_tls();
         builder.build()
@@ -308,8 +313,13 @@ fn why(error: &(dyn std::error::Error + 'static), is_connect: bool) -> SendError
 
 fn cause(error: &io::Error) -> Cause {
     // An i/o error hides what it wraps from `source()`.
-    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-        return Cause::Tls;
+    if let Some(inner) = error.get_ref() {
+        if inner.is::<rustls::Error>() {
+            return Cause::Tls;
+        }
+        if let Some(inner) = inner.downcast_ref::<io::Error>() {
+            return cause(inner);
+        }
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Cause::Refused,

@@ -78,13 +78,12 @@ impl Guard {
         self.rules.judge(self.author, ip, port, &Subject::Peer)
     }
 
-    fn judge_connection(&self, connection: &impl Connection) -> Result<(), Refusal> {
+    fn judge_connection(&self, connection: &impl Connection) -> Result<(), BoxError> {
         let mut extensions = hyper::http::Extensions::new();
         connection.connected().get_extras(&mut extensions);
-        match extensions.get::<HttpInfo>() {
-            Some(info) => self.rules.judge_peer(self.author, info.remote_addr(), info.local_addr()),
-            None => Ok(()),
-        }
+        // A connection that is gone already has no ends any more.
+        let info = extensions.get::<HttpInfo>().ok_or(io::ErrorKind::ConnectionReset).map_err(io::Error::from)?;
+        Ok(self.rules.judge_peer(self.author, info.remote_addr(), info.local_addr())?)
     }
 }
 

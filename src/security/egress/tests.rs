@@ -1,3 +1,5 @@
+mod tls;
+
 use std::{
     io,
     sync::{
@@ -551,6 +553,24 @@ async fn tls_connections_are_judged_by_the_same_rules() {
     assert_eq!(judged(&policy, Author::App, "https://127.0.0.1/"), Some(Rule::PrivateAddress));
 }
 
+/// Connects to this, whatever it is asked for.
+#[derive(Clone)]
+struct Dialer(SocketAddr);
+impl Service<()> for Dialer {
+    type Response = hyper_util::rt::TokioIo<TcpStream>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        let address = self.0;
+        async move { Ok(hyper_util::rt::TokioIo::new(TcpStream::connect(address).await?)) }.boxed()
+    }
+}
+
 /// A URL that has gone past the first check, as if that had a hole.
 #[tokio::test]
 async fn the_connector_judges_literals_and_peers_itself() {
@@ -563,22 +583,6 @@ async fn the_connector_judges_literals_and_peers_itself() {
     assert!(seen.lines().is_empty());
 
     // What is put around reqwest's connector.
-    #[derive(Clone)]
-    struct Dialer(SocketAddr);
-    impl Service<()> for Dialer {
-        type Response = hyper_util::rt::TokioIo<TcpStream>;
-        type Error = Box<dyn std::error::Error + Send + Sync>;
-        type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
-            std::task::Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, (): ()) -> Self::Future {
-            let address = self.0;
-            async move { Ok(hyper_util::rt::TokioIo::new(TcpStream::connect(address).await?)) }.boxed()
-        }
-    }
     let guarded = |author| Guard { rules: Arc::clone(&policy.rules), author }.layer(Dialer(([127, 0, 0, 1], port).into()));
     assert!(guarded(Author::Owner).call(()).await.is_ok());
     let refused = guarded(Author::App).call(()).await.expect_err("refused");
