@@ -7,6 +7,7 @@
 mod app;
 mod check;
 mod cli;
+mod commands;
 pub mod defaults;
 mod egress;
 pub mod env;
@@ -231,21 +232,11 @@ impl Config {
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let connect = given.connect(connect);
-        let stdio_servers = given.option("--stdio-servers", stdio_servers, env::STDIO_SERVERS);
-        // SECURITY: where every holder of a key writes servers, none of them may start programs unasked.
-        let stdio_servers =
-            given.parse(stdio_servers, !per_client, |text| on_or_off(text).ok_or_else(|| "must be `on` or `off`".to_owned()));
+        let commands = given.commands(allow_command, allow_inline_code, stdio_servers, per_client);
         if keys == Keys::OfClients {
-            given.warn_of_sharing(stdio_servers, source.file.is_some());
+            given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
         }
-        let commands = command::Config {
-            allowed: given.allowed_commands(allow_command),
-            inline_code: allow_inline_code || given.own_switch(env::ALLOW_INLINE_CODE),
-            stdio_servers,
-            path: environment.path(),
-        };
-        let key = source.app.as_ref().map(|app| &app.key);
-        let base_env = Arc::new(environment.for_children(key));
+        let base_env = Arc::new(environment.for_children(source.app.as_ref().map(|app| &app.key)));
         let cache_dir = environment.cache_dir();
         let catalog_store = store(cache_dir.as_deref(), &source);
         let parts = Parts {
@@ -431,33 +422,6 @@ impl<'a> Settings<'a> {
     fn switch(&mut self, name: &str) -> bool {
         let given = self.variable(name);
         self.parse(given, false, |text| on_or_off(text).ok_or_else(|| "must be `true` or `false`".to_owned()))
-    }
-
-    /// A switch of the environment itself. SECURITY: no file speaks for it.
-    fn own_switch(&mut self, name: &str) -> bool {
-        let given = self.environment.get(name).map(|text| Given { text: text.to_owned(), from: format!("`{name}`") });
-        self.parse(given, false, |text| on_or_off(text).ok_or_else(|| "must be `true` or `false`".to_owned()))
-    }
-
-    /// Of options, or else of the environment itself. SECURITY: no file speaks for them.
-    fn allowed_commands(&mut self, options: Vec<String>) -> Vec<String> {
-        let (texts, from) = if options.is_empty() {
-            let listed = self.environment.get(env::ALLOW_COMMANDS).unwrap_or_default();
-            (listed.split(',').map(str::to_owned).collect::<Vec<_>>(), format!("`{}`", env::ALLOW_COMMANDS))
-        } else {
-            // A name holds no comma, and people write lists.
-            let names =
-                |text: String| if Path::new(&text).is_absolute() { vec![text] } else { text.split(',').map(str::to_owned).collect() };
-            (options.into_iter().flat_map(names).collect::<Vec<_>>(), "`--allow-command`".to_owned())
-        };
-        let mut allowed = Vec::new();
-        for text in texts.iter().map(|text| text.trim()).filter(|text| env::says_something(text)) {
-            match command::check_extra(text) {
-                Ok(()) => allowed.push(text.to_owned()),
-                Err(why) => self.problem(format!("{from} {why}")),
-            }
-        }
-        allowed
     }
 
     fn transport(&mut self, option: Option<String>) -> Transport {

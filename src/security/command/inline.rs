@@ -95,10 +95,10 @@ impl Reader {
 
 /// `python` for `/usr/bin/Python3.12.exe`, `node` for `node@20`.
 fn canonical(program: &str) -> String {
-    let base = name::basename(program);
+    let file = name::basename(program);
     // What a package name ends in: a version, an extra, a marker. `@scope/name` has lost its scope already.
-    let end = base.find(['@', '[', '=', '<', '>', '~', '!', ' ', ';']).filter(|end| *end > 0).unwrap_or(base.len());
-    let plain = name::plain(&base[..end]);
+    let end = file.find(['@', '[', '=', '<', '>', '~', '!', ' ', ';']).filter(|end| *end > 0).unwrap_or(file.len());
+    let plain = name::plain(&file[..end]);
     let bare = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
     if bare.is_empty() { plain } else { bare.to_owned() }
 }

@@ -117,8 +117,8 @@ fn sizes_are_bounded_and_generous() {
     let longest = "x".repeat(MAX_ARG);
     assert_eq!(check(&[&longest]), None);
     assert_eq!(check(&[&format!("{longest}x")]), Some(Rule::ArgumentSize));
-    assert_eq!(check(&["x"; MAX_ARGS]), None);
-    assert_eq!(check(&["x"; MAX_ARGS + 1]), Some(Rule::ArgumentSize));
+    assert_eq!(check(&vec!["x"; MAX_ARGS]), None);
+    assert_eq!(check(&vec!["x"; MAX_ARGS + 1]), Some(Rule::ArgumentSize));
     assert_eq!(check(&[longest.as_str(); 7]), None);
     assert_eq!(check(&[longest.as_str(); 8]), Some(Rule::ArgumentSize));
 }

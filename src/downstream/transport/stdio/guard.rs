@@ -64,8 +64,8 @@ impl Guard {
             let _ = ended.wait();
         }
         let Some(program) = &self.program else { return };
-        let all: String = self.groups.iter().map(|group| format!("+{group}\n")).collect();
-        match start(program).and_then(|(child, mut pipe)| pipe.write_all(all.as_bytes()).map(|()| (child, pipe))) {
+        let all: Vec<_> = self.groups.iter().map(|group| format!("+{group}\n")).collect();
+        match start(program).and_then(|(child, mut pipe)| pipe.write_all(all.concat().as_bytes()).map(|()| (child, pipe))) {
             Ok(running) => self.running = Some(running),
             Err(_) if self.warned => {}
             Err(error) => {

@@ -116,10 +116,7 @@ fn usual(program: &str, kind: &Kind, args: &[String]) -> Option<Code> {
 fn deno(args: &[String]) -> Option<Code> {
     let informs = |arg: &String| matches!(arg.as_str(), "-V" | "-v" | "--version" | "-h" | "--help");
     let Some(command) = args.iter().find(|arg| !arg.starts_with('-')) else {
-        return match args.iter().any(informs) {
-            true => None,
-            false => Some(Code::stdin("deno")),
-        };
+        return if args.iter().any(informs) { None } else { Some(Code::stdin("deno")) };
     };
     match command.as_str() {
         "eval" | "repl" | "jupyter" => Some(Code::option("deno", command)),
@@ -166,7 +163,7 @@ fn powershell(program: &str, args: &[String]) -> Option<Code> {
     let is_file = |arg: &String| {
         let name = arg.trim_start_matches(['-', '/']).to_ascii_lowercase();
         let option = arg.len() > 1 && arg.starts_with(['-', '/']);
-        option && !name.is_empty() && "file".starts_with(&name) || program == "pwsh" && name.ends_with(".ps1")
+        option && !name.is_empty() && "file".starts_with(&name) || program == "pwsh" && !option && name.rsplit('.').next() == Some("ps1")
     };
     let harmless = ["-nologo", "-noprofile", "-nop", "-noninteractive", "-noni", "-version"];
     let first = args.iter().find(|arg| !harmless.contains(&arg.to_ascii_lowercase().as_str()));
