@@ -178,8 +178,7 @@ impl Config {
         let auth = given.auth(http.auth.take(), http.require_api_auth);
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
-        let key = given.key(pluggedin_api_key, pluggedin_api_key_file);
-        let (app_base_url, app) = given.app(key, pluggedin_api_base_url, keys);
+        let (app_base_url, app) = given.app((pluggedin_api_key, pluggedin_api_key_file), pluggedin_api_base_url, keys);
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = config.or_else(|| given.variable(env::CONFIG).map(|given| given.text.into())).map(|path| source::file::Config {
             path,

@@ -28,7 +28,7 @@ use url::Url;
 use crate::{
     protocol::server::{ServerConfig, ServerId},
     secret::Secret,
-    security::egress,
+    security::{egress, redact},
     source::{PromptRecord, ResourceRecord},
     telemetry::metrics::{self, AppOutcome, AppRequest},
 };
@@ -472,10 +472,5 @@ fn public_text(text: &str) -> String {
     }
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= LONGEST {
-        return line;
-    }
-    let mut line: String = line.chars().take(LONGEST).collect();
-    line.push('…');
-    line
+    redact::quote(&line, LONGEST)
 }

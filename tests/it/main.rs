@@ -12,6 +12,7 @@ mod cli; // commands, options, exit codes, bad input on stdin, the end
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
+mod headers; // headers that are configured for servers
 mod lenient; // clients with curl, and several messages at once
 mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order
@@ -21,6 +22,7 @@ mod names; // how tools, prompts and resources are called when servers disagree
 mod origin; // names of the proxy, and web pages
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
+mod redaction; // what servers say comes into logs and errors without secrets
 mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
 mod sessions; // sessions of HTTP clients
