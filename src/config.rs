@@ -210,8 +210,7 @@ impl Config {
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
         let (egress, plain_http) = given.egress(egress);
         let asking = Asking { keys, plain_http, egress: &egress };
-        let key = given.key(pluggedin_api_key, pluggedin_api_key_file);
-        let (app_base_url, app) = given.app(key, pluggedin_api_base_url, &asking);
+        let (app_base_url, app) = given.app((pluggedin_api_key, pluggedin_api_key_file), pluggedin_api_base_url, &asking);
         let reach = Reach { app: app.is_some() || keys == Keys::OfClients, http: over_http };
         let (rates, app_rate) = given.rates(rates, reach);
         let app = app.map(|app| source::app::Config { rate: app_rate, ..app });

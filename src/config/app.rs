@@ -35,7 +35,7 @@ const MAX_KEY_FILE: usize = 1024;
 
 impl Settings<'_> {
     /// The key that the operator gives, as text or in a file of its own. Of two, the one by option counts, then the text.
-    pub(super) fn key(&mut self, key: Option<String>, file: Option<String>) -> Option<Given> {
+    fn key(&mut self, (key, file): (Option<String>, Option<String>)) -> Option<Given> {
         let by_option = |name: &str, value: Option<String>| {
             let text = value.map(|text| text.trim().to_owned()).filter(|text| env::says_something(text))?;
             Some(Given { text, from: format!("`{name}`") })
@@ -76,7 +76,13 @@ impl Settings<'_> {
     /// of its own. The address comes from the key's level or from the operator, so no
     /// file, and least of all one that lies in a project, can redirect another's key.
     /// Clients' keys go where the operator says; the proxy's own is not at hand then.
-    pub(super) fn app(&mut self, key: Option<Given>, base_url: Option<String>, asking: &Asking<'_>) -> (Url, Option<source::app::Config>) {
+    pub(super) fn app(
+        &mut self,
+        key: (Option<String>, Option<String>),
+        base_url: Option<String>,
+        asking: &Asking<'_>,
+    ) -> (Url, Option<source::app::Config>) {
+        let key = self.key(key);
         let base_url = self.option("--pluggedin-api-base-url", base_url, env::API_BASE_URL);
         let operators = base_url.map(|Given { text, from }| {
             let url = self.parse(Some(Given { text, from: from.clone() }), default_base_url(), parse_base_url);

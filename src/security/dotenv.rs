@@ -22,7 +22,7 @@ pub fn read(content: &[u8]) -> Result<IndexMap<String, String>, Refusal> {
         return Err(Refusal::new(Rule::EnvFile, what, "is it another file? keep only the settings in it"));
     }
     let text = std::str::from_utf8(content).map_err(|error| {
-        let line = content[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = memchr::memchr_iter(b'\n', &content[..error.valid_up_to()]).count() + 1;
         Refusal::new(Rule::EnvFile, format!("the env file is not UTF-8 text (line {line})"), "save it as UTF-8")
     })?;
     Ok(parse(text))

@@ -23,6 +23,7 @@ use crate::{
         Author, Refusal,
         egress::{self, Cause, Policy, ReadError, Redirect, SendError},
         rate_limit::{Bucket, Rate},
+        redact,
     },
     source::{PromptRecord, ResourceRecord},
     telemetry::metrics::{self, AppOutcome, AppRequest, Limited},
@@ -408,10 +409,5 @@ fn public_text(text: &str) -> String {
     }
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= LONGEST {
-        return line;
-    }
-    let mut line: String = line.chars().take(LONGEST).collect();
-    line.push('…');
-    line
+    redact::quote(&line, LONGEST)
 }

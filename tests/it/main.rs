@@ -14,6 +14,7 @@ mod commands; // what may be started, with which arguments and variables
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
+mod headers; // headers that are configured for servers
 mod lenient; // clients with curl, and several messages at once
 mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order
@@ -26,6 +27,7 @@ mod orphans; // nothing that a server has started outlives the proxy
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call
+mod redaction; // what servers say comes into logs and errors without secrets
 mod resources; // resources and templates
 mod sampling; // what servers ask of the client while a call runs
 mod secrets; // nothing secret in the log, in what is shown, in errors

@@ -84,6 +84,9 @@ pub(crate) struct Script {
     /// Ends with a message on stderr before it reads anything.
     #[arg(long)]
     pub(crate) exit_at_start: bool,
+    /// Says this on stderr and answers `initialize` with an error of this text, in which `{NAME}` stands for the variable.
+    #[arg(long)]
+    pub(crate) refuse: Option<String>,
     /// Sends messages before each answer that have nothing to do with anything.
     #[arg(long)]
     pub(crate) stray: bool,
@@ -170,6 +173,13 @@ pub(crate) struct Journal {
     pub(crate) subscriptions: Vec<String>,
 }
 
+impl Script {
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let text = self.refuse.clone()?;
+        Some(std::env::vars().fold(text, |text, (name, value)| text.replace(&format!("{{{name}}}"), &value)))
+    }
+}
+
 impl Server {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         let grandchild = script.grandchild.then(stdio::start_grandchild);
@@ -204,6 +214,9 @@ pub(crate) fn run(script: Script) -> std::io::Result<()> {
     if script.exit_at_start {
         eprintln!("scripted server: no licence found, giving up");
         std::process::exit(3);
+    }
+    if let Some(text) = script.refusal() {
+        eprintln!("{text}");
     }
     match script.wire {
         Wire::Stdio => stdio::run(&Server::new(script)),

@@ -42,6 +42,11 @@ impl Call {
         if script.without.iter().any(|without| without == area) {
             return no_method(&self.method);
         }
+        if self.method == "initialize"
+            && let Some(text) = script.refusal()
+        {
+            return Reply::Error(json!({"code": -32_000, "message": text}));
+        }
         match self.method.as_str() {
             "initialize" => result(&self.initialize(&params)),
             "ping" => result(&json!({})),
