@@ -11,7 +11,7 @@ mod dotenv;
 pub mod env;
 mod file;
 mod http;
-mod rates;
+mod limits;
 
 use std::{
     collections::HashMap,
@@ -40,7 +40,7 @@ use app::Keys;
 use cli::{Cli, Options, Sub};
 pub use env::Environment;
 use http::Auth;
-use rates::Reach;
+use limits::Reach;
 
 #[derive(Debug)]
 pub struct Config {
@@ -171,6 +171,7 @@ impl Config {
             call_timeout,
             stdio_servers,
             rates,
+            max_message,
             log_level,
             log_format,
             env_file: _,
@@ -221,6 +222,7 @@ impl Config {
                 base_env: Arc::new(environment.for_children()),
                 path: environment.path(),
                 app_may_start_programs,
+                limits: given.limits(max_message),
             },
             catalog: keeper::Config {
                 naming,
@@ -236,12 +238,7 @@ impl Config {
             app_rate,
         };
         let http = given.http(http, over_http || matches!(command, Some(Sub::Health { .. })), auth);
-        let command = match command {
-            None => Command::Serve,
-            Some(Sub::Tools { json }) => Command::Tools { json },
-            Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
-            Some(Sub::Health { url }) => Command::Health { url: given.health_url(url, &http) },
-        };
+        let command = given.command(command, &http);
         if serving_http {
             given.warn_of_open_port(&http);
         }
@@ -374,6 +371,15 @@ impl<'a> Settings<'a> {
     fn switch(&mut self, name: &str) -> bool {
         let given = self.variable(name);
         self.parse(given, false, |text| on_or_off(text).ok_or_else(|| "must be `true` or `false`".to_owned()))
+    }
+
+    fn command(&mut self, command: Option<Sub>, front: &front::http::Config) -> Command {
+        match command {
+            None => Command::Serve,
+            Some(Sub::Tools { json }) => Command::Tools { json },
+            Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
+            Some(Sub::Health { url }) => Command::Health { url: self.health_url(url, front) },
+        }
     }
 
     fn transport(&mut self, option: Option<String>) -> Transport {

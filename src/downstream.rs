@@ -21,7 +21,10 @@ use crate::{
         message::Message,
         server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     },
-    security::headers::{self, AllowedHeaders},
+    security::{
+        headers::{self, AllowedHeaders},
+        payload::Limits,
+    },
 };
 
 pub mod connection;
@@ -56,6 +59,8 @@ pub struct Config {
     pub path: Option<OsString>,
     /// Whether STDIO servers that the App configures may be started; those of the local file always may.
     pub app_may_start_programs: bool,
+    /// How large what servers send may be.
+    pub limits: Limits,
 }
 
 /// When a server is connected to.

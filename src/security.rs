@@ -6,6 +6,7 @@
 pub mod command;
 pub mod egress;
 pub mod headers;
+pub mod payload;
 pub mod rate_limit;
 mod refusal;
 pub mod token;

@@ -59,6 +59,9 @@ pub(super) struct Options {
     /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
     #[arg(long, global = true, value_name = "SWITCH")]
     pub(super) stdio_servers: Option<String>,
+    /// Largest message of a server, or of the client over stdio, as 512k or 64MiB [env: PLUGGEDIN_MAX_MESSAGE] [default: 64MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(super) max_message: Option<String>,
     #[command(flatten)]
     pub(super) rates: RateOptions,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]

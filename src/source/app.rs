@@ -22,7 +22,7 @@ use url::Url;
 use crate::{
     protocol::server::{ServerConfig, ServerId},
     security::{
-        egress,
+        egress, payload,
         rate_limit::{Bucket, Rate},
     },
     source::{PromptRecord, ResourceRecord},
@@ -39,10 +39,6 @@ const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Discovery answers when every server has been asked, 15 s each at most.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A longer answer is refused. A workspace of ten thousand tools with long schemas
-/// stays below it.
-const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// A reverse proxy in front of the App may add one or two.
 const MAX_REDIRECTS: usize = 3;
@@ -394,7 +390,7 @@ async fn body(mut response: Response) -> Result<String, AppError> {
     let too_long = || AppError::Unreadable { what: "an answer of more than 64 MiB" };
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| network(&error))? {
-        if bytes.len() + chunk.len() > MAX_BODY {
+        if bytes.len() + chunk.len() > payload::APP_ANSWER {
             return Err(too_long());
         }
         bytes.extend_from_slice(&chunk);

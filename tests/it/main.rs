@@ -19,6 +19,7 @@ mod logging; // log messages of servers and the level that a client wants
 mod modern; // clients of 2026-07-28
 mod names; // how tools, prompts and resources are called when servers disagree
 mod origin; // names of the proxy, and web pages
+mod payload; // how large messages may be
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call
