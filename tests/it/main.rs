@@ -12,6 +12,7 @@ mod cli; // commands, options, exit codes, bad input on stdin, the end
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
+mod integrity; // tools that are not what they were
 mod lenient; // clients with curl, and several messages at once
 mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order
