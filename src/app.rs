@@ -78,7 +78,15 @@ impl App {
     pub async fn serve_stdio(&self) {
         self.begin_soon();
         let (reader, writer) = front::stdio::streams();
-        front::stdio::serve(reader, writer, Arc::clone(&self.workspace.router), &self.tracker, &self.signals.asked).await;
+        front::stdio::serve(
+            reader,
+            writer,
+            Arc::clone(&self.workspace.router),
+            &self.tracker,
+            &self.signals.asked,
+            self.parts.downstream.limits,
+        )
+        .await;
     }
 
     /// Serves any number of clients over HTTP until a signal comes, and through the grace period after it.

@@ -15,6 +15,7 @@ use crate::protocol::{
 };
 
 pub mod build;
+pub mod integrity;
 pub mod keeper;
 pub mod store;
 
@@ -56,6 +57,16 @@ pub struct Tool {
     pub owner: Owner,
     /// The name that the owner knows.
     pub original: String,
+    /// It is not what it was when it was trusted.
+    pub change: Option<Change>,
+}
+
+/// A change that the operator has not accepted yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    pub since: integrity::Day,
+    /// Until then the tool is neither listed nor called.
+    pub withheld: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

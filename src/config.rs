@@ -13,7 +13,7 @@ mod egress;
 pub mod env;
 mod file;
 mod http;
-mod rates;
+mod limits;
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ use url::Url;
 use crate::{
     catalog::{
         build::{Naming, ToolPrefix},
-        keeper, store,
+        integrity, keeper, store,
     },
     downstream::transport::stdio::Spawner,
     downstream::{self, Connect},
@@ -51,7 +51,7 @@ pub use check::{Asked, Check};
 use cli::{Cli, Options, Parsed, Sub};
 pub use env::Environment;
 use http::Auth;
-use rates::Reach;
+use limits::Reach;
 
 #[derive(Debug)]
 pub struct Config {
@@ -79,6 +79,10 @@ pub struct Parts {
     pub egress: Arc<Policy>,
     /// Below it, every set of sources has a file of its own.
     pub cache_dir: Option<PathBuf>,
+    /// The same for what must outlast a cache.
+    pub state_dir: Option<PathBuf>,
+    /// Where it is kept what tools were.
+    pub records: Option<PathBuf>,
     /// How often clients may call.
     pub rates: Rates,
     /// How often the App may be asked with each key.
@@ -97,6 +101,8 @@ pub enum Command {
     Serve,
     Tools {
         json: bool,
+        /// Tools that have changed are trusted from now on.
+        accept: bool,
     },
     Call {
         name: String,
@@ -196,6 +202,8 @@ impl Config {
             egress,
             allow_command,
             allow_inline_code,
+            max_message,
+            pin_tools,
             log_level,
             log_format,
             env_file: _,
@@ -237,7 +245,9 @@ impl Config {
         }
         let base_env = Arc::new(environment.for_children(source.app.as_ref().map(|app| &app.key)));
         let cache_dir = environment.cache_dir();
+        let state_dir = environment.state_dir();
         let catalog_store = store(cache_dir.as_deref(), &source);
+        let records = records(state_dir.as_deref(), &source);
         let parts = Parts {
             source,
             downstream: downstream::Config {
@@ -247,29 +257,20 @@ impl Config {
                 commands: Arc::new(command::Policy::new(commands)),
                 spawner: Spawner::new(environment.program.clone()),
                 egress: Arc::clone(&egress),
+                limits: given.limits(max_message),
             },
-            catalog: keeper::Config {
-                naming,
-                // Who says how long means every server.
-                for_stragglers: list_wait.is_some(),
-                patience: given.parse(list_wait, defaults::LIST_WAIT, time),
-                store: catalog_store,
-            },
+            catalog: given.catalog(naming, list_wait, pin_tools, catalog_store),
             router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
             app_base_url,
             egress,
             cache_dir,
+            state_dir,
+            records,
             rates,
             app_rate,
         };
         let http = given.http(http, over_http || matches!(command, Some(Sub::Health { .. })), auth);
-        let command = match command {
-            None => Command::Serve,
-            Some(Sub::Tools { json }) => Command::Tools { json },
-            Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
-            Some(Sub::Health { url }) => Command::Health { url: given.health_url(url, &http) },
-            Some(Sub::Check { json, source, batch, subject }) => Command::Check(given.check(subject, batch, &source, json)),
-        };
+        let command = given.command(command, &http);
         if serving_http {
             given.warn_of_open_port(&http);
         }
@@ -299,7 +300,8 @@ impl Parts {
         let app = source::app::Config { base_url: self.app_base_url.clone(), key, rate: self.app_rate, egress: Arc::clone(&self.egress) };
         let source = source::Config { app: Some(app), ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
-        Self { source, catalog, ..self.clone() }
+        let records = records(self.state_dir.as_deref(), &source);
+        Self { source, catalog, records, ..self.clone() }
     }
 
     /// The same for nobody: a workspace without any server.
@@ -307,13 +309,21 @@ impl Parts {
     pub fn without_servers(&self) -> Self {
         let source = source::Config { app: None, file: None, ..self.source.clone() };
         let catalog = keeper::Config { store: None, ..self.catalog.clone() };
-        Self { source, catalog, ..self.clone() }
+        Self { source, catalog, records: None, ..self.clone() }
     }
 }
 
 /// Where the listings of this set of servers are kept.
 fn store(cache_dir: Option<&Path>, source: &source::Config) -> Option<PathBuf> {
     Some(store::path(cache_dir?, &identity(source)))
+}
+
+/// Where it is kept what the tools of this set of servers were.
+fn records(state_dir: Option<&Path>, source: &source::Config) -> Option<PathBuf> {
+    if source.app.is_none() && source.file.is_none() {
+        return None;
+    }
+    Some(integrity::path(state_dir?, &identity(source)))
 }
 
 /// The options as they are defined, for checking documents against them.
@@ -423,6 +433,16 @@ impl<'a> Settings<'a> {
         self.parse(given, false, |text| on_or_off(text).ok_or_else(|| "must be `true` or `false`".to_owned()))
     }
 
+    fn command(&mut self, command: Option<Sub>, front: &front::http::Config) -> Command {
+        match command {
+            None => Command::Serve,
+            Some(Sub::Tools { json, accept }) => Command::Tools { json, accept },
+            Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
+            Some(Sub::Health { url }) => Command::Health { url: self.health_url(url, front) },
+            Some(Sub::Check { json, source, batch, subject }) => Command::Check(self.check(subject, batch, &source, json)),
+        }
+    }
+
     fn transport(&mut self, option: Option<String>) -> Transport {
         let given = self.option("--transport", option, env::TRANSPORT);
         self.parse(given, Transport::Stdio, |text| match text {
@@ -450,6 +470,25 @@ impl<'a> Settings<'a> {
             let number = text.parse().ok().filter(|number| defaults::MAX_TOOL_NAME_RANGE.contains(number));
             number.ok_or_else(|| "must be a number from 16 to 128".to_owned())
         })
+    }
+
+    fn catalog(&mut self, naming: Naming, list_wait: Option<Given>, pin: bool, store: Option<PathBuf>) -> keeper::Config {
+        keeper::Config {
+            naming,
+            // Who says how long means every server.
+            for_stragglers: list_wait.is_some(),
+            patience: self.parse(list_wait, defaults::LIST_WAIT, time),
+            store,
+            pin: self.pin_tools(pin),
+        }
+    }
+
+    fn pin_tools(&mut self, option: bool) -> bool {
+        let pin = option || self.switch(env::PIN_TOOLS);
+        if pin && self.environment.state_dir().is_none() {
+            self.problem("`--pin-tools` needs a directory to keep what tools were; hint: set `HOME` or `XDG_STATE_HOME`");
+        }
+        pin
     }
 
     fn connect(&mut self, option: Option<String>) -> Connect {

@@ -25,6 +25,7 @@ use crate::{
     security::{
         Refusal, command, egress,
         headers::{self, AllowedHeaders},
+        payload::Limits,
     },
 };
 
@@ -63,6 +64,8 @@ pub struct Config {
     pub spawner: stdio::Spawner,
     /// Which addresses may be connected to.
     pub egress: Arc<egress::Policy>,
+    /// How large what servers send may be.
+    pub limits: Limits,
 }
 
 /// When a server is connected to.

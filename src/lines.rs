@@ -11,9 +11,6 @@ use tokio::{
 
 use crate::protocol::message::Frame;
 
-/// The longest line that is read. Longer ones are skipped in bounded memory.
-pub const MAX_LINE: usize = 64 * 1024 * 1024;
-
 /// Messages that may wait for a peer to read. A full queue makes senders wait.
 pub const QUEUE: usize = 256;
 
@@ -26,13 +23,11 @@ const COLLECTED: usize = 16 * 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     Text(Bytes),
-    /// A line of more than the limit, skipped.
-    TooLong {
-        bytes: usize,
-    },
+    /// A line of more than the limit. It is told as soon as that is seen; the rest of the line is skipped.
+    TooLong,
 }
 
-/// Splits a byte stream into lines without copying them.
+/// Splits a byte stream into lines without copying them. Holds no more than the limit, and as much again while it grows.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,
@@ -40,13 +35,13 @@ pub struct Lines<R> {
     buffer: BytesMut,
     /// Bytes of `buffer` that are known to hold no line end.
     scanned: usize,
-    /// Bytes of the current line that were thrown away already.
-    skipped: usize,
+    /// The current line was too long.
+    skipping: bool,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub fn new(reader: R, limit: usize) -> Self {
-        Self { reader, limit, buffer: BytesMut::new(), scanned: 0, skipped: 0 }
+        Self { reader, limit, buffer: BytesMut::new(), scanned: 0, skipping: false }
     }
 
     /// The next line without its end, blank ones left out; `None` at the end of
@@ -59,30 +54,37 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             while let Some(end) = memchr::memchr(b'\n', &self.buffer[self.scanned..]) {
                 let line = self.buffer.split_to(self.scanned + end + 1);
                 self.scanned = 0;
+                if std::mem::take(&mut self.skipping) {
+                    continue;
+                }
                 if let Some(line) = self.finish(line) {
                     return Ok(Some(line));
                 }
             }
             self.scanned = self.buffer.len();
-            if self.scanned > self.limit {
-                self.skipped += self.scanned;
+            if self.skipping {
                 self.buffer.clear();
                 self.scanned = 0;
+            } else if self.scanned > self.limit {
+                self.skipping = true;
+                // With its memory: the next line is likely a short one.
+                self.buffer = BytesMut::new();
+                self.scanned = 0;
+                return Ok(Some(Line::TooLong));
             }
             // A long line doubles the buffer, a short one leaves it small.
             self.buffer.reserve(self.buffer.len().clamp(READ, 1024 * 1024));
             if self.reader.read_buf(&mut self.buffer).await? == 0 {
                 self.scanned = 0;
                 let rest = self.buffer.split();
-                return Ok(self.finish(rest));
+                return Ok(if self.skipping { None } else { self.finish(rest) });
             }
         }
     }
 
-    fn finish(&mut self, mut line: BytesMut) -> Option<Line> {
-        let skipped = std::mem::take(&mut self.skipped);
-        if skipped > 0 || line.len() > self.limit {
-            return Some(Line::TooLong { bytes: skipped + line.len() });
+    fn finish(&self, mut line: BytesMut) -> Option<Line> {
+        if line.len() > self.limit {
+            return Some(Line::TooLong);
         }
         let end = line.trim_ascii_end().len();
         line.truncate(end);
@@ -168,7 +170,30 @@ mod tests {
     #[tokio::test]
     async fn a_long_line_is_skipped_and_the_next_one_read() {
         let input = [&b"x".repeat(300_000)[..], b"\nnext\n"].concat();
-        assert_eq!(all(&input, 1000).await, [Line::TooLong { bytes: 300_001 }, Line::Text(Bytes::from_static(b"next"))]);
+        assert_eq!(all(&input, 1000).await, [Line::TooLong, Line::Text(Bytes::from_static(b"next"))]);
+        assert_eq!(all(&input[..300_000], 1000).await, [Line::TooLong]);
+        assert_eq!(all(b"12345678901\nnext\n", 10).await, [Line::TooLong, Line::Text(Bytes::from_static(b"next"))]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_told_at_once_and_never_held() {
+        let (mut writer, reader) = tokio::io::duplex(4096);
+        let mut lines = Lines::new(reader, 10_000);
+        let writing = async {
+            for _ in 0..100 {
+                writer.write_all(&[b'x'; 4096]).await.expect("somebody reads");
+            }
+            writer.write_all(b"\nnext\n").await.expect("somebody reads");
+            drop(writer);
+        };
+        let reading = async {
+            assert_eq!(lines.next().await.expect("memory"), Some(Line::TooLong));
+            assert!(lines.buffer.capacity() < 10_000, "it is held");
+            assert_eq!(lines.next().await.expect("memory"), Some(Line::Text(Bytes::from_static(b"next"))));
+            assert!(lines.buffer.capacity() < 50_000, "it is held");
+            assert_eq!(lines.next().await.expect("memory"), None);
+        };
+        tokio::join!(writing, reading);
     }
 
     #[tokio::test]

@@ -58,10 +58,10 @@ async fn run(config: Config) -> ExitCode {
     let Config { command, mut parts, front, log: _, warnings: _ } = config;
     match command {
         Command::Serve => serve(parts, front).await,
-        Command::Tools { json } => {
+        Command::Tools { json, accept } => {
             // The table shows what came of connecting, not what is put off.
             parts.downstream.connect = Connect::Eager;
-            with_app(parts, async |app| app::tools::run(app, json).await).await
+            with_app(parts, async |app| app::tools::run(app, json, accept).await).await
         }
         Command::Call { name, arguments, json } => {
             with_app(parts, async |app| app::call::run(app, &name, arguments.as_deref(), json).await).await

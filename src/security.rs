@@ -9,6 +9,7 @@ pub mod dotenv;
 pub mod egress;
 pub mod headers;
 pub mod line;
+pub mod payload;
 pub mod rate_limit;
 pub mod redact;
 mod refusal;

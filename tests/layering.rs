@@ -112,6 +112,40 @@ fn the_readme_names_every_variable() -> Result<()> {
     Ok(())
 }
 
+/// What operators read is what the program does.
+#[test]
+fn the_table_of_limits_says_what_the_code_says() -> Result<()> {
+    use pluggedin_mcp_proxy::security::payload;
+    let bytes = |bytes: usize| if bytes >= 1024 * 1024 { format!("{} MiB", bytes / 1024 / 1024) } else { format!("{} KiB", bytes / 1024) };
+    let rows = [
+        ("A message of a server", bytes(payload::MESSAGE)),
+        ("A listing of one server", bytes(payload::MESSAGE)),
+        ("Pages of one listing", payload::LISTING_PAGES.to_string()),
+        ("Entries of one listing", payload::LISTING_ENTRIES.to_string()),
+        ("Levels of arrays and objects", payload::DEPTH.to_string()),
+        ("What a server says in one call", bytes(payload::MAILBOX)),
+        ("A request's body", bytes(payload::BODY)),
+        ("A request's header lines over HTTP, together", bytes(payload::HEAD)),
+        ("A request's header lines over HTTP, in number", payload::HEAD_FIELDS.to_string()),
+        ("Messages in one batch", payload::BATCH.to_string()),
+        ("Events that wait for one stream's client", bytes(payload::STREAM_WAITING)),
+        ("Events that are kept of one stream", bytes(payload::STREAM_KEPT)),
+        ("An answer of the App", bytes(payload::APP_ANSWER)),
+        ("The file of `--config`", bytes(payload::SERVERS_FILE)),
+        ("A credentials file", bytes(payload::CREDENTIALS_FILE)),
+    ];
+    let page = fs::read_to_string(root().join("SECURITY.md")).context("SECURITY.md")?;
+    let table =
+        page.split("\n## Limits\n").nth(1).and_then(|rest| rest.split("\n## ").next()).context("SECURITY.md has no table of limits")?;
+    let documented = table.lines().filter(|line| line.starts_with("| ")).skip(2).count();
+    ensure!(documented == rows.len(), "the table has {documented} rows, and here are {}", rows.len());
+    for (what, value) in rows {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {what}"))).with_context(|| format!("no row for `{what}`"))?;
+        ensure!(row.split('|').nth(2).is_some_and(|cell| cell.trim() == value), "`{what}` is {value} in the code: {row}");
+    }
+    Ok(())
+}
+
 fn readme() -> Result<String> {
     fs::read_to_string(root().join("README.md")).context("README.md")
 }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::App;
 use crate::{
-    catalog::{Catalog, ListKind, Owner},
-    downstream::{State, Status},
+    catalog::{Catalog, Change, ListKind, Owner},
+    downstream::{Connect, State, Status},
     protocol::server::{ServerConfig, ServerId},
     source::{AppStatus, FileStatus, Snapshot},
 };
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for every server's first attempt and shows what came of it. True if the
 /// sources themselves are in order.
-pub async fn run(app: &App, as_json: bool) -> bool {
+pub async fn run(app: &App, as_json: bool, accept: bool) -> bool {
     watch(app, |_| false).await;
     let snapshot = app.workspace.source.snapshot();
     let catalog = app.workspace.catalog.current();
@@ -35,7 +35,30 @@ pub async fn run(app: &App, as_json: bool) -> bool {
     }
     let text = if as_json { json_text(&catalog, &servers, &problems) } else { table(&catalog, &servers) };
     super::call::to_stdout(&text);
-    problems.is_empty()
+    problems.is_empty() && (!accept || accept_changes(app, &servers).await)
+}
+
+/// Trusts the tools of all connected servers as they are. What a server offers that cannot be reached is not known.
+async fn accept_changes(app: &App, servers: &[(Arc<ServerConfig>, Status)]) -> bool {
+    let Some(integrity) = app.workspace.integrity.clone() else {
+        super::call::to_stderr("nothing to accept: there are no servers, or no directory for records");
+        return true;
+    };
+    let connected = servers.iter().filter(|(_, status)| matches!(status.state, State::Ready { .. }));
+    let connected: Vec<_> = connected.map(|(config, _)| config.id.clone()).collect();
+    let away = servers.len() - connected.len();
+    let outcome = tokio::task::spawn_blocking(move || integrity.accept(&connected)).await;
+    match outcome.unwrap_or_else(|error| Err(error.into())) {
+        Ok(count) => super::call::to_stderr(&format!("accepted {count} changed tool{}", if count == 1 { "" } else { "s" })),
+        Err(error) => {
+            super::call::to_stderr(&format!("error: what was accepted cannot be kept: {error}"));
+            return false;
+        }
+    }
+    if away > 0 {
+        super::call::to_stderr(&format!("{away} of the servers could not be asked; nothing of theirs was accepted"));
+    }
+    true
 }
 
 /// Until every server has connected and said what it offers, or failed, or until
@@ -45,16 +68,17 @@ pub(super) async fn watch(app: &App, enough: impl Fn(&Catalog) -> bool) {
     let lines = std::io::stderr().is_terminal().then(MultiProgress::new);
     let mut bars: Vec<(ServerId, ProgressBar)> = Vec::new();
     let deadline = Instant::now() + PATIENCE;
+    let connect = app.parts.downstream.connect;
     loop {
         let servers = app.workspace.pool.servers();
         let catalog = app.workspace.catalog.current();
         for (config, status) in &servers {
             if let Some(lines) = &lines {
-                show(lines, &mut bars, config, status, &catalog);
+                show(lines, &mut bars, config, status, &catalog, connect);
             }
         }
         let answered = app.workspace.source.snapshot().app != AppStatus::Loading;
-        let all_done = answered && servers.iter().all(|(config, status)| is_done(&catalog, config, status));
+        let all_done = answered && servers.iter().all(|(config, status)| is_done(&catalog, config, status, connect));
         if all_done || enough(&catalog) || Instant::now() >= deadline {
             return;
         }
@@ -62,17 +86,30 @@ pub(super) async fn watch(app: &App, enough: impl Fn(&Catalog) -> bool) {
     }
 }
 
-fn is_done(catalog: &Catalog, config: &ServerConfig, status: &Status) -> bool {
+fn is_done(catalog: &Catalog, config: &ServerConfig, status: &Status, connect: Connect) -> bool {
     match &status.state {
         State::Connecting => false,
+        // Where servers are connected from the start, this one has not begun yet, or has been listed and stopped since.
+        State::Idle if connect == Connect::Eager => is_listed(catalog, config),
         State::Idle => catalog.settled,
         State::Backoff { .. } | State::Disabled { .. } => true,
         // Connected servers are done once they have been listed, too.
-        State::Ready { .. } => catalog.server(&config.id).is_some_and(|server| server.listed),
+        State::Ready { .. } => is_listed(catalog, config),
     }
 }
 
-fn show(lines: &MultiProgress, bars: &mut Vec<(ServerId, ProgressBar)>, config: &ServerConfig, status: &Status, catalog: &Catalog) {
+fn is_listed(catalog: &Catalog, config: &ServerConfig) -> bool {
+    catalog.server(&config.id).is_some_and(|server| server.listed)
+}
+
+fn show(
+    lines: &MultiProgress,
+    bars: &mut Vec<(ServerId, ProgressBar)>,
+    config: &ServerConfig,
+    status: &Status,
+    catalog: &Catalog,
+    connect: Connect,
+) {
     let position = bars.iter().position(|(id, _)| *id == config.id).unwrap_or_else(|| {
         let bar = lines.add(ProgressBar::new_spinner());
         bar.set_style(ProgressStyle::with_template("{spinner} {prefix}: {msg} ({elapsed})").expect("the template is a constant"));
@@ -87,7 +124,7 @@ fn show(lines: &MultiProgress, bars: &mut Vec<(ServerId, ProgressBar)>, config: 
     }
     match status.error() {
         Some(error) => bar.abandon_with_message(format!("{}: {error}", status.label())),
-        None if is_done(catalog, config, status) => bar.finish_with_message(format!("{} tools", count(catalog, &config.id))),
+        None if is_done(catalog, config, status, connect) => bar.finish_with_message(format!("{} tools", count(catalog, &config.id))),
         None => bar.set_message(status.label()),
     }
 }
@@ -141,10 +178,15 @@ fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)], problem
                 Owner::Server(id) => Some(catalog.server(id)?.name.clone()),
                 Owner::Builtin | Owner::Unknown => None,
             };
-            Some(json!({ "name": name, "server": server, "original": tool.original, "description": description }))
+            let changed = tool.change.map(|change| change.since.to_string());
+            Some(json!({ "name": name, "server": server, "original": tool.original, "description": description, "changed": changed }))
         })
         .collect();
-    serde_json::to_string_pretty(&json!({ "servers": rows, "tools": tools, "problems": problems })).expect("this is JSON")
+    let changed: Vec<_> = changed(catalog)
+        .map(|(name, change)| json!({ "name": name, "since": change.since.to_string(), "withheld": change.withheld }))
+        .collect();
+    serde_json::to_string_pretty(&json!({ "servers": rows, "tools": tools, "changed": changed, "problems": problems }))
+        .expect("this is JSON")
 }
 
 fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
@@ -165,7 +207,20 @@ fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
         [name, line]
     });
     let rows: Vec<_> = std::iter::once(["TOOL".to_owned(), "DESCRIPTION".to_owned()]).chain(names).collect();
-    format!("{text}\n\n{}", columns(&rows))
+    let mut text = format!("{text}\n\n{}", columns(&rows));
+    for (name, Change { since, withheld }) in changed(catalog) {
+        let withheld = if withheld { ", withheld" } else { "" };
+        let _ = write!(text, "\n{name}: changed since {since}{withheld}");
+    }
+    if changed(catalog).next().is_some() {
+        text.push_str("\nhint: accept the changed tools as they are with `pluggedin-mcp-proxy tools --accept`");
+    }
+    text
+}
+
+/// Tools that are not what they were.
+fn changed(catalog: &Catalog) -> impl Iterator<Item = (&str, Change)> {
+    catalog.tools().filter_map(|(name, tool)| Some((name, tool.change?)))
 }
 
 /// Rows as columns, two blanks apart.

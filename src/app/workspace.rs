@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builtin::{self, Builtin},
-    catalog::{CatalogHandle, keeper},
+    catalog::{CatalogHandle, integrity::Integrity, keeper},
     config::Parts,
     downstream::Pool,
     router::{self, Router},
@@ -22,16 +22,37 @@ pub(super) struct Workspace {
     pub pool: Pool,
     pub catalog: CatalogHandle,
     pub router: Arc<Router>,
+    /// What its tools were.
+    pub integrity: Option<Arc<Integrity>>,
 }
 
 impl Workspace {
     /// Starts every part; servers connect in the background. Cancelling `token` ends all of
     /// it; `tracker` waits for that. Must be called within a runtime.
     pub(super) fn start(parts: Parts, calls: Calls, limiter: Limiter, tracker: &TaskTracker, token: &CancellationToken) -> Self {
-        let Parts { source, downstream, catalog, router, app_base_url: _, egress: _, cache_dir: _, rates: _, app_rate: _ } = parts;
+        let Parts {
+            source,
+            downstream,
+            catalog,
+            router,
+            app_base_url: _,
+            egress: _,
+            cache_dir: _,
+            rates: _,
+            app_rate: _,
+            state_dir: _,
+            records,
+        } = parts;
         let source = Source::start(source, tracker, token);
         let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
-        let keeper = keeper::Parts { source: source.snapshots(), pool: pool.clone(), events: heard.events, builtin: builtin::records() };
+        let integrity = records.map(|path| Arc::new(Integrity::new(path)));
+        let keeper = keeper::Parts {
+            source: source.snapshots(),
+            pool: pool.clone(),
+            events: heard.events,
+            builtin: builtin::records(),
+            integrity: integrity.clone(),
+        };
         let catalog = keeper::start(catalog, keeper, tracker, token.clone());
         let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
         let parts = router::Parts {
@@ -44,6 +65,6 @@ impl Workspace {
             notices: heard.notices,
         };
         let router = Arc::new(Router::start(router, parts, tracker, token));
-        Self { source, pool, catalog, router }
+        Self { source, pool, catalog, router, integrity }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Catalog, CatalogServer, List, ListKind, Owner, Prompt, Resource, Tool, UriTemplate};
+use super::{Catalog, CatalogServer, Change, List, ListKind, Owner, Prompt, Resource, Tool, UriTemplate, integrity::Changes};
 use crate::{
     downstream::Item,
     protocol::{
@@ -73,6 +73,9 @@ pub struct Inputs<'a> {
     /// The proxy's own tools: name and record.
     pub builtin: &'a [(String, Bytes)],
     pub naming: Naming,
+    /// Tools that are not what they were, and whether they are kept from clients.
+    pub changes: &'a HashMap<ServerId, Changes>,
+    pub pin: bool,
     pub settled: bool,
 }
 
@@ -114,7 +117,7 @@ impl Builder<'_> {
 
     fn tools(&mut self) {
         for (name, record) in self.inputs.builtin {
-            self.catalog.tools.insert(name.clone(), Tool { owner: Owner::Builtin, original: name.clone() });
+            self.catalog.tools.insert(name.clone(), Tool { owner: Owner::Builtin, original: name.clone(), change: None });
             self.entries[ListKind::Tools as usize].push(record.clone());
         }
         let mut recorded: HashMap<&ServerId, Vec<&ToolRecord>> = HashMap::new();
@@ -143,10 +146,15 @@ impl Builder<'_> {
         let exposed = self.tool_name(config, original);
         let Some(renamed) = with_string(record, "name", &exposed) else { return };
         let record = with_instructions(renamed, config);
+        let since = self.inputs.changes.get(&config.id).and_then(|changes| changes.get(original)).copied();
+        let change = since.map(|since| Change { since, withheld: self.inputs.pin });
         let index = self.catalog.tools.len();
-        self.catalog.tools.insert(exposed, Tool { owner: Owner::Server(config.id.clone()), original: original.to_owned() });
+        self.catalog.tools.insert(exposed, Tool { owner: Owner::Server(config.id.clone()), original: original.to_owned(), change });
         self.catalog.bare_tools.entry(original.to_owned()).and_modify(|index| *index = None).or_insert(Some(index));
-        self.entries[ListKind::Tools as usize].push(record);
+        // What is withheld keeps its name, so that it is not another's meanwhile.
+        if change.is_none_or(|change| !change.withheld) {
+            self.entries[ListKind::Tools as usize].push(record);
+        }
     }
 
     fn tool_name(&self, config: &ServerConfig, original: &str) -> String {

@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Catalog, CatalogHandle, ListKind,
     build::{self, Inputs, Listing, Naming},
+    integrity::{Changes, Integrity},
     store::{self, Kept, Stored},
 };
 use crate::{
@@ -26,6 +27,9 @@ use crate::{
     protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     source::{AppStatus, Snapshot},
 };
+
+/// How soon it is noticed that the operator has accepted changed tools: one look at a file's date.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Before a list that could not be read is asked for again; trebles each time.
 const RELIST_AFTER: Duration = Duration::from_secs(5);
@@ -54,6 +58,8 @@ pub struct Config {
     pub for_stragglers: bool,
     /// Where listings are kept between runs.
     pub store: Option<PathBuf>,
+    /// Tools that have changed are kept from clients until they are accepted.
+    pub pin: bool,
 }
 
 /// What the keeper works with.
@@ -64,18 +70,25 @@ pub struct Parts {
     pub events: mpsc::Receiver<Event>,
     /// The proxy's own tools: name and record.
     pub builtin: Vec<(String, Bytes)>,
+    /// Tells whether tools have changed.
+    pub integrity: Option<Arc<Integrity>>,
 }
 
 /// Starts the keeper. The first catalog is there at once.
 pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: CancellationToken) -> CatalogHandle {
-    let Parts { source, pool, events, builtin } = parts;
+    let Parts { source, pool, events, builtin, integrity } = parts;
     // Each server has one listing under way at most, and the keeper waits for nothing else.
     let (listed, listed_receiver) = mpsc::channel(64);
     let (publish, catalog) = watch::channel(Arc::default());
     let patience = config.patience;
     let stored = config.store.as_deref().map(store::load).unwrap_or_default();
+    // What is listed before a server has spoken is the listing of its last run, which was judged then.
+    let changes = integrity.as_ref().filter(|_| config.pin).map(|integrity| integrity.pending()).unwrap_or_default();
     let mut keeper = Keeper {
         config,
+        integrity,
+        changes,
+        looked: Instant::now(),
         stored,
         saving: None,
         source,
@@ -123,6 +136,11 @@ struct Keeper {
     fingerprints: HashMap<ServerId, Fingerprint>,
     listings: HashMap<ServerId, Arc<Listing>>,
     asking: HashMap<ServerId, Asking>,
+    integrity: Option<Arc<Integrity>>,
+    /// Tools that are not what they were.
+    changes: HashMap<ServerId, Changes>,
+    /// When it was last seen whether they were accepted.
+    looked: Instant,
     /// Servers of which the App has recorded tools at some time: from then on its
     /// word decides which are on, even if that is none.
     recorded: HashSet<ServerId>,
@@ -156,6 +174,10 @@ impl Kinds {
         self.0[kind as usize] = true;
     }
 
+    fn contains(self, kind: ListKind) -> bool {
+        self.0[kind as usize]
+    }
+
     fn extend(&mut self, other: Self) {
         other.iter().for_each(|kind| self.insert(kind));
     }
@@ -165,11 +187,35 @@ impl Kinds {
     }
 }
 
+/// Compares tools with what they were.
+struct Judging {
+    integrity: Arc<Integrity>,
+    /// Of the server, for the log.
+    name: String,
+    /// What was judged already.
+    judged: Option<Arc<Listing>>,
+}
+
+impl Judging {
+    /// On a thread of its own, since files are read and written.
+    async fn judge(self, server: &ServerId, lists: &[(ListKind, Result<Vec<Item>, LinkError>)]) -> Option<Changes> {
+        let tools = lists.iter().find(|(kind, _)| *kind == ListKind::Tools)?.1.as_ref().ok()?;
+        let Self { integrity, name, judged } = self;
+        if judged.is_some_and(|judged| judged.tools == *tools) {
+            return None;
+        }
+        let (server, tools) = (server.clone(), tools.clone());
+        tokio::task::spawn_blocking(move || integrity.judge(&server, &name, &tools)).await.ok()
+    }
+}
+
 /// What a server answered.
 struct Listed {
     server: ServerId,
     link: Arc<Link>,
     lists: Vec<(ListKind, Result<Vec<Item>, LinkError>)>,
+    /// Where its tools were judged.
+    changes: Option<Changes>,
 }
 
 impl Keeper {
@@ -177,6 +223,7 @@ impl Keeper {
         loop {
             let deadline = self.deadline();
             let save_at = self.saving.unwrap_or(deadline);
+            let look_at = self.looked + LOOK_EVERY;
             tokio::select! {
                 // A source that is done saying things leaves the rest as it is.
                 Ok(()) = self.source.changed() => self.apply_source(),
@@ -184,6 +231,7 @@ impl Keeper {
                 Some(answer) = listed.recv() => self.store(answer),
                 () = tokio::time::sleep_until(deadline), if !self.settled => self.settled = true,
                 () = tokio::time::sleep_until(save_at), if self.saving.is_some() => self.save(),
+                () = tokio::time::sleep_until(look_at), if !self.changes.is_empty() => self.look_for_acceptance(),
             }
             // What has come together is published together.
             while let Ok(event) = events.try_recv() {
@@ -257,6 +305,7 @@ impl Keeper {
     fn ask(&mut self, server: ServerId, link: Arc<Link>, kinds: Kinds, pause: Duration, failures: u32) {
         self.asking.insert(server.clone(), Asking { link: Arc::clone(&link), again: Kinds::default(), failures });
         let listed = self.listed.clone();
+        let judging = self.judging(&server, kinds);
         self.tracker.spawn(async move {
             tokio::select! {
                 () = link.ended() => {}
@@ -266,7 +315,12 @@ impl Keeper {
                 let link = Arc::clone(&link);
                 async move { (kind, if offers(&link, kind) { link.list(kind).await } else { Ok(Vec::new()) }) }
             }));
-            let answer = Listed { server, lists: lists.await, link };
+            let lists = lists.await;
+            let changes = match judging {
+                Some(judging) => judging.judge(&server, &lists).await,
+                None => None,
+            };
+            let answer = Listed { server, link, lists, changes };
             // An error means that the proxy is ending.
             let _ = listed.send(answer).await;
         });
@@ -275,7 +329,7 @@ impl Keeper {
     /// Takes what was listed. A list that could not be read stays as it was, and is
     /// asked for again while the connection lasts.
     fn store(&mut self, answer: Listed) {
-        let Listed { server, link, lists } = answer;
+        let Listed { server, link, lists, changes } = answer;
         // Only the newest connection's answer counts.
         match self.asking.get(&server) {
             Some(asking) if Arc::ptr_eq(&asking.link, &link) => {}
@@ -285,6 +339,11 @@ impl Keeper {
         if link.is_closed() && lists.iter().any(|(_, list)| list.is_err()) {
             // It was cut short; the next connection is asked anew.
             return;
+        }
+        match changes {
+            Some(changes) if changes.is_empty() => drop(self.changes.remove(&server)),
+            Some(changes) => drop(self.changes.insert(server.clone(), changes)),
+            None => {}
         }
         let old = self.listings.get(&server);
         let mut listing = old.map(|listing| Listing::clone(listing)).unwrap_or_default();
@@ -313,6 +372,38 @@ impl Keeper {
         if again != Kinds::default() && failures <= RELISTS && !link.is_closed() {
             let pause = if failed { RELIST_AFTER * 3_u32.pow(failures - 1) } else { CHANGES_TOGETHER };
             self.ask(server, link, again, pause, failures);
+        }
+    }
+
+    /// What it takes to judge the tools that a server is asked for.
+    fn judging(&self, server: &ServerId, kinds: Kinds) -> Option<Judging> {
+        let integrity = self.integrity.as_ref().filter(|_| kinds.contains(ListKind::Tools))?;
+        let name = self.snapshot.servers.iter().find(|config| config.id == *server)?.name.clone();
+        // What was judged in this run and is the same still is as it was, but for what may have been accepted.
+        let judged = self.listings.get(server).filter(|listing| listing.live && !self.changes.contains_key(server)).cloned();
+        Some(Judging { integrity: Arc::clone(integrity), name, judged })
+    }
+
+    /// The operator accepts changes by another process. Servers whose tools had changed are asked for them again, so that what
+    /// was accepted is compared with what they offer.
+    fn look_for_acceptance(&mut self) {
+        self.looked = Instant::now();
+        let Some(integrity) = self.integrity.clone().filter(|integrity| integrity.is_outdated()) else { return };
+        let pending = integrity.pending();
+        let servers: Vec<_> = self.changes.keys().cloned().collect();
+        for server in servers {
+            match self.pool.status(&server).and_then(|status| status.link().cloned()) {
+                Some(link) => {
+                    let mut tools = Kinds::default();
+                    tools.insert(ListKind::Tools);
+                    self.want(server, link, tools);
+                }
+                None if !pending.contains_key(&server) => {
+                    self.changes.remove(&server);
+                    self.changed = true;
+                }
+                None => {}
+            }
         }
     }
 
@@ -386,6 +477,8 @@ impl Keeper {
             recorded: &self.recorded,
             builtin: &self.builtin,
             naming: self.config.naming,
+            changes: &self.changes,
+            pin: self.config.pin,
             settled: self.settled,
         });
         self.publish.send_replace(Arc::new(catalog));

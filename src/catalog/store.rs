@@ -103,35 +103,40 @@ fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
 pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
     let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
     let file = File { version: VERSION, servers };
+    let written = replace(path, |writer| Ok(serde_json::to_writer(writer, &file)?));
+    forget_old(path.parent().unwrap_or(path), PREFIX);
+    written
+}
+
+/// Writes a file anew, readable by its owner alone; readers see the old one or the new one.
+pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(dir)?;
     let new = dir.join(format!(".{}.tmp", uuid::Uuid::new_v4()));
-    let written = write(&new, &file).and_then(|()| fs::rename(&new, path));
+    let written = create_private(&new).and_then(|file| {
+        let mut writer = BufWriter::new(file);
+        write(&mut writer)?;
+        writer.flush()?;
+        fs::rename(&new, path)
+    });
     if written.is_err() {
         // It may never have come to be.
         let _ = fs::remove_file(&new);
     }
-    forget_old(dir);
     written
 }
 
 /// Every set of sources has a file of its own, so that old ones would pile up.
-fn forget_old(dir: &Path) {
+pub(super) fn forget_old(dir: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let ours = entry.file_name().to_string_lossy().starts_with(prefix);
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|written| written.elapsed().ok());
         if ours && age.is_some_and(|age| age > FORGOTTEN_AFTER) {
             // Another proxy may have been quicker.
             let _ = fs::remove_file(entry.path());
         }
     }
-}
-
-fn write(path: &Path, file: &File<'_>) -> io::Result<()> {
-    let mut writer = BufWriter::new(create_private(path)?);
-    serde_json::to_writer(&mut writer, file)?;
-    writer.flush()
 }
 
 fn create_private(path: &Path) -> io::Result<fs::File> {
@@ -190,8 +195,12 @@ impl<'a> Record<'a> {
 /// Where the file for these sources is. `identity` tells one set of servers from
 /// another and may hold a key: only its hash is in the name.
 pub fn path(cache_dir: &Path, identity: &str) -> PathBuf {
+    path_of(cache_dir, PREFIX, identity)
+}
+
+pub(super) fn path_of(base_dir: &Path, prefix: &str, identity: &str) -> PathBuf {
     let hash = Fingerprint::of(identity.as_bytes()).to_hex();
-    cache_dir.join("pluggedin-mcp-proxy").join(format!("{PREFIX}{}.json", &hash[..32]))
+    base_dir.join("pluggedin-mcp-proxy").join(format!("{prefix}{}.json", &hash[..32]))
 }
 
 #[cfg(test)]

@@ -40,12 +40,12 @@ pub(super) fn asked(subject: Option<Subject>, batch: bool, source: &str) -> Resu
         Subject::Command { env, line } => {
             let mut line = line.into_iter();
             let command = line.next().unwrap_or_default();
-            Case::Command { command, args: line.collect(), env: variables(env)?, source }
+            Case::Command { command, args: line.collect(), env: variables(&env)?, source }
         }
     }))
 }
 
-fn variables(env: Vec<String>) -> Result<IndexMap<String, String>, String> {
+fn variables(env: &[String]) -> Result<IndexMap<String, String>, String> {
     let split = |pair: &str| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     env.iter().map(|pair| split(pair).ok_or_else(|| "`--env` must be written as NAME=VALUE".to_owned())).collect()
 }

@@ -62,6 +62,12 @@ pub(super) struct Options {
     /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
     #[arg(long, global = true, value_name = "SWITCH")]
     pub(super) stdio_servers: Option<String>,
+    /// Withhold tools whose description or schema has changed until tools --accept [env: PLUGGEDIN_PIN_TOOLS]
+    #[arg(long, global = true)]
+    pub(super) pin_tools: bool,
+    /// Largest message of a server, or of the client over stdio, as 512k or 64MiB [env: PLUGGEDIN_MAX_MESSAGE] [default: 64MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(super) max_message: Option<String>,
     #[command(flatten)]
     pub(super) rates: RateOptions,
     #[command(flatten)]
@@ -169,6 +175,9 @@ pub(super) enum Sub {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Accept tools that have changed as they are now
+        #[arg(long)]
+        accept: bool,
     },
     /// Call a tool and print its result
     Call {

@@ -23,6 +23,8 @@ pub const MAX_CONNECTIONS: &str = "PLUGGEDIN_MAX_CONNECTIONS";
 pub const MAX_CALLS: &str = "PLUGGEDIN_MAX_CALLS";
 pub const GRACE: &str = "PLUGGEDIN_GRACE";
 pub const STDIO_SERVERS: &str = "PLUGGEDIN_STDIO_SERVERS";
+pub const PIN_TOOLS: &str = "PLUGGEDIN_PIN_TOOLS";
+pub const MAX_MESSAGE: &str = "PLUGGEDIN_MAX_MESSAGE";
 pub const RATE_LIMIT_TOOLS: &str = "PLUGGEDIN_RATE_LIMIT_TOOLS";
 pub const RATE_LIMIT_BURST: &str = "PLUGGEDIN_RATE_LIMIT_BURST";
 pub const RATE_LIMIT_GLOBAL: &str = "PLUGGEDIN_RATE_LIMIT_GLOBAL";
@@ -59,6 +61,9 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Where listings are kept between runs.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
+/// Where it is kept what tools were.
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+
 /// How many proxies stand above this one. Set for children, so that a proxy whose
 /// file names the proxy itself does not start itself without end.
 pub const DEPTH: &str = "PLUGGEDIN_PROXY_DEPTH";
@@ -83,6 +88,8 @@ pub const SETTINGS: &[&str] = &[
     MAX_CALLS,
     GRACE,
     STDIO_SERVERS,
+    PIN_TOOLS,
+    MAX_MESSAGE,
     RATE_LIMIT_TOOLS,
     RATE_LIMIT_BURST,
     RATE_LIMIT_GLOBAL,
@@ -167,6 +174,12 @@ impl Environment {
     pub fn cache_dir(&self) -> Option<PathBuf> {
         let named = self.get(XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
         named.or_else(|| Some(self.home.as_ref()?.join(".cache")))
+    }
+
+    /// By the XDG base directory specification.
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        let named = self.get(XDG_STATE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| Some(self.home.as_ref()?.join(".local").join("state")))
     }
 
     /// The part that children may see. SECURITY: without a value that holds the key, whatever its name (threat model T15).

@@ -6,9 +6,7 @@ use std::{fs, io, path::Path};
 use serde_json::Value;
 
 use super::env::{self, Environment, says_something};
-
-/// Far more than any of these files has.
-const MAX_FILE: u64 = 1024 * 1024;
+use crate::security::payload;
 
 /// One file's key and base URL. They belong together.
 #[derive(Debug)]
@@ -52,7 +50,9 @@ pub(super) fn credentials(environment: &Environment) -> (Vec<Credentials>, Vec<S
 pub(super) const PROJECT_SETTINGS: &str = "./.claude/settings.local.json";
 
 fn read(path: &Path) -> Result<Option<Value>, &'static str> {
-    let text = match fs::metadata(path).and_then(|meta| if meta.len() > MAX_FILE { Ok(None) } else { fs::read(path).map(Some) }) {
+    let text = match fs::metadata(path)
+        .and_then(|meta| if meta.len() > payload::CREDENTIALS_FILE as u64 { Ok(None) } else { fs::read(path).map(Some) })
+    {
         Ok(Some(text)) => text,
         Ok(None) => return Err("it is larger than 1 MiB"),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),

@@ -238,7 +238,7 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 /// `65536`, `512k`, `10MiB`.
-fn size(text: &str) -> Result<usize, String> {
+pub(super) fn size(text: &str) -> Result<usize, String> {
     let unit = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
     let factor = match unit.to_ascii_lowercase().as_str() {

@@ -408,11 +408,11 @@ fn the_old_variables_keep_their_meaning() {
 
 #[test]
 fn commands_and_where_options_may_stand() {
-    assert_eq!(load("tools").command, Command::Tools { json: false });
+    assert_eq!(load("tools").command, Command::Tools { json: false, accept: false });
     let config = load("--connect lazy tools --json --tool-prefix none");
     assert_eq!(
         (config.command, config.parts.downstream.connect, config.parts.catalog.naming.prefix),
-        (Command::Tools { json: true }, Connect::Lazy, ToolPrefix::None)
+        (Command::Tools { json: true, accept: false }, Connect::Lazy, ToolPrefix::None)
     );
     let call = |arguments: Option<&str>| Command::Call { name: "echo".into(), arguments: arguments.map(str::to_owned), json: false };
     assert_eq!(load("call echo").command, call(None));

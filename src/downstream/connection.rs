@@ -30,10 +30,6 @@ use crate::protocol::{
 };
 use crate::security::redact;
 
-/// Pages of one listing: a server that never ends its list is cut here.
-const MAX_PAGES: usize = 1_000;
-/// Items of one listing.
-const MAX_ITEMS: usize = 100_000;
 /// The time for one page of tools.
 const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for one page of anything else, for which the tools wait.
@@ -160,9 +156,12 @@ impl Link {
         let mut keys: HashSet<String> = HashSet::new();
         let mut cursors = HashSet::new();
         let mut params = "{}".to_owned();
-        while cursors.len() < MAX_PAGES && items.len() < MAX_ITEMS {
+        let limits = self.handler.limits();
+        let mut bytes = 0;
+        while cursors.len() < limits.listing_pages && items.len() < limits.listing_entries && bytes < limits.message {
             let reply = tokio::time::timeout(patience, self.request(kind.method(), &params)).await.map_err(silent)??;
             let known = items.len();
+            bytes += reply.text().len();
             let Some(cursor) = read_page(kind, &reply, &mut items)? else { return Ok(items) };
             let new = items[known..].iter().filter(|item| keys.insert(item.key.clone())).count();
             // A page may be empty, but one that only repeats what was there leads nowhere.

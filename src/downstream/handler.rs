@@ -23,6 +23,7 @@ use crate::{
         message::{Frame, Id, Kind, Message},
         server::ServerId,
     },
+    security::payload::Limits,
     telemetry::metrics::{self, Dropped},
 };
 
@@ -35,6 +36,7 @@ const GIVEN_UP: Duration = Duration::from_secs(300);
 pub struct Handler {
     server: ServerId,
     name: String,
+    limits: Limits,
     calls: Mutex<Calls>,
     news: News,
 }
@@ -70,13 +72,32 @@ enum Unclear {
 }
 
 impl Handler {
-    pub fn new(server: ServerId, name: String, news: News) -> Self {
-        Self { server, name, calls: Mutex::default(), news }
+    pub fn new(server: ServerId, name: String, limits: Limits, news: News) -> Self {
+        Self { server, name, limits, calls: Mutex::default(), news }
     }
 
     /// For logs.
     pub fn server(&self) -> &str {
         &self.name
+    }
+
+    /// How large what the server sends may be.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// A message that is refused as a whole. Who waits for it is told why; what it returns is to be sent back.
+    pub fn refuse(&self, message: &Message, why: &LinkError) -> Option<Frame> {
+        match (message.kind(), message.id()) {
+            (Kind::Result | Kind::Error, Some(id)) => {
+                if let Some(id) = id.as_u64() {
+                    self.fail(id, why.clone());
+                }
+                None
+            }
+            (Kind::Request, Some(id)) => Some(Frame::error(Some(&id), &ErrorObject::new(INVALID_REQUEST, why.to_string()))),
+            _ => None,
+        }
     }
 
     /// A new call: its id at the server and where its answers arrive.
@@ -307,7 +328,7 @@ mod tests {
     fn wired() -> Wired {
         let (events, event_receiver) = mpsc::channel(1);
         let (notices, notice_receiver) = mpsc::channel(1);
-        let handler = Handler::new(ServerId::new("s"), "s".to_owned(), News { events, notices });
+        let handler = Handler::new(ServerId::new("s"), "s".to_owned(), Limits::default(), News { events, notices });
         Wired { handler, _events: event_receiver, notices: notice_receiver }
     }
 

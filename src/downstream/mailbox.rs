@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::error::LinkError;
-use crate::protocol::message::{Id, Message};
+use crate::{
+    protocol::message::{Id, Message},
+    security::payload,
+};
 
 /// Messages of one call that may wait for its client. A slow client must not hold up
 /// the server's other calls, so there is no room for more.
@@ -32,6 +35,15 @@ pub enum Said {
     Withdrawn(Id),
 }
 
+impl Said {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Progress(message) | Self::Log(message) | Self::Ask(message) => message.text().len(),
+            Self::Withdrawn(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub enum Post {
     Said(Said),
@@ -48,6 +60,8 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 struct Inside {
     said: VecDeque<Said>,
+    /// Of what waits.
+    bytes: usize,
     reply: Option<Result<Message, LinkError>>,
     /// Nothing more is taken: the reply is there, or nobody reads.
     closed: bool,
@@ -64,10 +78,11 @@ impl Mailbox {
     /// False if there is no room for it, or nobody to take it.
     pub fn put(&self, said: Said) -> bool {
         let mut inside = self.inside();
-        if inside.closed || inside.said.len() >= ROOM {
+        if inside.closed || inside.said.len() >= ROOM || inside.bytes >= payload::MAILBOX {
             return false;
         }
         inside.has_asked |= matches!(said, Said::Ask(_));
+        inside.bytes += said.bytes();
         inside.said.push_back(said);
         wake(inside);
         true
@@ -78,6 +93,7 @@ impl Mailbox {
         let mut inside = self.inside();
         let waiting = inside.said.len();
         inside.said.retain(|said| !matches!(said, Said::Ask(request) if request.id().as_ref() == Some(id)));
+        inside.bytes = inside.said.iter().map(Said::bytes).sum();
         if inside.said.len() == waiting && inside.has_asked && !inside.closed {
             inside.said.push_back(Said::Withdrawn(id.clone()));
             wake(inside);
@@ -98,6 +114,7 @@ impl Mailbox {
     pub fn close(&self) -> VecDeque<Said> {
         let mut inside = self.inside();
         inside.closed = true;
+        inside.bytes = 0;
         std::mem::take(&mut inside.said)
     }
 
@@ -109,6 +126,7 @@ impl Mailbox {
     fn poll(&self, context: &Context<'_>) -> Poll<Post> {
         let mut inside = self.inside();
         if let Some(said) = inside.said.pop_front() {
+            inside.bytes -= said.bytes();
             return Poll::Ready(Post::Said(said));
         }
         if let Some(reply) = inside.reply.take() {
@@ -206,5 +224,18 @@ mod tests {
         mailbox.finish(Err(LinkError::Closed));
         assert_eq!(rest(&mailbox).await, "log ".repeat(ROOM) + "reply");
         assert_eq!(mailbox.close().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn room_is_counted_in_bytes_too() {
+        let mailbox = mailbox();
+        let large = || {
+            let text = "x".repeat(payload::MAILBOX / 4);
+            Said::Log(message(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{text}"}}}}"#)))
+        };
+        assert_eq!((0..100).filter(|_| mailbox.put(large())).count(), 4);
+        assert!(matches!(mailbox.next().await, Post::Said(_)));
+        assert!(mailbox.put(log()), "what was read leaves room");
+        assert_eq!((0..100).filter(|_| mailbox.put(large())).count(), 1);
     }
 }

@@ -9,6 +9,7 @@ use crate::protocol::{
     message::{Frame, Message},
     revision::Revision,
 };
+use crate::security::payload;
 
 pub mod http;
 pub mod sse;
@@ -74,11 +75,22 @@ impl Outbox {
     }
 }
 
+/// The server sends more at once than it may.
+fn too_large(handler: &Handler) -> LinkError {
+    LinkError::Protocol { what: format!("its message is larger than {} bytes (`--max-message`)", handler.limits().message) }
+}
+
 /// Hands one text from the server to the handler, and the call on whose own stream it
 /// came; what it returns is to be sent back. A text that is no message is logged (never its content) and skipped: the
 /// messages around it are still good.
 fn deliver(handler: &Handler, text: &Bytes, call: Option<u64>) -> Option<Frame> {
     match Message::parse(text) {
+        Ok(message) if payload::too_deep(text, handler.limits().depth) => {
+            let what = format!("its message is nested deeper than {} levels", handler.limits().depth);
+            let error = LinkError::Protocol { what };
+            tracing::warn!(server = handler.server(), %error, "a message was refused");
+            handler.refuse(&message, &error)
+        }
         Ok(message) => handler.receive(message, call),
         Err(invalid) => {
             tracing::warn!(server = handler.server(), bytes = text.len(), problem = %invalid.error.message, "the server sent something that is not a JSON-RPC message");

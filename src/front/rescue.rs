@@ -45,9 +45,11 @@ fn object(error: &CallError, said: String, revision: Revision) -> ErrorObject {
         | CallError::AmbiguousTool { .. }
         | CallError::UnknownPrompt { .. }
         | CallError::BadCursor(_) => INVALID_PARAMS,
-        CallError::Unavailable { .. } | CallError::Timeout { .. } | CallError::ConnectTimeout { .. } | CallError::Link { .. } => {
-            INTERNAL_ERROR
-        }
+        CallError::ChangedTool { .. }
+        | CallError::Unavailable { .. }
+        | CallError::Timeout { .. }
+        | CallError::ConnectTimeout { .. }
+        | CallError::Link { .. } => INTERNAL_ERROR,
     };
     ErrorObject::new(code, said)
 }

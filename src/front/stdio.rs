@@ -19,9 +19,10 @@ use crate::{
     lines::{self, Line, Lines},
     protocol::{
         error::{ErrorObject, INVALID_REQUEST},
-        message::{Frame, Message},
+        message::{Frame, Kind, Message},
     },
     router::{AskError, ClientPeer, Router},
+    security::payload::{self, Limits},
 };
 
 /// A client that pipes requests in and closes its end still gets its answers, if
@@ -64,7 +65,7 @@ fn sockets() -> Option<(tokio::net::UnixStream, tokio::net::UnixStream)> {
 const MAX_CALLS: usize = 4096;
 
 /// Serves one client until its input ends or `shutdown` is cancelled.
-pub async fn serve<R, W>(reader: R, writer: W, router: Arc<Router>, tracker: &TaskTracker, shutdown: &CancellationToken)
+pub async fn serve<R, W>(reader: R, writer: W, router: Arc<Router>, tracker: &TaskTracker, shutdown: &CancellationToken, limits: Limits)
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -77,7 +78,7 @@ where
     let gone = writing.abort_handle();
     // A task of its own: to wake the future that a runtime blocks on costs a system call
     // each time, and this one is woken for every message.
-    let mut reading = tracker.spawn(read(reader, Arc::clone(&client), Arc::clone(&router), tracker.clone()));
+    let mut reading = tracker.spawn(read(reader, Arc::clone(&client), Arc::clone(&router), tracker.clone(), limits));
     tokio::select! {
         () = async {
             // An error would mean that the reader panicked, which ends the session as well.
@@ -158,19 +159,21 @@ impl ClientPeer for Client {
     }
 }
 
-async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<Router>, tracker: TaskTracker) {
-    let mut lines = Lines::new(reader, lines::MAX_LINE);
+async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<Router>, tracker: TaskTracker, limits: Limits) {
+    let Limits { message: longest, depth, .. } = limits;
+    let mut lines = Lines::new(reader, longest);
     loop {
         match lines.next().await {
             Ok(Some(Line::Text(text))) => match Message::parse(&text) {
+                Ok(message) if payload::too_deep(&text, depth) => {
+                    let error = ErrorObject::new(INVALID_REQUEST, format!("the message is nested deeper than {depth} levels"));
+                    client.send(Frame::error(message.id().filter(|_| message.kind() == Kind::Request).as_ref(), &error)).await;
+                }
                 Ok(message) => client.receive(message, &router, &tracker).await,
                 Err(invalid) => client.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },
-            Ok(Some(Line::TooLong { bytes })) => {
-                let error = ErrorObject::new(
-                    INVALID_REQUEST,
-                    format!("the message of {bytes} bytes is longer than the limit of {}", lines::MAX_LINE),
-                );
+            Ok(Some(Line::TooLong)) => {
+                let error = ErrorObject::new(INVALID_REQUEST, format!("the message is longer than {longest} bytes (`--max-message`)"));
                 client.send(Frame::error(None, &error)).await;
             }
             Ok(None) => return,

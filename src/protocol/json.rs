@@ -1,7 +1,7 @@
 //! A look into a JSON object without taking it apart: its members as the text
 //! they stand in, so that one can be read or replaced and the rest stays as it came.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
 use bytes::Bytes;
 use serde::{
@@ -70,9 +70,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(8);
+                /// So many are compared one by one, which is quicker than to hash them.
+                const FEW: usize = 32;
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(8);
+                // SECURITY: of many, each must not be compared with all others: a client could keep us busy for hours with
+                // one message (threat model T11).
+                let mut names = HashSet::new();
                 while let Some((Key(name), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    if members.iter().any(|(other, _)| *other == name) {
+                    if members.len() == FEW {
+                        names.extend(members.iter().map(|(name, _)| name.clone()));
+                    }
+                    let twice =
+                        if members.len() < FEW { members.iter().any(|(other, _)| *other == name) } else { !names.insert(name.clone()) };
+                    if twice {
                         return Err(A::Error::custom(format_args!("the member `{}` stands twice", name.escape_debug())));
                     }
                     members.push((name, value));
@@ -128,6 +138,25 @@ mod tests {
         for text in ["[]", "1", r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#] {
             assert!(Object::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn many_members_are_no_work_without_end() {
+        let members = |count: usize, last: &str| {
+            let members: Vec<_> = (0..count).map(|n| format!(r#""m{n}":1"#)).chain([last.to_owned()]).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        for count in [31, 32, 33, 100] {
+            assert!(Object::parse(&members(count, r#""x":1"#)).is_ok(), "{count}");
+            for known in [0, 30, count - 1] {
+                assert!(Object::parse(&members(count, &format!(r#""m{known}":1"#))).is_err(), "{known} of {count}");
+            }
+        }
+        // One by one this takes minutes.
+        let many = members(300_000, r#""x":1"#);
+        let begun = std::time::Instant::now();
+        assert!(Object::parse(&many).is_ok());
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    catalog::{Ambiguous, BadCursor},
+    catalog::{Ambiguous, BadCursor, integrity::Day},
     downstream::{LinkError, Unavailable},
     security::rate_limit::Exceeded,
 };
@@ -17,6 +17,11 @@ pub enum CallError {
     InvalidParams(String),
     #[error("unknown tool: {name}; hint: list the tools again, or call pluggedin_discover_tools")]
     UnknownTool { name: String },
+    /// SECURITY: it may tell the model something else than what was trusted (threat model T20).
+    #[error(
+        "the tool {name} has changed since {since} and is withheld; hint: its owner can look at it with `pluggedin-mcp-proxy tools` and accept it with `pluggedin-mcp-proxy tools --accept`"
+    )]
+    ChangedTool { name: String, since: Day },
     #[error("several servers have a tool `{name}`; hint: call one of {}", .names.join(", "))]
     AmbiguousTool { name: String, names: Vec<String> },
     #[error("unknown prompt: {name}; hint: list the prompts again")]
@@ -83,7 +88,11 @@ impl CallError {
             | Self::TooManySubscriptions { .. }
             | Self::BadCursor(_) => Blame::Client,
             Self::TooOften(_) | Self::AppTooOften { .. } => Blame::Rate,
-            Self::Unavailable { .. } | Self::Timeout { .. } | Self::ConnectTimeout { .. } | Self::Link { .. } => Blame::Server,
+            Self::ChangedTool { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Link { .. } => Blame::Server,
         }
     }
 }

@@ -4,7 +4,7 @@ use tokio::time::timeout;
 
 use super::{Answer, CallError, Ctx, Router, forward::Outgoing, measure};
 use crate::{
-    catalog::{Catalog, Owner, Tool},
+    catalog::{Catalog, Change, Owner, Tool},
     protocol::message::Message,
     security::rate_limit::What,
 };
@@ -18,7 +18,10 @@ impl Router {
         if outgoing.params.get("arguments").is_some_and(|arguments| !arguments.starts_with('{') && arguments != "null") {
             return Err(CallError::InvalidParams("`arguments` must be an object".to_owned()));
         }
-        let Tool { owner, original } = self.resolve_tool(&name).await?;
+        let Tool { owner, original, change } = self.resolve_tool(&name).await?;
+        if let Some(Change { since, withheld: true }) = change {
+            return Err(CallError::ChangedTool { name, since });
+        }
         match owner {
             Owner::Builtin => {
                 let _permit = self.admit(ctx, What::ToolCall, None)?;

@@ -22,6 +22,7 @@ use crate::{
     security::{
         Author, Refusal,
         egress::{self, Cause, Policy, ReadError, Redirect, SendError},
+        payload,
         rate_limit::{Bucket, Rate},
         redact,
     },
@@ -39,10 +40,6 @@ const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Discovery answers when every server has been asked, 15 s each at most.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A longer answer is refused. A workspace of ten thousand tools with long schemas
-/// stays below it.
-const MAX_BODY: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -350,7 +347,7 @@ async fn read(response: Response) -> Result<String, AppError> {
 }
 
 async fn body(response: Response) -> Result<String, AppError> {
-    let bytes = egress::read(response, MAX_BODY).await.map_err(|error| match error {
+    let bytes = egress::read(response, payload::APP_ANSWER).await.map_err(|error| match error {
         ReadError::TooLong => AppError::Unreadable { what: "an answer of more than 64 MiB" },
         ReadError::Encoding => AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
         ReadError::Broken => AppError::Network { what: "the connection broke" },

@@ -19,11 +19,9 @@ use crate::{
         TransportConfig,
     },
     secret::Secret,
+    security::payload,
     source::positive_millis,
 };
-
-/// A file of a thousand servers has some 300 KiB.
-const MAX_FILE: u64 = 8 * 1024 * 1024;
 
 /// As long as the slugs of the App.
 const MAX_SLUG: usize = 50;
@@ -91,7 +89,7 @@ pub(super) fn read(path: &std::path::Path) -> Result<String, Broken> {
         io::ErrorKind::NotFound => Broken::Missing,
         kind => Broken::Unreadable(kind),
     };
-    if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
+    if fs::metadata(path).map_err(unreadable)?.len() > payload::SERVERS_FILE as u64 {
         return Err(Broken::TooLarge);
     }
     String::from_utf8(fs::read(path).map_err(unreadable)?).map_err(|_| Broken::NotText)

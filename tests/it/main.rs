@@ -15,6 +15,7 @@ mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
 mod headers; // headers that are configured for servers
+mod integrity; // tools that are not what they were
 mod lenient; // clients with curl, and several messages at once
 mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order
@@ -24,6 +25,7 @@ mod names; // how tools, prompts and resources are called when servers disagree
 mod old_proxy; // what the Node proxy got wrong
 mod origin; // names of the proxy, and web pages
 mod orphans; // nothing that a server has started outlives the proxy
+mod payload; // how large messages may be
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call

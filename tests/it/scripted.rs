@@ -90,6 +90,12 @@ pub(crate) struct Script {
     /// Sends messages before each answer that have nothing to do with anything.
     #[arg(long)]
     pub(crate) stray: bool,
+    /// Reads nothing more once a tool has been called.
+    #[arg(long)]
+    pub(crate) deaf: bool,
+    /// Another description of a tool, `name=text`.
+    #[arg(long)]
+    pub(crate) describe: Vec<String>,
     /// Prints lines on stdout that are no messages.
     #[arg(long)]
     pub(crate) garbage: bool,
@@ -156,6 +162,8 @@ struct Added {
     tools: Vec<String>,
     prompts: Vec<String>,
     resources: Vec<String>,
+    /// Descriptions that replace those of the tools, by their names.
+    descriptions: Vec<(String, String)>,
 }
 
 /// What happened, in order.
@@ -188,6 +196,12 @@ impl Server {
                 tools: script.more_tools.clone(),
                 prompts: script.more_prompts.clone(),
                 resources: script.more_resources.clone(),
+                descriptions: script
+                    .describe
+                    .iter()
+                    .filter_map(|text| text.split_once('='))
+                    .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                    .collect(),
             }),
             script,
             journal: Mutex::default(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::BadCursor;
+use crate::catalog::{BadCursor, integrity::Day};
 use crate::{
     protocol::server::{HttpConfig, HttpKind, InstructionMessage, InstructionRole, ToolFilter, TransportConfig},
     secret::Secret,
@@ -47,6 +47,8 @@ struct Scene {
     listings: HashMap<ServerId, Arc<Listing>>,
     recorded: HashSet<ServerId>,
     naming: Naming,
+    changes: HashMap<ServerId, Changes>,
+    pin: bool,
 }
 
 fn scene(servers: Vec<(ServerConfig, Option<Listing>)>) -> Scene {
@@ -58,7 +60,14 @@ fn scene(servers: Vec<(ServerConfig, Option<Listing>)>) -> Scene {
         }
         configs.push(Arc::new(config));
     }
-    Scene { snapshot: Snapshot { servers: configs, ..Snapshot::default() }, listings, recorded: HashSet::new(), naming: NAMING }
+    Scene {
+        snapshot: Snapshot { servers: configs, ..Snapshot::default() },
+        listings,
+        recorded: HashSet::new(),
+        naming: NAMING,
+        changes: HashMap::new(),
+        pin: false,
+    }
 }
 
 impl Scene {
@@ -70,6 +79,8 @@ impl Scene {
             recorded: &self.recorded,
             builtin: &builtin,
             naming: self.naming,
+            changes: &self.changes,
+            pin: self.pin,
             settled: true,
         })
     }
@@ -84,6 +95,24 @@ fn tools_carry_the_slug_of_their_server_and_nothing_else_changes() {
     let scene = scene(vec![(server(Origin::File, "My Git"), Some(tools(&["status"])))]);
     let page = scene.build().page(ListKind::Tools, None).expect("the first page is always there");
     assert_eq!(page, r#"{"tools":[{"name":"pluggedin_setup"},{"x":1.0,"name":"my-git__status"}]}"#);
+}
+
+#[test]
+fn changed_tools_are_marked_and_where_they_are_pinned_not_listed() {
+    let mut scene = scene(vec![(server(Origin::File, "s"), Some(tools(&["a", "b"]))), (server(Origin::File, "t"), Some(tools(&["a"])))]);
+    scene.naming.prefix = ToolPrefix::None;
+    let id = scene.snapshot.servers[0].id.clone();
+    let since = Day::today();
+    scene.changes.insert(id, [("a".to_owned(), since)].into());
+    let listed = |scene: &Scene| scene.build().descriptions(ListKind::Tools).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let free = listed(&scene);
+    assert_eq!(free[1..3], ["a", "b"]);
+    assert_eq!(scene.build().tool("a").expect("one").expect("it is there").change, Some(Change { since, withheld: false }));
+    scene.pin = true;
+    // Nobody else takes its name meanwhile.
+    assert_eq!(listed(&scene), [&free[..1], &free[2..]].concat());
+    assert_eq!(scene.build().tool("a").expect("one").expect("it is there").change, Some(Change { since, withheld: true }));
+    assert_eq!(scene.build().tool("b").expect("one").expect("it is there").change, None);
 }
 
 #[test]

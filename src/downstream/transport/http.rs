@@ -21,7 +21,7 @@ use sse_stream::{Sse, SseStream};
 use tokio::task::AbortHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Outbox, deliver};
+use super::{Outbox, deliver, too_large};
 use crate::{
     downstream::{connection::Wiring, error::LinkError, handler::Handler},
     protocol::{message::Frame, revision::Revision},
@@ -29,6 +29,7 @@ use crate::{
         Refusal,
         egress::{self, AllowedUrl},
         headers::{self, AllowedHeaders},
+        payload,
     },
 };
 
@@ -38,8 +39,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// The largest answer that is read into memory.
-const MAX_BODY: usize = 64 * 1024 * 1024;
 /// How long the farewell to a session may take.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Waited before a stream is resumed, unless the server names a time.
@@ -202,7 +201,7 @@ impl Client {
             _ if status == StatusCode::NOT_FOUND && in_session => Err(LinkError::SessionGone),
             // What many servers say instead, after a restart.
             _ if status == StatusCode::BAD_REQUEST && in_session => {
-                let body = read_body(response).await?;
+                let body = read_body(response, &self.0.handler).await?;
                 if names_session(&body) {
                     return Err(LinkError::SessionGone);
                 }
@@ -218,7 +217,7 @@ impl Client {
                 self.stream(id, response).await
             }
             MediaType::Json if id.is_some() => {
-                let body = read_body(response).await?;
+                let body = read_body(response, &self.0.handler).await?;
                 self.deliver(&body, id);
                 self.unanswered(id, if status.is_success() { None } else { Some(status) })
             }
@@ -252,13 +251,18 @@ impl Client {
     /// Delivers the events of a stream until it ends or, for a request, shortly
     /// after its answer: servers should close it then, but not all do.
     async fn pump(&self, response: Response, position: &mut Position, request: Option<u64>) {
-        let size = EventSize::default();
+        let size = EventSize::new(self.0.handler.limits().message);
         let mut events = SseStream::from_bytes_stream(size.limited(response));
         let mut answered = false;
         loop {
             let next = events.next();
             let event = if answered { tokio::time::timeout(LINGER, next).await.unwrap_or(None) } else { next.await };
-            let Some(Ok(Sse { event, data, id, retry })) = event else { return };
+            let Some(Ok(Sse { event, data, id, retry })) = event else {
+                if let Some(id) = request.filter(|_| size.is_exceeded()) {
+                    self.0.handler.fail(id, too_large(&self.0.handler));
+                }
+                return;
+            };
             size.start_anew();
             if let Some(id) = id.and_then(|id| headers::event_id(&id)) {
                 position.id = Some(id);
@@ -351,16 +355,27 @@ impl Client {
 
 /// Counts the bytes of an event that is still being read, across the stream and its
 /// parser, which has no limit of its own.
-#[derive(Debug, Default, Clone)]
-pub(super) struct EventSize(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+pub(super) struct EventSize {
+    bytes: Arc<AtomicUsize>,
+    limit: usize,
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("an event is too large")]
 pub(super) struct TooLarge;
 
 impl EventSize {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { bytes: Arc::default(), limit }
+    }
+
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.limit
+    }
+
     pub(super) fn start_anew(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
     }
 
     /// The body, cut where one event becomes larger than a message may be.
@@ -368,8 +383,8 @@ impl EventSize {
         let size = self.clone();
         let chunks = response.bytes_stream().map(move |chunk| {
             let chunk = chunk.map_err(|_| TooLarge)?;
-            let total = size.0.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
-            if total > MAX_BODY { Err(TooLarge) } else { Ok(chunk) }
+            let total = size.bytes.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+            if total > size.limit { Err(TooLarge) } else { Ok(chunk) }
         });
         Box::pin(chunks)
     }
@@ -419,12 +434,12 @@ pub(super) fn refusal(status: StatusCode) -> LinkError {
     }
 }
 
-async fn read_body(mut response: Response) -> Result<Bytes, LinkError> {
+async fn read_body(mut response: Response, handler: &Handler) -> Result<Bytes, LinkError> {
     let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    let mut body = BytesMut::with_capacity(expected.min(MAX_BODY));
+    let mut body = BytesMut::with_capacity(expected.min(payload::RESERVED));
     while let Some(chunk) = response.chunk().await.map_err(|_| LinkError::Lost { reason: "the server broke off its answer".to_owned() })? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(LinkError::Protocol { what: format!("its answer is larger than {} MiB", MAX_BODY / 1024 / 1024) });
+        if body.len() + chunk.len() > handler.limits().message {
+            return Err(too_large(handler));
         }
         body.extend_from_slice(&chunk);
     }

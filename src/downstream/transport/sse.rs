@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Outbox, deliver,
     http::{Endpoint, EventSize, refusal},
+    too_large,
 };
 use crate::{
     downstream::{
@@ -55,6 +56,7 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
             tokio::select! {
                 () = closed.cancelled() => handler.end(&LinkError::Closed),
                 () = read(response, found, client, &handler) => {
+                    // It has said why already where it knows.
                     handler.end(&LinkError::Lost { reason: "the server ended its event stream".to_owned() });
                     closed.cancel();
                 }
@@ -71,7 +73,7 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
 }
 
 async fn read(response: Response, found: oneshot::Sender<String>, client: oneshot::Receiver<Client>, handler: &Handler) {
-    let size = EventSize::default();
+    let size = EventSize::new(handler.limits().message);
     let mut events = SseStream::from_bytes_stream(size.limited(response));
     let address = loop {
         let Some(Ok(event)) = events.next().await else { return };
@@ -91,6 +93,9 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
         {
             client.notify_soon(answer);
         }
+    }
+    if size.is_exceeded() {
+        handler.end(&too_large(handler));
     }
 }
 

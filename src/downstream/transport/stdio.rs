@@ -155,7 +155,7 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
 }
 
 async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Frame>) {
-    let mut lines = Lines::new(stdout, lines::MAX_LINE);
+    let mut lines = Lines::new(stdout, handler.limits().message);
     loop {
         match lines.next().await {
             Ok(Some(Line::Text(text))) => {
@@ -164,8 +164,10 @@ async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Fr
                     let _ = queue.try_send(answer);
                 }
             }
-            Ok(Some(Line::TooLong { bytes })) => {
-                tracing::warn!(server = handler.server(), bytes, limit = lines::MAX_LINE, "a message was too long and was skipped");
+            Ok(Some(Line::TooLong)) => {
+                let error = super::too_large(&handler);
+                tracing::warn!(server = handler.server(), %error, "the connection is ended");
+                return handler.end(&error);
             }
             Ok(None) | Err(_) => return,
         }

@@ -19,6 +19,7 @@ use axum::{
 use hyper::body::Frame as Chunk;
 
 use super::reply;
+use crate::security::payload;
 
 /// The limits of the HTTP front.
 #[derive(Debug, Clone)]
@@ -51,12 +52,12 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            body: 10 * 1024 * 1024,
-            header_bytes: 32 * 1024,
-            header_fields: 96,
+            body: payload::BODY,
+            header_bytes: payload::HEAD,
+            header_fields: payload::HEAD_FIELDS,
             connections: 10_000,
             calls: 256,
-            depth: 128,
+            depth: payload::DEPTH,
             header_read: Duration::from_secs(15),
             body_read: Duration::from_secs(30),
             idle: Duration::from_secs(120),
@@ -126,9 +127,7 @@ pub(super) async fn read_body(body: Body, limits: &Config) -> Result<Bytes, Resp
 }
 
 async fn gather(mut body: Body, limit: usize) -> Result<Bytes, Response> {
-    /// As much is set aside because a client says that it will send it.
-    const RESERVED: usize = 1024 * 1024;
-    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(limit).min(RESERVED);
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(limit).min(payload::RESERVED);
     let mut first = Bytes::new();
     let mut all = Vec::new();
     while let Some(chunk) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -171,45 +170,6 @@ async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
         }
     })
     .await
-}
-
-/// Whether arrays and objects of this JSON text stand in each other more than `depth` levels deep.
-pub(super) fn too_deep(json: &[u8], depth: usize) -> bool {
-    // Most messages end here: they do not hold so many brackets, those in strings included.
-    if json.len() <= depth || memchr::memchr2_iter(b'{', b'[', json).nth(depth).is_none() {
-        return false;
-    }
-    let mut level = 0_usize;
-    let mut at = 0;
-    while let Some(byte) = json.get(at) {
-        at += 1;
-        match byte {
-            b'"' => at += string_length(&json[at..]),
-            b'{' | b'[' => {
-                level += 1;
-                if level > depth {
-                    return true;
-                }
-            }
-            b'}' | b']' => level = level.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
-/// Up to and with the closing quote; the rest of the text if there is none.
-fn string_length(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-        at += found + 1;
-        if text[at - 1] == b'"' {
-            return at;
-        }
-        // What is escaped.
-        at += 1;
-    }
-    text.len()
 }
 
 #[cfg(test)]

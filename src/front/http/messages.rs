@@ -45,7 +45,7 @@ use crate::{
         revision::Revision,
     },
     router::{AskError, ClientPeer, Router},
-    security::rate_limit::Allowance,
+    security::{payload, rate_limit::Allowance},
 };
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -54,9 +54,6 @@ pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-pro
 /// A call that takes longer gets an event stream, so that the client hears of it, proxies on
 /// the way do not give up, and a lost connection can be taken up again.
 const STREAM_AFTER: Duration = Duration::from_secs(1);
-
-/// Messages in one batch.
-const MAX_BATCH: usize = 100;
 
 /// What a request brings.
 enum Incoming {
@@ -140,7 +137,7 @@ impl Front {
     }
 
     fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Response> {
-        if limits::too_deep(body, self.config.limits.depth) {
+        if payload::too_deep(body, self.config.limits.depth) {
             let message = format!("the message is nested deeper than {} levels", self.config.limits.depth);
             return Err(reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message)));
         }
@@ -179,8 +176,8 @@ fn parse_batch(body: &Bytes) -> Result<Batch, Response> {
     let refused = |message: String| reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message));
     let texts: Vec<&RawValue> =
         serde_json::from_slice(body).map_err(|error| refused(format!("this is not a batch of JSON-RPC messages: {error}")))?;
-    if texts.is_empty() || texts.len() > MAX_BATCH {
-        return Err(refused(format!("a batch holds 1 to {MAX_BATCH} messages")));
+    if texts.is_empty() || texts.len() > payload::BATCH {
+        return Err(refused(format!("a batch holds 1 to {} messages", payload::BATCH)));
     }
     let mut batch = Batch { messages: Vec::new(), refused: Vec::new() };
     for text in texts {

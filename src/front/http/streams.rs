@@ -33,6 +33,7 @@ use tokio::{
 use super::{Front, lenient::Accepted, messages, reply};
 use crate::{
     protocol::{message::Frame, revision::Revision},
+    security::payload,
     telemetry::metrics::{self, Dropped},
 };
 
@@ -42,12 +43,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// call the oldest are dropped.
 const WAITING: usize = 256;
 
-/// Bytes of events that make a call wait before there are so many. A server may log in large pieces.
-const WAITING_BYTES: usize = 1024 * 1024;
-
 /// What is kept of one stream after it was sent.
 const KEPT_EVENTS: usize = 64;
-const KEPT_BYTES: usize = 64 * 1024;
 
 /// Streams of finished calls that one session keeps, and for how long.
 const KEPT_STREAMS: usize = 16;
@@ -174,7 +171,7 @@ impl State {
     }
 
     fn is_heavy(&self) -> bool {
-        self.waiting() > 0 && self.bytes >= WAITING_BYTES
+        self.waiting() > 0 && self.bytes >= payload::STREAM_WAITING
     }
 
     fn drop_first(&mut self) {
@@ -193,7 +190,7 @@ impl State {
 
     /// Lets go of what was sent, beyond what is kept for a client that comes back.
     fn trim(&mut self) {
-        while self.first < self.next && (self.events.len() > KEPT_EVENTS || self.bytes > KEPT_BYTES) {
+        while self.first < self.next && (self.events.len() > KEPT_EVENTS || self.bytes > payload::STREAM_KEPT) {
             self.drop_first();
         }
     }

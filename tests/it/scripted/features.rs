@@ -151,6 +151,7 @@ impl Call {
             ("calls", "Tells what happened to slow calls"),
             ("progress", "Reports progress, then answers"),
             ("add", "Adds an entry to a list"),
+            ("describe", "Gives a tool another description"),
             ("process", "Shows identity, arguments, directory and environment"),
             ("fail", "Fails as a tool fails"),
             ("error", "Fails as a request fails"),
@@ -161,7 +162,13 @@ impl Call {
         ];
         tools.extend(plain.iter().map(|(name, description)| tool(name, description)));
         tools.extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
-        tools.extend(lock(&server.added).tools.iter().map(|name| tool(name, "Added")));
+        let added = lock(&server.added);
+        tools.extend(added.tools.iter().map(|name| tool(name, "Added")));
+        for (name, description) in &added.descriptions {
+            for tool in tools.iter_mut().filter(|tool| tool["name"] == *name) {
+                tool["description"] = json!(description);
+            }
+        }
         tools
     }
 
@@ -193,6 +200,11 @@ impl Call {
             "add" => {
                 server.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
                 text("added")
+            }
+            "describe" => {
+                lock(&server.added).descriptions.push((text_of(&arguments["name"]), text_of(&arguments["text"])));
+                server.broadcast(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+                text("described")
             }
             "process" => structured(&json!({
                 "pid": std::process::id(),

@@ -28,6 +28,9 @@ async fn serve(server: &Arc<Server>) -> std::io::Result<()> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         session.receive(&line, session.outbox(), session.outbox());
+        if server.script.deaf && line.contains("tools/call") {
+            std::future::pending::<()>().await;
+        }
     }
     if server.script.stubborn {
         std::future::pending::<()>().await;

@@ -83,7 +83,7 @@ async fn a_call_waits_for_a_reader_that_is_slow_and_not_for_one_that_is_gone() {
 async fn large_events_count_for_many() {
     let stream = Stream::alone();
     let mut events = stream.read(None, numbered());
-    let large = frame(&"x".repeat(WAITING_BYTES / 4));
+    let large = frame(&"x".repeat(payload::STREAM_WAITING / 4));
     for _ in 0..4 {
         stream.send(large.clone()).await;
     }
@@ -97,7 +97,7 @@ async fn large_events_count_for_many() {
         stream.send(large.clone()).await;
     }
     stream.push(frame("answer"));
-    assert!(stream.state().bytes <= WAITING_BYTES + large.len(), "{}", stream.state().bytes);
+    assert!(stream.state().bytes <= payload::STREAM_WAITING + large.len(), "{}", stream.state().bytes);
     let got = ready(&mut stream.read(None, numbered())).await;
     assert!(got.last().is_some_and(|event| event.contains("answer")), "{} events", got.len());
 }

@@ -1,9 +1,12 @@
-//! The options of rate limits, judged. What a limit does is `security::rate_limit`'s to say.
+//! The options of limits that hold for every front, judged. What a limit does is `security`'s to say.
 
 use std::num::NonZeroU32;
 
-use super::{Settings, cli::RateOptions, defaults, env};
-use crate::security::rate_limit::{Rate, Rates};
+use super::{Settings, cli::RateOptions, defaults, env, http::size};
+use crate::security::{
+    payload::Limits,
+    rate_limit::{Rate, Rates},
+};
 
 /// Who is there to be limited.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +18,13 @@ pub(super) struct Reach {
 }
 
 impl Settings<'_> {
+    /// How large messages may be.
+    pub(super) fn limits(&mut self, max_message: Option<String>) -> Limits {
+        let given = self.option("--max-message", max_message, env::MAX_MESSAGE);
+        let limits = Limits::default();
+        Limits { message: self.parse(given, limits.message, size), ..limits }
+    }
+
     /// The limits of calls, and that of requests to the App.
     ///
     /// What nobody asked for holds for servers of the App alone: nobody limits their own machine unasked.
