@@ -160,7 +160,8 @@ fn nothing_survives_a_server_that_crashes() {
 #[test]
 fn what_a_server_leaves_behind_is_asked_before_it_is_killed() {
     let proxy = Proxy::new();
-    let asked = proxy.home().path().join("asked");
+    let home = proxy.home();
+    let asked = home.path().join("asked");
     let line = format!(
         "(trap 'echo > {}; exit' TERM; while :; do sleep 0.05; done) </dev/null >/dev/null 2>&1 & exec \"$0\" \"$@\"",
         asked.display()
