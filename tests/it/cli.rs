@@ -323,7 +323,7 @@ fn an_env_file_gives_settings_that_the_environment_overrides() {
     let home = Home::new();
     let text = format!("# the App\nPLUGGEDIN_API_KEY={KEY}\nexport PLUGGEDIN_API_BASE_URL=\"{}\"\n", app.url());
     let file = home.write("settings.env", &text);
-    let mut client = proxy.arg("--env-file").arg(&file.display().to_string()).start();
+    let mut client = proxy.allowing_scripted_servers().arg("--env-file").arg(&file.display().to_string()).start();
     client.find(List::Tools, "alpha__echo");
 }
 

@@ -60,7 +60,8 @@ fn refused(proxy: Proxy, (app, bad, good): &(App, Server, Server), rule: &str, w
 #[test]
 fn a_forbidden_command_disables_its_server_alone() {
     let proxy = Proxy::new();
-    let trace = proxy.home().path().join("trace");
+    let home = proxy.home();
+    let trace = home.path().join("trace");
     let touch = format!("touch {}", trace.display());
     let app = app_with(|record| {
         record["command"] = json!("/bin/sh");

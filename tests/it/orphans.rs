@@ -155,3 +155,27 @@ fn nothing_survives_a_server_that_crashes() {
     eventually("nothing is left of its group", || members(group).is_empty().then_some(()));
     assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
 }
+
+/// A wrapper that ends first takes no time from what it has started.
+#[test]
+fn what_a_server_leaves_behind_is_asked_before_it_is_killed() {
+    let proxy = Proxy::new();
+    let home = proxy.home();
+    let asked = home.path().join("asked");
+    let line = format!(
+        "(trap 'echo > {}; exit' TERM; while :; do sleep 0.05; done) </dev/null >/dev/null 2>&1 & exec \"$0\" \"$@\"",
+        asked.display()
+    );
+    let entry = Server::stdio("alpha", &[]).entry();
+    let mut args = vec![json!("-c"), json!(line), entry["command"].clone()];
+    args.extend(entry["args"].as_array().expect("it is one").iter().cloned());
+    let mut client = proxy.file(&json!({"mcpServers": {"alpha": {"command": "sh", "args": args}}})).start();
+    client.find(List::Tools, "alpha__process");
+    let process = client.call("alpha__process", json!({}))["structuredContent"].take();
+    let pid = process["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a number");
+    let begun = Instant::now();
+    assert_eq!(client.finish().code, Some(0));
+    eventually("nothing is left of the group", || members(pid).is_empty().then_some(()));
+    assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
+    assert!(asked.exists(), "it was killed unasked");
+}

@@ -118,9 +118,7 @@ async fn own(owned: Owned) {
     handler.end(&error);
     closed.cancel();
     let _ = writer.await;
-    if status.is_none() {
-        stop(&mut child).await;
-    }
+    stop(&mut child, status.is_some()).await;
     // Whatever the child had started, it has had its time.
     child.finish();
     let last_words = within(Duration::from_millis(200), &mut log).await.and_then(Result::ok).unwrap_or_default();
@@ -133,18 +131,15 @@ async fn own(owned: Owned) {
     }
 }
 
-/// Input is closed already: wait, ask to terminate, kill.
-async fn stop(child: &mut Child) {
-    if within(GRACE, child.wait()).await.is_some() {
+/// Input is closed already: wait, ask all that is left to terminate, kill.
+async fn stop(child: &mut Child, has_ended: bool) {
+    let has_ended = has_ended || within(GRACE, child.wait()).await.is_some();
+    if has_ended && !child.has_left_others() {
         return;
     }
-    #[cfg(unix)]
-    {
-        const SIGTERM: i32 = 15;
-        child.signal(SIGTERM);
-        if within(GRACE, child.wait()).await.is_some() {
-            return;
-        }
+    // What npx or a shell has started gets its time, too, also where they end first.
+    if child.terminate() && within(GRACE, child.gone()).await.is_some() {
+        return;
     }
     child.kill();
     let _ = within(GRACE, child.wait()).await;

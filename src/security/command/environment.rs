@@ -42,7 +42,10 @@ const HOOKS: &[&str] = &[
 
 #[rustfmt::skip]
 const HOOK_PREFIXES: &[&str] = &[
-    "LD_", "DYLD_", "__XPC_DYLD_", "_RLD_", "BASH_FUNC_", "LUA_INIT", "CORECLR_", "COR_PROFILER", "COR_ENABLE_PROFILING", "GIT_CONFIG_",
+    // Not all that begins with `LD_`: people keep keys of LaunchDarkly there.
+    "LD_32_", "LD_64_", "LD_ASSUME", "LD_AUDIT", "LD_BIND", "LD_CONFIG", "LD_DEBUG", "LD_DYNAMIC", "LD_ELF_HINTS", "LD_FLAGS",
+    "LD_HWCAP", "LD_LIBMAP", "LD_LIBRARY", "LD_LOADFLTR", "LD_OPTIONS", "LD_ORIGIN", "LD_POINTER", "LD_PREFER", "LD_PRELOAD",
+    "LD_PROFILE", "LD_RUN_PATH", "LD_SHOW", "LD_TRACE", "LD_USE", "LD_VERBOSE", "LD_WARN", "DYLD_", "__XPC_DYLD_", "_RLD_", "BASH_FUNC_", "LUA_INIT", "CORECLR_", "COR_PROFILER", "COR_ENABLE_PROFILING", "GIT_CONFIG_",
 ];
 
 /// Settings of npm and pnpm, after `npm_config_`, that name a program, code, or a module to load. Both read them in any case.
@@ -236,6 +239,7 @@ mod tests {
             "MY_ENV",
             "GITHUB_TOKEN",
             "LDAP_URL",
+            "LD_SDK_KEY",
             "HOME",
             "OPENSSL_CONFIGURED",
         ] {

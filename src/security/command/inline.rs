@@ -93,6 +93,9 @@ impl Reader {
     }
 }
 
+/// Interpreters that are installed under names with their version, as `python3.12`.
+const VERSIONED: &[&str] = &["python", "pypy", "ipython", "node", "perl", "ruby", "php", "lua", "luajit"];
+
 /// `python` for `/usr/bin/Python3.12.exe`, `node` for `node@20`.
 fn canonical(program: &str) -> String {
     let file = name::basename(program);
@@ -100,7 +103,7 @@ fn canonical(program: &str) -> String {
     let end = file.find(['@', '[', '=', '<', '>', '~', '!', ' ', ';']).filter(|end| *end > 0).unwrap_or(file.len());
     let plain = name::plain(&file[..end]);
     let bare = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
-    if bare.is_empty() { plain } else { bare.to_owned() }
+    if VERSIONED.contains(&bare) { bare.to_owned() } else { plain }
 }
 
 /// Whether Node takes a script or module from the name itself. SECURITY: URL parsers drop blanks before it, and tabs and line

@@ -111,11 +111,10 @@ pub fn run() {
 }
 
 /// Reads which groups there are, to the end.
-fn watch(input: impl BufRead) -> BTreeSet<i32> {
+fn watch(input: impl BufRead) -> BTreeSet<u32> {
     let mut groups = BTreeSet::new();
     for line in input.lines().map_while(Result::ok) {
-        // SECURITY: 0 would be our own group, and 1 everybody's.
-        let Some(group) = line.get(1..).and_then(|id| id.parse().ok()).filter(|id| *id > 1) else { continue };
+        let Some(group) = line.get(1..).and_then(|id| id.parse().ok()) else { continue };
         if line.starts_with('+') {
             groups.insert(group);
         } else {
@@ -125,17 +124,23 @@ fn watch(input: impl BufRead) -> BTreeSet<i32> {
     groups
 }
 
-fn end(mut groups: BTreeSet<i32>) {
-    let there = |group: i32, signal: Option<Signal>| killpg(Pid::from_raw(group), signal) != Err(Errno::ESRCH);
-    groups.retain(|group| there(*group, Some(Signal::SIGTERM)));
+/// Sends a signal to a group, or none. False if there is no such group.
+pub(super) fn send(group: u32, signal: Option<Signal>) -> bool {
+    // SECURITY: 0 would be our own group, and 1 everybody's.
+    let Some(group) = i32::try_from(group).ok().filter(|group| *group > 1) else { return false };
+    killpg(Pid::from_raw(group), signal) != Err(Errno::ESRCH)
+}
+
+fn end(mut groups: BTreeSet<u32>) {
+    groups.retain(|group| send(*group, Some(Signal::SIGTERM)));
     let deadline = Instant::now() + GRACE;
     // A group that has ended is forgotten at once: its id may be somebody else's soon.
     while !groups.is_empty() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(20));
-        groups.retain(|group| there(*group, None));
+        groups.retain(|group| send(*group, None));
     }
     for group in groups {
-        there(group, Some(Signal::SIGKILL));
+        send(group, Some(Signal::SIGKILL));
     }
 }
 
@@ -145,8 +150,15 @@ mod tests {
 
     #[test]
     fn groups_come_and_go() {
-        let groups = watch(&b"+10\n+11\n-10\n+12\n\nnonsense\n+0\n+1\n+-5\n+x\n-99\n+13"[..]);
+        let groups = watch(&b"+10\n+11\n-10\n+12\n\nnonsense\n+-5\n+x\n-99\n+13"[..]);
         assert_eq!(groups, BTreeSet::from([11, 12, 13]));
+    }
+
+    #[test]
+    fn nobody_is_taken_for_a_group() {
+        for nobody in [0, 1, 1 << 31, u32::MAX] {
+            assert!(!send(nobody, None), "{nobody}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
     process::{ExitStatus, Stdio},
     sync::{Arc, OnceLock, mpsc},
     thread,
+    time::Duration,
 };
 
 use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop};
@@ -20,6 +21,9 @@ use tokio::{
 };
 
 use super::{Program, audit::Lines};
+
+/// How often it is looked whether a group has ended. Nothing tells.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Starts children. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -171,10 +175,28 @@ impl Child {
         self.process.wait().await
     }
 
-    /// To the whole group.
-    #[cfg(unix)]
-    pub(super) fn signal(&self, signal: i32) {
-        let _ = self.process.signal(signal);
+    /// Waits for the child and for all that is left of its group.
+    pub(super) async fn gone(&mut self) {
+        let _ = self.wait().await;
+        while self.has_left_others() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether anybody of the group is there, once the child itself has been waited for.
+    pub(super) fn has_left_others(&self) -> bool {
+        #[cfg(unix)]
+        return super::guard::send(self.group, None);
+        // A job object is ended as a whole.
+        #[cfg(not(unix))]
+        false
+    }
+
+    /// Asks the whole group. False where there is no such request.
+    pub(super) fn terminate(&self) -> bool {
+        #[cfg(unix)]
+        super::guard::send(self.group, Some(nix::sys::signal::Signal::SIGTERM));
+        cfg!(unix)
     }
 
     /// Kills the whole group.

@@ -52,8 +52,15 @@ impl Reader {
             }
             let alone = value.is_some() || ALONE.contains(&name) || name.starts_with("no-");
             // One that looks like an option is read as one, too.
-            if !alone && rest.first().is_some_and(|next| !next.starts_with('-')) {
+            if !alone && let Some(word) = rest.first().filter(|word| !word.starts_with('-')) {
                 rest = &rest[1..];
+                if name.len() > 1 && are_letters(name) {
+                    // npx takes the word for a value, and npm for the command.
+                    needs_command = false;
+                    if let Some(code) = self.started(program, word, rest) {
+                        return Some(code);
+                    }
+                }
             }
         }
         match rest {
@@ -103,10 +110,14 @@ fn option(program: &str, arg: &str, name: &str) -> Option<Code> {
     let shown = arg.split('=').next().unwrap_or_default();
     let call = matches!(name, "c" | "cal" | "call" | "shell-mode");
     // `ca` and `cache` are options of their own.
-    let cluster = name.len() > 1 && name != "ca" && name.contains('c') && name.chars().all(|letter| LETTERS.contains(letter));
+    let cluster = name.len() > 1 && name != "ca" && name.contains('c') && are_letters(name);
     // The shell is handed what npx is to run, as code.
     let shell = matches!(name, "shell" | "script-shell") || name.len() > 7 && "script-shell".starts_with(name);
     (call || cluster || shell).then(|| Code::option(program, shown))
+}
+
+fn are_letters(name: &str) -> bool {
+    name.chars().all(|letter| LETTERS.contains(letter))
 }
 
 fn loads_code(options: &str) -> bool {

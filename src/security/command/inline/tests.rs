@@ -188,6 +188,8 @@ fn npx() {
         "npx --node-options --import=data:,SECRET some",
         "npx -p some",
         "npx cross-env A=1 node -e SECRET",
+        "npx -yq node -e SECRET",
+        "npx -yq some -c SECRET",
     ]);
     passes(&[
         "npx some",
@@ -210,6 +212,8 @@ fn npx() {
         "npx -y tsx server.ts -e x",
         "npx -y node@20 server.js -e x",
         "npx --version",
+        "npx -yq some",
+        "npx -w space some -c x",
         "npx -y mcp-remote https://x/sse --header A",
     ]);
 }
@@ -288,6 +292,7 @@ fn uv() {
         "uvx --from x@1.0 some",
         "uvx -c constraints.txt some",
         "uvx some@latest -e x",
+        "uvx cmd2 -c x",
         "uvx --python 3.12 some[extra]==1.0 -c x",
         "uvenv run some -c x",
         "uvenv run --python 3.12 some -c x",
