@@ -197,11 +197,9 @@ impl Config {
             refresh_interval,
             list_wait,
             call_timeout,
-            stdio_servers,
+            commands,
             rates,
             egress,
-            allow_command,
-            allow_inline_code,
             max_message,
             pin_tools,
             log_level,
@@ -223,13 +221,7 @@ impl Config {
         let (rates, app_rate) = given.rates(rates, reach);
         let app = app.map(|app| source::app::Config { rate: app_rate, ..app });
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
-        let file = config.or_else(|| given.variable(env::CONFIG).map(|given| given.text.into())).map(|path| source::file::Config {
-            path,
-            variables: source::file::Variables {
-                values: environment.variables.clone(),
-                home: environment.home.as_ref().and_then(|home| home.to_str()).map(str::to_owned),
-            },
-        });
+        let file = given.local_file(config);
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
@@ -239,7 +231,7 @@ impl Config {
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let connect = given.connect(connect);
-        let commands = given.commands(allow_command, allow_inline_code, stdio_servers, per_client);
+        let commands = given.commands(commands, per_client);
         if keys == Keys::OfClients {
             given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
         }
@@ -360,6 +352,8 @@ struct Given {
 struct Settings<'a> {
     environment: &'a Environment,
     env_file: HashMap<String, String>,
+    /// The API key comes from a file that came with a project.
+    key_is_of_project: bool,
     problems: Problems,
 }
 
@@ -387,7 +381,7 @@ impl<'a> Settings<'a> {
                 Err(error) => problems.problems.push(format!("`--env-file`: `{}` cannot be read: {}", path.display(), error.kind())),
             }
         }
-        Self { environment, env_file: variables, problems }
+        Self { environment, env_file: variables, key_is_of_project: false, problems }
     }
 
     fn check_depth(&mut self) {
@@ -441,6 +435,15 @@ impl<'a> Settings<'a> {
             Some(Sub::Health { url }) => Command::Health { url: self.health_url(url, front) },
             Some(Sub::Check { json, source, batch, subject }) => Command::Check(self.check(subject, batch, &source, json)),
         }
+    }
+
+    fn local_file(&self, option: Option<PathBuf>) -> Option<source::file::Config> {
+        let path = option.or_else(|| self.variable(env::CONFIG).map(|given| given.text.into()))?;
+        let variables = source::file::Variables {
+            values: self.environment.variables.clone(),
+            home: self.environment.home.as_ref().and_then(|home| home.to_str()).map(str::to_owned),
+        };
+        Some(source::file::Config { path, variables })
     }
 
     fn transport(&mut self, option: Option<String>) -> Transport {

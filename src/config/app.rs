@@ -121,7 +121,11 @@ impl Settings<'_> {
             None => files.iter().find_map(|file| self.file_key(file))?,
         };
         if place == Some(file::PROJECT_SETTINGS) {
-            self.warn(format!("the API key of the working directory, in `{}`, is used", file::PROJECT_SETTINGS));
+            self.key_is_of_project = true;
+            self.warn(format!(
+                "the API key of the working directory, in `{}`, is used; unless `--stdio-servers on` is given, its STDIO servers are not started",
+                file::PROJECT_SETTINGS
+            ));
         }
         let operator_says = operators.is_some();
         let base_url = operators.or(own_url).unwrap_or_else(default_base_url);

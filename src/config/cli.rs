@@ -59,25 +59,18 @@ pub(super) struct Options {
     /// How long one call may take [env: PLUGGEDIN_CALL_TIMEOUT] [default: 60]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) call_timeout: Option<String>,
-    /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
-    #[arg(long, global = true, value_name = "SWITCH")]
-    pub(super) stdio_servers: Option<String>,
-    /// Withhold tools whose description or schema has changed until tools --accept [env: PLUGGEDIN_PIN_TOOLS]
-    #[arg(long, global = true)]
-    pub(super) pin_tools: bool,
-    /// Largest message of a server, or of the client over stdio, as 512k or 64MiB [env: PLUGGEDIN_MAX_MESSAGE] [default: 64MiB]
-    #[arg(long, global = true, value_name = "SIZE")]
-    pub(super) max_message: Option<String>,
+    #[command(flatten)]
+    pub(super) commands: CommandOptions,
     #[command(flatten)]
     pub(super) rates: RateOptions,
     #[command(flatten)]
     pub(super) egress: EgressOptions,
-    /// Program that the App may start beside node, npx, python, python3, uv, uvx, uvenv; may be repeated [env: PLUGGEDIN_ALLOW_COMMANDS]
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(super) allow_command: Vec<String>,
-    /// Let the App hand code to programs in their arguments, as node -e [env: PLUGGEDIN_ALLOW_INLINE_CODE]
+    /// Largest message of a server, or of the client over stdio, as 512k or 64MiB [env: PLUGGEDIN_MAX_MESSAGE] [default: 64MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(super) max_message: Option<String>,
+    /// Withhold tools whose description or schema has changed until tools --accept [env: PLUGGEDIN_PIN_TOOLS]
     #[arg(long, global = true)]
-    pub(super) allow_inline_code: bool,
+    pub(super) pin_tools: bool,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
@@ -89,6 +82,20 @@ pub(super) struct Options {
     pub(super) env_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) http: HttpOptions,
+}
+
+/// What may be started.
+#[derive(Debug, Default, Args)]
+pub(super) struct CommandOptions {
+    /// Whether STDIO servers of the App may be started: on, off [env: PLUGGEDIN_STDIO_SERVERS] [default: on, with --auth per-client off]
+    #[arg(long, global = true, value_name = "SWITCH")]
+    pub(super) stdio_servers: Option<String>,
+    /// Program that the App may start beside node, npx, python, python3, uv, uvx, uvenv; may be repeated [env: PLUGGEDIN_ALLOW_COMMANDS]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) allow_command: Vec<String>,
+    /// Let the App hand code to programs in their arguments, as node -e [env: PLUGGEDIN_ALLOW_INLINE_CODE]
+    #[arg(long, global = true)]
+    pub(super) allow_inline_code: bool,
 }
 
 /// How often something may be done.

@@ -2,24 +2,20 @@
 
 use std::path::Path;
 
-use super::{Given, Settings, env, on_or_off};
+use super::{Given, Settings, cli::CommandOptions, env, on_or_off};
 use crate::security::command;
 
 impl Settings<'_> {
     /// `per_client`: clients bring keys of their own.
-    pub(super) fn commands(
-        &mut self,
-        allowed: Vec<String>,
-        inline_code: bool,
-        stdio_servers: Option<String>,
-        per_client: bool,
-    ) -> command::Config {
+    pub(super) fn commands(&mut self, options: CommandOptions, per_client: bool) -> command::Config {
+        let CommandOptions { stdio_servers, allow_command, allow_inline_code } = options;
         let stdio_servers = self.option("--stdio-servers", stdio_servers, env::STDIO_SERVERS);
+        // SECURITY: where every holder of a key writes servers, or a project has brought the key, nobody starts programs unasked.
+        let default = !(per_client || self.key_is_of_project);
         command::Config {
-            allowed: self.allowed_commands(allowed),
-            inline_code: inline_code || self.own_switch(env::ALLOW_INLINE_CODE),
-            // SECURITY: where every holder of a key writes servers, none of them may start programs unasked.
-            stdio_servers: self.parse(stdio_servers, !per_client, |text| on_or_off(text).ok_or_else(|| "must be `on` or `off`".to_owned())),
+            allowed: self.allowed_commands(allow_command),
+            inline_code: allow_inline_code || self.own_switch(env::ALLOW_INLINE_CODE),
+            stdio_servers: self.parse(stdio_servers, default, |text| on_or_off(text).ok_or_else(|| "must be `on` or `off`".to_owned())),
             path: self.environment.path(),
         }
     }

@@ -113,7 +113,7 @@ pub const SETTINGS: &[&str] = &[
 
 /// Settings that open what is closed otherwise. SECURITY: a file that lies in a project must not, even where the operator has named it
 /// for its other variables.
-pub const OPERATORS: &[&str] = &[ALLOW_PRIVATE_NETWORKS, ALLOW_PLAIN_HTTP, EGRESS_PROXY];
+pub const OPERATORS: &[&str] = &[ALLOW_PRIVATE_NETWORKS, ALLOW_PLAIN_HTTP, EGRESS_PROXY, ALLOW_COMMANDS, ALLOW_INLINE_CODE];
 
 /// What every child process gets of our own environment: what the official
 /// libraries pass on, the language, and where temporary files go. SECURITY: everything

@@ -30,8 +30,9 @@ pub(super) fn credentials(environment: &Environment) -> (Vec<Credentials>, Vec<S
     let working_dir = environment.working_dir.as_deref().filter(|dir| Some(*dir) != home);
     let files = [
         ("pluggedin/credentials.json", config_home.map(|dir| dir.join("pluggedin").join("credentials.json"))),
-        (PROJECT_SETTINGS, working_dir.map(settings)),
         ("~/.claude/settings.local.json", home.map(settings)),
+        // SECURITY: last, since it may have come with a project of others (threat model, boundary B6).
+        (PROJECT_SETTINGS, working_dir.map(settings)),
     ];
     let mut found = Vec::new();
     let mut warnings = Vec::new();

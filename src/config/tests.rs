@@ -522,12 +522,7 @@ fn files_in_their_order() {
     let (one, two) = (Some(KEY.as_str()), Some(OTHER.as_str()));
     Machine::new().user(one, Some("https://a.example")).settings("home", two, None).check("", expect!["KEY to https://a.example/"]);
     Machine::new().settings("home", one, Some("http://localhost:1")).check("", expect!["KEY to http://localhost:1/"]);
-    Machine::new().settings("project", one, None).settings("home", two, None).check(
-        "",
-        expect![[r#"
-        KEY to https://plugged.in/
-        warning: the API key of the working directory, in `./.claude/settings.local.json`, is used"#]],
-    );
+    Machine::new().settings("project", one, None).settings("home", two, None).check("", expect!["OTHER to https://plugged.in/"]);
     let machine = Machine::new().file("xdg/pluggedin/credentials.json", &format!("{{\"api_key\": \"{}\"}}", *KEY)).user(two, None);
     let xdg = machine.dir.path().join("xdg").display().to_string();
     machine.env(env::XDG_CONFIG_HOME, &xdg).check("", expect!["KEY to https://plugged.in/"]);
@@ -535,6 +530,18 @@ fn files_in_their_order() {
     let mut machine = Machine::new().settings("home", one, None);
     machine.environment.working_dir.clone_from(&machine.environment.home);
     machine.check("", expect!["KEY to https://plugged.in/"]);
+}
+
+#[test]
+fn a_key_of_a_project_starts_no_programs_unasked() {
+    let may_start =
+        |machine: &Machine, line: &str| machine.load(line).expect("a configuration").parts.downstream.commands.config().stdio_servers;
+    let machine = Machine::new().settings("project", Some(&KEY), None);
+    assert!(!may_start(&machine, ""));
+    assert!(may_start(&machine, "--stdio-servers on"));
+    assert!(may_start(&machine, &format!("--pluggedin-api-key {}", *OTHER)));
+    let machine = machine.settings("home", Some(&OTHER), None);
+    assert!(may_start(&machine, ""));
 }
 
 #[test]
@@ -619,9 +626,9 @@ fn no_file_redirects_a_key_from_elsewhere() {
     Machine::new().settings("project", one, None).settings("home", None, Some("https://mine.example")).check(
         "",
         expect![[r#"
-        KEY to https://plugged.in/
-        warning: the API key of the working directory, in `./.claude/settings.local.json`, is used
-        warning: the base URL in `~/.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
+            KEY to https://plugged.in/
+            warning: the API key of the working directory, in `./.claude/settings.local.json`, is used; unless `--stdio-servers on` is given, its STDIO servers are not started
+            warning: the base URL in `~/.claude/settings.local.json` is ignored, because the API key comes from elsewhere"#]],
     );
 }
 

@@ -135,7 +135,7 @@ impl Link {
         let reply = self.request("initialize", &params).await?;
         let body = reply.body().unwrap_or_default();
         if reply.kind() == Kind::Error {
-            return Err(ConnectError::Refused { message: error_message(body) });
+            return Err(ConnectError::Rejected { message: error_message(body) });
         }
         let peer = read_peer(body).map_err(|what| LinkError::Protocol { what })?;
         self.outbox.agreed(peer.revision);

@@ -49,19 +49,15 @@ impl LinkError {
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    /// The program, its arguments or its variables are not allowed, or it is not there.
-    #[error("{0}")]
-    Command(Refusal),
+    /// The program, the address or a header is not allowed, or the program is not there.
     #[error(transparent)]
-    Url(#[from] Refusal),
-    #[error(transparent)]
-    Header(Refusal),
+    Refused(#[from] Refusal),
     #[error("the program could not be started: {reason}; hint: check `command` and `cwd`")]
     Spawn { reason: String },
     #[error("no answer to `initialize` within {} s", .after.as_secs())]
     Timeout { after: Duration },
     #[error("`initialize` was refused: {message}")]
-    Refused { message: String },
+    Rejected { message: String },
     #[error(transparent)]
     Link(#[from] LinkError),
 }
@@ -71,9 +67,8 @@ impl ConnectError {
     pub fn is_final(&self) -> bool {
         match self {
             // A program can be installed at any time.
-            Self::Command(refusal) => refusal.rule != Rule::CommandNotFound,
-            Self::Url(_) | Self::Header(_) => true,
-            Self::Spawn { .. } | Self::Timeout { .. } | Self::Refused { .. } | Self::Link(_) => false,
+            Self::Refused(refusal) => refusal.rule != Rule::CommandNotFound,
+            Self::Spawn { .. } | Self::Timeout { .. } | Self::Rejected { .. } | Self::Link(_) => false,
         }
     }
 }

@@ -313,7 +313,7 @@ impl Supervisor {
         let program = stdio::Program {
             server: self.config.id.clone(),
             origin: self.config.origin,
-            command: allowed.map_err(ConnectError::Command)?,
+            command: allowed?,
             base_env: Arc::clone(&downstream.base_env),
             cwd: cwd.clone(),
         };
@@ -355,7 +355,7 @@ impl Supervisor {
         let egress = &self.shared.config.egress;
         let url = egress.allow(author(self.config.origin), &config.url)?;
         // Says what is wrong with them; those that are sent may be newer.
-        allowed_headers(config).map_err(ConnectError::Header)?;
+        allowed_headers(config)?;
         Ok(http::Endpoint::new(Arc::clone(egress), url, Arc::clone(&self.headers)))
     }
 
