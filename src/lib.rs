@@ -33,7 +33,7 @@
 //! | 4 | [`catalog`] | who asks |
 //! | 3 | [`source`] and [`downstream`] | each other, the catalog, names |
 //! | 2 | [`telemetry`], [`lines`] | what messages say |
-//! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but name lookup and signals |
+//! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but the requests of `security::egress` and signals |
 //! | 0 | [`secret`] | what a secret is for |
 //!
 //! Lower code cannot reach an option or the environment. What must travel upward goes

@@ -1,7 +1,7 @@
 //! Sends requests to URLs that were judged. The only maker of HTTP clients.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -153,10 +153,16 @@ impl Clients {
 }
 
 /// The way out through an HTTP proxy, which resolves names and is the one to enforce anything about addresses.
-#[derive(Debug)]
 pub(super) struct Outer {
     address: Secret,
     client: OnceCell<reqwest::Client>,
+}
+
+/// The client shows the address where it is asked to show itself.
+impl fmt::Debug for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outer").finish_non_exhaustive()
+    }
 }
 
 impl Outer {

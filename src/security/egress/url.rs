@@ -1,5 +1,7 @@
 //! A URL that was judged, and how text becomes one: parsed once, by one parser, and refused where parsers differ.
 
+use std::fmt;
+
 use hyper::Uri;
 use url::{Host, Url};
 
@@ -8,12 +10,19 @@ use crate::security::{Author, Refusal, Rule};
 
 /// A URL that the proxy may connect to, and under whose name. The addresses that a host name leads to are judged when it is connected
 /// to, each time.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AllowedUrl {
     pub(super) url: Url,
     /// The same, as requests have it.
     pub(super) uri: Uri,
     pub(super) author: Author,
+}
+
+/// Paths and queries may hold what is secret.
+impl fmt::Debug for AllowedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AllowedUrl({})", self.shown())
+    }
 }
 
 impl AllowedUrl {

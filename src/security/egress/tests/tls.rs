@@ -1,10 +1,23 @@
 //! The same rules over TLS, whose connections reqwest makes, with a server that has a certificate of its own.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper::StatusCode;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
-use crate::security::egress::client::{build, tls};
+use super::{
+    connections::{Script, get, rule},
+    *,
+};
+use crate::security::egress::{
+    client::{build, tls},
+    connect::Guard,
+};
 
 /// For `inside.example` and 127.0.0.1, until the year 2126. Made with `openssl req -x509`; its key opens nothing else.
 const CERTIFICATE: &str = "\
