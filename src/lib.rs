@@ -53,10 +53,11 @@
 //! ```text
 //! bytes - front/stdio (a task for each call) or front/http (inside the request) - Message::parse - Session
 //!  1 resolve  one catalog snapshot, name -> owner
-//!  2 start    builtin.call(..), or pool.link(server) and link.start(request)  -> InFlight
-//!  3 relay    until the reply: progress and log messages out in order, what the server asks to the client and
+//!  2 admit    the client's rate and everybody's  -> Permit, without which nothing is started
+//!  3 start    builtin.call(..), or pool.link(server) and link.start(request)  -> InFlight
+//!  4 relay    until the reply: progress and log messages out in order, what the server asks to the client and
 //!             back, silence ends it, dropping it cancels at the server
-//!  4 finish   names and URIs back
+//!  5 finish   names and URIs back
 //!       - front/rescue on Err - Frame - bytes
 //! ```
 //!

@@ -32,12 +32,14 @@ use self::{
 
 mod admin;
 pub mod auth;
+mod batch;
 mod connections;
 mod lenient;
 pub mod limits;
 mod messages;
 mod modern;
 pub mod origin;
+mod peer;
 mod reply;
 pub mod sessions;
 pub(super) mod streams;

@@ -25,7 +25,7 @@ use crate::{
     catalog::ListKind,
     protocol::{
         capability::ClientCapabilities,
-        error::{ErrorObject, INVALID_REQUEST},
+        error::{ErrorObject, INVALID_REQUEST, REFUSED},
         json::Object,
         log_level::LogLevel,
         message::{Frame, Id, Kind, Message},
@@ -113,6 +113,11 @@ impl fmt::Debug for Received {
             Self::TooMany => "TooMany",
         })
     }
+}
+
+/// What is said to [`Received::TooMany`].
+pub fn too_many() -> ErrorObject {
+    ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish")
 }
 
 impl Session {

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     announced::Announced,
-    session::{Outlet, Received, Session},
+    session::{self, Outlet, Received, Session},
 };
 use crate::{
     lines::{self, Line, Lines},
@@ -126,10 +126,7 @@ impl Client {
         match self.session.receive(message, router, Arc::clone(self) as Arc<dyn ClientPeer>) {
             Received::Nothing => {}
             Received::Answer(frame) => self.send(frame).await,
-            Received::TooMany => {
-                let error = ErrorObject::new(INVALID_REQUEST, "too many calls in flight; wait for some to finish");
-                self.send(Frame::error(id.as_ref(), &error)).await;
-            }
+            Received::TooMany => self.send(Frame::error(id.as_ref(), &session::too_many())).await,
             Received::Call(call) => {
                 let client = Arc::clone(self);
                 tracker.spawn(async move {

@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::Arc,
@@ -22,8 +23,11 @@ use governor::{
 
 use super::Author;
 
-/// Addresses that are told apart at a time. Those beyond share one bucket, so that memory has an end.
+/// Addresses that are told apart at a time, so that memory has an end. While there are more, all share [`SHARED`] buckets.
 const ADDRESSES: usize = 100_000;
+
+/// Enough that an attacker who has very many addresses meets the global limit before they are all empty.
+const SHARED: usize = 1024;
 
 /// How often, and how much of it at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,30 +77,33 @@ impl<C: Clock> Bucket<C> {
 #[derive(Debug)]
 pub struct Addresses<C: Clock = MonotonicClock> {
     limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<C::Instant>>,
-    rest: Bucket<C>,
     room: usize,
+    shared: Vec<Bucket<C>>,
+    /// Nobody can tell which of them an address falls to.
+    hasher: RandomState,
 }
 
 impl Addresses {
     pub fn new(rate: Rate) -> Self {
-        Self::with_clock(rate, MonotonicClock, ADDRESSES)
+        Self::with_clock(rate, &MonotonicClock, ADDRESSES, SHARED)
     }
 }
 
 impl<C: Clock + Clone> Addresses<C> {
-    fn with_clock(rate: Rate, clock: C, room: usize) -> Self {
+    fn with_clock(rate: Rate, clock: &C, room: usize, shared: usize) -> Self {
         let limiter = RateLimiter::new(rate.quota(), HashMapStateStore::default(), clock.clone());
-        Self { limiter, rest: Bucket::with_clock(rate, clock), room }
+        let shared = (0..shared).map(|_| Bucket::with_clock(rate, clock.clone())).collect();
+        Self { limiter, room, shared, hasher: RandomState::new() }
     }
 
     fn take(&self, from: IpAddr) -> Result<(), Duration> {
+        let network = network(from);
         if self.limiter.len() >= self.room {
-            self.limiter.retain_recent();
-            if self.limiter.len() >= self.room {
-                return self.rest.take();
-            }
+            // To look for those that can be forgotten takes too long for one request.
+            let bucket = usize::try_from(self.hasher.hash_one(network) % self.shared.len() as u64).unwrap_or(0);
+            return self.shared[bucket].take();
         }
-        let outcome = self.limiter.check_key(&network(from));
+        let outcome = self.limiter.check_key(&network);
         outcome.map_err(|until| until.wait_time_from(self.limiter.clock().now()))
     }
 

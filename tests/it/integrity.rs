@@ -93,7 +93,7 @@ fn a_pinned_change_is_neither_listed_nor_called_after_a_restart() {
         client.find(List::Tools, "alpha__slow");
         client.miss(List::Tools, "alpha__echo");
         is_withheld(&mut client);
-        assert!(!client.call("alpha__progress", json!({}))["isError"].as_bool().unwrap_or(false));
+        assert_ne!(client.call("alpha__progress", json!({}))["isError"], true);
     }
     accept(&home, &new, 1);
     let mut client = proxy(&home, &new, &["--pin-tools"]).start();

@@ -180,3 +180,22 @@ fn all_together_have_a_quota_that_other_requests_count_to() {
     // Lists come from memory.
     assert!((0..20).all(|_| !one.names(List::Tools).is_empty()));
 }
+
+#[test]
+fn the_app_is_asked_so_often_and_no_more() {
+    let server = Server::stdio("alpha", &[]);
+    let app = App::start(Workspace::of(&[&server]));
+    let proxy = |limit: &str| {
+        Proxy::new().app_with_limits(&app).env("PLUGGEDIN_RATE_LIMIT_API", limit).arg("--refresh-interval=0.05").arg("--list-wait=0")
+    };
+    let mut client = proxy("2").start();
+    eventually("it is asked", || (app.requests().len() == 2).then_some(()));
+    for _ in 0..20 {
+        client.names(List::Tools);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(app.requests().len(), 2);
+    drop(client);
+    let _client = proxy("0").start();
+    eventually("it is asked without end", || (app.requests().len() > 150).then_some(()));
+}

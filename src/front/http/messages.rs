@@ -5,14 +5,7 @@
 //! said, it goes out as plain JSON without another task. Where something comes before, or
 //! nothing for a while, an event stream is begun and the call goes on in a task of its own.
 
-use std::{
-    future::poll_fn,
-    net::IpAddr,
-    pin::pin,
-    sync::{Arc, OnceLock},
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, net::IpAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use axum::{
     body::Body,
@@ -25,26 +18,29 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{
     Front, auth,
+    batch::Batch,
     connections::Peer,
     lenient::{self, Accepted},
-    limits, modern, reply,
+    limits, modern,
+    peer::{CallPeer, Sink},
+    reply,
     sessions::{InUse, NoSession},
     streams::{Settings, Stream},
 };
 use crate::{
-    front::session::{Call, Outlet, Received, Session},
+    front::session::{self, Call, Outlet, Received, Session},
     protocol::{
         error::{ErrorObject, INVALID_REQUEST, NO_SESSION, REFUSED, UNSUPPORTED_VERSION},
         message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
-    router::{AskError, ClientPeer, Router},
+    router::{ClientPeer, Router},
     security::{payload, rate_limit::Allowance},
 };
 
@@ -59,13 +55,6 @@ const STREAM_AFTER: Duration = Duration::from_secs(1);
 enum Incoming {
     One(Message),
     Batch(Batch),
-}
-
-/// Several messages, of which each has its own answer (JSON-RPC 2.0, "Batch").
-struct Batch {
-    messages: Vec<Message>,
-    /// What is said to those that are no messages.
-    refused: Vec<Frame>,
 }
 
 impl Incoming {
@@ -144,7 +133,7 @@ impl Front {
         // Who names no revision may speak the one that has batches (2025-06-18, "Protocol version header").
         let batches = version.is_none_or(Revision::has_batches);
         if batches && body.trim_ascii_start().starts_with(b"[") {
-            return parse_batch(body).map(Incoming::Batch);
+            return Batch::parse(body).map(Incoming::Batch);
         }
         Message::parse(body)
             .map(Incoming::One)
@@ -170,30 +159,6 @@ pub(super) fn version(headers: &HeaderMap) -> Result<Option<Revision>, ErrorObje
         let message = format!("`MCP-Protocol-Version` names a revision that is not spoken here; hint: use one of {}", supported.join(", "));
         ErrorObject::new(UNSUPPORTED_VERSION, message).with_data(json!({ "supported": supported, "requested": requested }))
     })
-}
-
-fn parse_batch(body: &Bytes) -> Result<Batch, Response> {
-    let refused = |message: String| reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message));
-    let texts: Vec<&RawValue> =
-        serde_json::from_slice(body).map_err(|error| refused(format!("this is not a batch of JSON-RPC messages: {error}")))?;
-    if texts.is_empty() || texts.len() > payload::BATCH {
-        return Err(refused(format!("a batch holds 1 to {} messages", payload::BATCH)));
-    }
-    let mut batch = Batch { messages: Vec::new(), refused: Vec::new() };
-    for text in texts {
-        match Message::parse(&body.slice_ref(text.get().as_bytes())) {
-            Ok(message) => batch.messages.push(message),
-            Err(invalid) => batch.refused.push(Frame::error(invalid.id.as_ref(), &invalid.error)),
-        }
-    }
-    let Batch { messages, refused: _ } = &batch;
-    if messages.is_empty() {
-        return Err(reply::frame(StatusCode::BAD_REQUEST, Frame::batch(batch.refused)));
-    }
-    if messages.iter().any(|message| message.method() == "initialize") {
-        return Err(refused("`initialize` must not be part of a batch".to_owned()));
-    }
-    Ok(batch)
 }
 
 /// One POST on its way to its answer.
@@ -272,10 +237,7 @@ impl Exchange {
         match received {
             Received::Nothing => StatusCode::ACCEPTED.into_response(),
             Received::Answer(frame) => self.plain(frame),
-            Received::TooMany => {
-                let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
-                reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &error, Duration::from_secs(1))
-            }
+            Received::TooMany => reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &session::too_many(), Duration::from_secs(1)),
             Received::Call(call) => self.run(call, peer, client, patient).await,
         }
     }
@@ -286,7 +248,7 @@ impl Exchange {
             Client::Staying(using) => Sink::Kept(Arc::clone(&using.stay)),
             Client::Passing(_) => Sink::Alone,
         };
-        Arc::new(CallPeer { session: client.session().clone(), sink, stream: OnceLock::new() })
+        Arc::new(CallPeer::new(client.session().clone(), sink))
     }
 
     /// An answer that is there at once.
@@ -311,15 +273,15 @@ impl Exchange {
             if let Poll::Ready(answer) = call.poll_unpin(context) {
                 return Poll::Ready(Some(answer));
             }
-            let begun = peer.stream.get().is_some() || !self.accepted.json;
+            let begun = peer.begun().is_some() || !self.accepted.json;
             if begun || waits && patience.poll_unpin(context).is_ready() { Poll::Ready(None) } else { Poll::Pending }
         });
         let answer = answer.await;
         let (call, client, token) = running.call.take().expect("it was put there above");
         match answer {
-            Some(Some(frame)) if peer.stream.get().is_none() && self.accepted.json => reply::frame(StatusCode::OK, frame),
+            Some(Some(frame)) if peer.begun().is_none() && self.accepted.json => reply::frame(StatusCode::OK, frame),
             // Cancelled: there is no answer, and nothing to say.
-            Some(None) if peer.stream.get().is_none() => StatusCode::ACCEPTED.into_response(),
+            Some(None) if peer.begun().is_none() => StatusCode::ACCEPTED.into_response(),
             answer => {
                 let stream = Arc::clone(peer.stream().expect("it was begun, or the client takes events"));
                 let rest = match answer {
@@ -359,10 +321,7 @@ impl Exchange {
             match client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
                 Received::Nothing => None,
                 Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
-                Received::TooMany => {
-                    let error = ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish");
-                    Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &error))).boxed())
-                }
+                Received::TooMany => Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &session::too_many()))).boxed()),
                 Received::Call(call) => Some(call.boxed()),
             }
         });
@@ -432,59 +391,6 @@ impl Drop for Running {
                 call.await;
                 drop((client, token));
             });
-        }
-    }
-}
-
-/// The client while one POST of its is open.
-#[derive(Debug)]
-struct CallPeer {
-    session: Session,
-    sink: Sink,
-    /// Begun with the first thing that is said before the answer.
-    stream: OnceLock<Arc<Stream>>,
-}
-
-/// Where a stream comes from.
-#[derive(Debug)]
-enum Sink {
-    /// The client takes plain JSON alone.
-    Nowhere,
-    Alone,
-    /// Of this session, which keeps it for a client that comes back.
-    Kept(Arc<super::sessions::Stay>),
-}
-
-impl CallPeer {
-    fn stream(&self) -> Option<&Arc<Stream>> {
-        match &self.sink {
-            Sink::Nowhere => None,
-            Sink::Alone => Some(self.stream.get_or_init(Stream::alone)),
-            Sink::Kept(stay) => Some(self.stream.get_or_init(|| stay.streams.open())),
-        }
-    }
-}
-
-impl ClientPeer for CallPeer {
-    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
-        match self.stream() {
-            Some(stream) => stream.send(frame).boxed(),
-            None => futures_util::future::ready(()).boxed(),
-        }
-    }
-
-    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
-        match (&self.sink, self.stream()) {
-            // An answer to us may arrive at any replica, which knows of no question.
-            (Sink::Nowhere | Sink::Alone, _) | (_, None) => futures_util::future::ready(Err(AskError::Unsupported)).boxed(),
-            (Sink::Kept(_), Some(stream)) => {
-                let request = request.clone();
-                let send = async |frame| {
-                    stream.push(frame);
-                    true
-                };
-                async move { self.session.asked().ask(&request, send, |frame| stream.push(frame)).await }.boxed()
-            }
         }
     }
 }

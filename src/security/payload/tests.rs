@@ -17,6 +17,10 @@ fn nesting_is_counted_outside_strings() {
         (r#"["\\",[1]]"#, 1, true),
         (r#"["\\\"[",[1]]"#, 1, true),
         (r#"["]]]]",[[1]]]"#, 2, true),
+        (r#"["sixteen letters and then \"[[[[",[1]]"#, 1, true),
+        (r#"["sixteen letters and then [[[[\\"]"#, 1, false),
+        (r#"["sixteen letter\"[[[["]"#, 1, false),
+        (r#"["fifteen letter","fifteen letter\\",[1]]"#, 1, true),
         // Broken texts are the parser's to refuse; here they only must not be read past their end.
         (r#"["[[["#, 1, false),
         (r#"["[[\"#, 1, false),

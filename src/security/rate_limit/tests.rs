@@ -44,7 +44,7 @@ fn a_burst_may_be_smaller_than_the_quota() {
 
 #[test]
 fn each_address_has_its_own() {
-    let addresses = Addresses::with_clock(rate(2), FakeRelativeClock::default(), 100);
+    let addresses = Addresses::with_clock(rate(2), &FakeRelativeClock::default(), 100, 1);
     let taken = |from: &str| (0..5).filter(|_| addresses.take(from.parse().expect("an address")).is_ok()).count();
     assert_eq!((taken("192.0.2.1"), taken("192.0.2.1"), taken("192.0.2.2")), (2, 0, 2));
     assert_eq!(taken("::ffff:192.0.2.1"), 0, "the same host by another spelling");
@@ -55,17 +55,16 @@ fn each_address_has_its_own() {
 #[test]
 fn addresses_without_end_take_no_memory_without_end() {
     let clock = FakeRelativeClock::default();
-    let addresses = Addresses::with_clock(rate(2), clock.clone(), 10);
+    let addresses = Addresses::with_clock(rate(2), &clock, 10, 1);
     let from = |n: u32| IpAddr::V4(n.into());
     let admitted = (0..1000).filter(|n| addresses.take(from(*n)).is_ok()).count();
-    // Ten of their own and two of the common bucket.
+    // Ten that are told apart, each of which asked once, and two of the shared bucket.
     assert_eq!((admitted, addresses.limiter.len()), (12, 10));
-    clock.advance(60 * SECOND);
-    assert!(addresses.take(from(5000)).is_ok());
-    assert_eq!(addresses.limiter.len(), 1);
     clock.advance(60 * SECOND);
     addresses.tidy();
     assert!(addresses.limiter.is_empty());
+    assert!((0..2).all(|_| addresses.take(from(5000)).is_ok()) && addresses.take(from(5000)).is_err());
+    assert_eq!(addresses.limiter.len(), 1);
 }
 
 #[test]
