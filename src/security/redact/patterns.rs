@@ -214,7 +214,9 @@ impl Place<'_> {
             None => (begin, begin + extent(rest, self.extent(wanted, separator))),
         };
         let value = &self.text[start..end];
-        (!says_nothing(value)).then_some(start..end)
+        // A quotation mark after a name may also end the JSON text that ends with the name.
+        let syntax = start > begin && is_syntax(value);
+        (!syntax && !says_nothing(value)).then_some(start..end)
     }
 
     /// A variable's value may hold any sign; a list of variables has one a line.
@@ -295,17 +297,21 @@ fn quote(text: &str) -> Option<(usize, u8)> {
 
 /// The length of the text up to the mark that closes what `backslashes` and `mark` opened, or that ends the text around it.
 fn quoted(text: &str, mark: u8, backslashes: usize) -> usize {
+    // A mark in JSON within JSON has 3 backslashes of its own, and each one that is content has become 4.
+    let depth = |run: usize| run.trailing_ones();
+    let opened = depth(backslashes);
     let mut run = 0;
     for (at, byte) in text.bytes().enumerate() {
         if byte == b'\\' {
             run += 1;
             continue;
         }
-        let closes = byte == mark && run % (2 * (backslashes + 1)) == backslashes;
-        let ends_outer = byte == b'"' && (run < backslashes || mark != b'"');
+        let depth = depth(run);
+        let closes = byte == mark && depth == opened;
+        let ends_outer = byte == b'"' && (depth < opened || mark != b'"');
         if closes || ends_outer {
-            // Its own backslashes belong to it, or to the text around.
-            return at - if closes { backslashes } else { run };
+            // Its own backslashes belong to it; those before them are content.
+            return at - ((1 << depth) - 1);
         }
         run = 0;
     }
@@ -341,6 +347,12 @@ fn extent(text: &str, extent: Extent) -> usize {
 /// A quotation mark within JSON belongs together with the backslashes before it.
 fn before_backslashes(text: &str, mark: usize) -> usize {
     text[..mark].trim_end_matches('\\').len()
+}
+
+/// What stands in JSON between two strings.
+fn is_syntax(between: &str) -> bool {
+    between.starts_with([',', ']', '}'])
+        && between.bytes().all(|byte| byte.is_ascii_whitespace() || byte.is_ascii_digit() || b",:[]{}.-+".contains(&byte))
 }
 
 /// Values that hide nothing, and that are of use to whoever reads the line.

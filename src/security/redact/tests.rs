@@ -98,6 +98,8 @@ fn what_looks_like_a_secret_is_one() {
         (r#"{"m":"{\"secret\":\"a\\\"b\",\"x\":1}"}"#, r#"{"m":"{\"secret\":\"[redacted]\",\"x\":1}"}"#),
         (r#"{"m":"{\"apiKey\":\"cut off"}"#, r#"{"m":"{\"apiKey\":\"[redacted]"}"#),
         (r#"{"m":"Authorization: Bearer abc"}"#, r#"{"m":"Authorization: [redacted]"}"#),
+        (r#"{"m":"password: \"x\\","n":"y"}"#, r#"{"m":"password: \"[redacted]","n":"y"}"#),
+        (r#"{"m":"no password=","n":"x","token":"abc"}"#, r#"{"m":"no password=","n":"x","token":"[redacted]"}"#),
         (r#"{"client_secret": 1234567}"#, r#"{"client_secret": [redacted]}"#),
         ("{'token': 'abc'}", "{'token': '[redacted]'}"),
         ("token=Some(\"abc\")", "token=Some(\"[redacted]\")"),
