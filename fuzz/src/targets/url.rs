@@ -1,6 +1,6 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
 
-use pluggedin_mcp_proxy::security::egress;
+use pluggedin_mcp_proxy::security::{Author, egress::Policy};
 
 use super::{Target, hash, size};
 
@@ -30,7 +30,21 @@ pub(super) const TARGET: Target = Target {
 
 /// The policy for servers of the App.
 fn allowed(text: &str) -> Option<String> {
-    egress::allow(text).ok().map(|allowed| allowed.as_url().to_string())
+    static POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
+    POLICY.allow(Author::App, text).ok().map(|allowed| allowed.as_url().to_string())
+}
+
+/// By the standard library, which knows fewer ranges than the policy but none that is public.
+fn is_special(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let plain = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation();
+            plain || ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast()
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+    }
 }
 
 fn run(input: &[u8]) -> u64 {
@@ -46,7 +60,9 @@ fn run(input: &[u8]) -> u64 {
     let host =
         authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(authority, |(host, _)| host);
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|address| address.to_canonical());
-    let metadata = ["169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254"];
+    assert!(address.is_none_or(|address| !is_special(address)), "a special address: {url:?}");
+    let metadata = ["100.100.100.200", "168.63.129.16", "192.0.0.192"];
     assert!(address.is_none_or(|address| !metadata.contains(&address.to_string().as_str())), "a metadata address: {url:?}");
+    assert!(!matches!(host.trim_end_matches('.'), "localhost" | "metadata.google.internal"), "a local name: {url:?}");
     hash(&(true, scheme, address.is_some(), size(rest.len()), url.contains('?'), url.contains('%'), url.contains("xn--")))
 }
