@@ -1,6 +1,6 @@
 //! What stands as `command`: one of a few names for the App, anything for the owner of the machine.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use crate::security::{Refusal, Rule};
 
@@ -27,7 +27,7 @@ pub(super) fn of_owner(command: &str) -> Result<(), Refusal> {
 pub(super) fn of_app(command: &str, extra: &[String]) -> Result<(), Refusal> {
     of_owner(command)?;
     let allowed = || WELL_KNOWN.into_iter().chain(extra.iter().map(String::as_str));
-    if allowed().any(|name| name == command) {
+    if allowed().any(|name| name == command) || is_program_of(extra, command) {
         return Ok(());
     }
     let what = format!("the command `{}` is not one that the App may start", shown(command));
@@ -52,6 +52,14 @@ pub(super) fn of_app(command: &str, extra: &[String]) -> Result<(), Refusal> {
         return refuse(format!("did you mean `{name}`? {LIST}"));
     }
     refuse(LIST.to_owned())
+}
+
+/// Whether it is the full path of a program that the operator has allowed by its name. Who allows `docker` means it wherever it lies,
+/// and the App reaches no more by it than by `npx`. The well-known names stay names: theirs are looked up in our own PATH.
+fn is_program_of(extra: &[String], command: &str) -> bool {
+    let path = Path::new(command);
+    let plain = path.components().all(|part| matches!(part, Component::Prefix(_) | Component::RootDir | Component::Normal(_)));
+    path.is_absolute() && plain && path.file_name().is_some_and(|file| extra.iter().any(|name| file == name.as_str()))
 }
 
 /// Whether it says where the program is, rather than only what it is called.

@@ -62,10 +62,12 @@ fn the_app_may_name_seven_programs() {
 #[test]
 fn the_operator_extends_the_list_by_exact_names() {
     let extended = || Config { allowed: vec!["docker".to_owned(), "/opt/a server".to_owned(), "sh".to_owned()], ..config() };
-    for command in ["docker", "/opt/a server", "node"] {
+    for command in ["docker", "/usr/bin/docker", "/opt/a server", "node"] {
         assert!(judged(extended(), Author::App, command, &["x"]).is_ok(), "{command}");
     }
-    for command in ["Docker", "/usr/bin/docker", "/opt/a  server", "/opt/../opt/a server", "server"] {
+    for command in
+        ["Docker", "bin/docker", "./docker", "/usr/../bin/docker", "/usr/bin/node", "/opt/a  server", "/opt/../opt/a server", "server"]
+    {
         assert!(judged(extended(), Author::App, command, &["x"]).is_err(), "{command}");
     }
     let inline = judged(extended(), Author::App, "sh", &["-c", "SECRET"]).expect_err("it is code");
