@@ -53,8 +53,8 @@ pub async fn run(check: &Check, rules: Rules<'_>) -> Outcome {
             }
         },
     };
-    let text = if check.json { to_json(&verdict, note.as_deref()).to_string() } else { to_text(&verdict, note.as_deref()) };
-    to_stdout(&text);
+    let note = note.as_deref();
+    to_stdout(&if check.json { decision(&verdict, note).to_string() } else { to_text(&verdict, note) });
     match verdict {
         Verdict::Allowed | Verdict::Variables(_) => Outcome::Allowed,
         Verdict::Refused(_) => Outcome::Refused,
@@ -99,11 +99,23 @@ fn to_text(verdict: &Verdict, note: Option<&str>) -> String {
         // SECURITY: names only. Who wants the values on a terminal asks for JSON.
         Verdict::Variables(values) => {
             let names: Vec<_> = values.keys().map(|name| format!("\n{name}")).collect();
-            format!("{} variables{}", values.len(), names.concat())
+            format!("allowed{}", names.concat())
         }
     }
 }
 
+/// Of one case: the decision, its rule and hint, whatever was asked.
+fn decision(verdict: &Verdict, note: Option<&str>) -> Value {
+    let mut json = to_json(verdict, note);
+    if let Verdict::Variables(_) = verdict {
+        json["allowed"] = true.into();
+        json["rule"] = Value::Null;
+        json["hint"] = Value::Null;
+    }
+    json
+}
+
+/// A line of a batch.
 fn to_json(verdict: &Verdict, note: Option<&str>) -> Value {
     let mut json = match verdict {
         Verdict::Allowed => json!({ "allowed": true, "rule": null, "hint": null }),

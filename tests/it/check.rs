@@ -291,6 +291,17 @@ fn variables_of_serving_count_as_well() {
 }
 
 #[test]
+fn variables_of_a_file_are_named_and_their_values_only_in_json() {
+    let check = Check::new();
+    let file = check.home.write("some.env", "B=secret-b\nA=secret-a\n").display().to_string();
+    let finished = check.run(&["env-file", &file]);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "allowed\nB\nA\n"), "{finished:?}");
+    let finished = check.run(&["env-file", &file, "--json"]);
+    let verdict: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
+    assert_eq!(verdict, json!({"allowed": true, "rule": null, "hint": null, "values": {"B": "secret-b", "A": "secret-a"}}));
+}
+
+#[test]
 fn a_case_may_be_one_of_the_local_file() {
     let check = Check::new();
     for arguments in

@@ -8,8 +8,9 @@ use crate::security::{
     check::{self, Rules, Verdict},
 };
 
-/// The longest line that is read; longer ones are no case.
-const MAX_LINE: u64 = 4 * 1024 * 1024;
+/// The longest line that is read, so that memory has an end; longer ones are no case. Far above the limits of what is judged, so that
+/// those decide.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// Judges until the input ends. Lines that are no case are answered too, and make the whole a misuse; refusals do not.
 pub(super) fn run(rules: Rules<'_>, mut input: impl BufRead) -> Outcome {

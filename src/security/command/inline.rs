@@ -41,7 +41,7 @@ impl Code {
 
 /// Refuses a command line that hands code to an interpreter.
 pub(super) fn refuse(command: &str, args: &[String]) -> Result<(), Refusal> {
-    let found = Reader { seen: vec![false; args.len() + 1] }.program(command, args);
+    let found = Reader::of(args).program(command, args);
     match found {
         None => Ok(()),
         Some(Code(what)) => {
@@ -58,6 +58,10 @@ struct Reader {
 }
 
 impl Reader {
+    fn of(args: &[String]) -> Self {
+        Self { seen: vec![false; args.len() + 1] }
+    }
+
     /// What a program does with its arguments.
     fn program(&mut self, program: &str, args: &[String]) -> Option<Code> {
         if std::mem::replace(&mut self.seen[args.len()], true) {

@@ -1,6 +1,6 @@
 //! Code in arguments. What lines do was found out by giving them to the programs themselves (Node 20.20, npm 11.19,
-//! Python 3.11, uv 0.13): they stand here under what was done, to run the code or to take it for something else. Of
-//! lines for other systems, other versions and uvenv the documentation says it.
+//! Python 3.11, uv 0.13, uvenv 3.11): they stand here under what was done, to run the code or to take it for something
+//! else. Of lines for other systems and other versions the documentation says it.
 
 use super::Check;
 use serde_json::{Value, json};
@@ -132,6 +132,11 @@ const NPX: &[&[&str]] = &[
     &["npx", "--foo", "-c", "id"],
     &["npx", "--foo=bar", "-c", "id"],
     &["npx", "--call", "", "-c", "id"],
+    // To `tsx` the rest is what it is to Node.
+    &["npx", "tsx", "-e", "1"],
+    &["npx", "-y", "tsx@4", "-p", "1"],
+    // A shell, where the package has no such program.
+    &["npx", "-p", "pkg", "cmd", "/c", "dir"],
     // Before npm 11 options may be cut short.
     &["npx", "--cal", "id"],
     &["npx", "--cal=id"],
@@ -284,6 +289,7 @@ const UVX: &[&[&str]] = &[
     &["uvx", "--constraints", "python", "python", "-c", "1"],
     &["uvenv", "runpython", "venv", "--", "-c", "1"],
     &["uvenv", "runpython", "venv", "-c", "1"],
+    &["uvenv", "run", "pkg", "--binary", "python", "--", "-c", "1"],
     &["uvenv", "runuv", "venv", "--", "run", "sh", "-c", "id"],
     &["uvenv", "run", "--binary", "sh", "pkg", "--", "-c", "id"],
     &["uvenv", "run", "--binary=python", "pkg", "--", "-c", "1"],
@@ -330,12 +336,12 @@ const FINE: &[&[&str]] = &[
     &["npx", "--", "pkg", "-c", "x"],
     &["npx", "-y", "--", "pkg", "-c", "x"],
     &["npx", "--yes", "true", "-c", "x"],
-    &["npx", "-p", "pkg", "cmd", "-c", "x"],
-    &["npx", "-p", "call", "cmd"],
-    &["npx", "-p=pkg", "cmd", "-c", "x"],
-    &["npx", "--package=@scope/pkg", "cmd", "-c", "config.json"],
-    &["npx", "--package", "pkg", "-y", "cmd", "-c", "x"],
-    &["npx", "-y", "--package=a", "--package=b", "cmd"],
+    &["npx", "-p", "pkg", "tool", "-c", "x"],
+    &["npx", "-p", "call", "tool"],
+    &["npx", "-p=pkg", "tool", "-c", "x"],
+    &["npx", "--package=@scope/pkg", "tool", "-c", "config.json"],
+    &["npx", "--package", "pkg", "-y", "tool", "-c", "x"],
+    &["npx", "-y", "--package=a", "--package=b", "tool"],
     &["npx", "--registry", "https://npm.example", "pkg", "-c", "x"],
     &["npx", "--registry=https://npm.example/", "-y", "pkg", "-c", "x"],
     &["npx", "--cache", "/tmp/c", "pkg", "-c", "x"],
@@ -345,7 +351,7 @@ const FINE: &[&[&str]] = &[
     &["npx", "-q", "-y", "pkg", "--shell", "/bin/sh"],
     &["npx", "-y", "call", "-c", "x"],
     &["npx", "-y", "git+https://git.example/x.git", "-c", "x"],
-    &["npx", "tsx", "-e", "server.ts"],
+    &["npx", "tsx", "server.ts", "-e", "x"],
     &["python", "server.py"],
     &["python", "script.py", "-c", "x"],
     &["python3", "script.py", "-uc", "x"],
@@ -403,14 +409,14 @@ const FINE: &[&[&str]] = &[
     &["uv", "--directory", "sh", "run", "server.py"],
     &["uv", "-q", "--project", "/x", "run", "-m", "server", "-c", "x"],
     &["uv", "tool", "run", "pkg", "-c", "x"],
-    &["uv", "tool", "run", "--from", "pkg", "cmd", "-c", "x"],
+    &["uv", "tool", "run", "--from", "pkg", "tool", "-c", "x"],
     &["uvx", "pkg"],
     &["uvx", "pkg", "-c", "x"],
     &["uvx", "pkg@latest", "--eval", "x", "-c", "x"],
     &["uvx", "pkg==1.2.3", "-c", "x"],
-    &["uvx", "--from", "git+https://git.example/x.git", "cmd", "-c", "x"],
-    &["uvx", "--from", "git+https://git.example/x.git@main", "cmd"],
-    &["uvx", "--from=pkg", "cmd", "-c", "x"],
+    &["uvx", "--from", "git+https://git.example/x.git", "tool", "-c", "x"],
+    &["uvx", "--from", "git+https://git.example/x.git@main", "tool"],
+    &["uvx", "--from=pkg", "tool", "-c", "x"],
     &["uvx", "--from", "sh", "mcp-sh", "-c", "x"],
     &["uvx", "--with", "python", "pkg", "-c", "x"],
     &["uvx", "-c", "constraints.txt", "pkg"],

@@ -282,7 +282,6 @@ const OPENED: [(&[&str], &[&str], &[&str]); 9] = [
             "file:///etc/passwd",
             "ws://localhost:3000/",
             "http://127.0.0.1\t/",
-            "http://server/",
         ],
     ),
     (
@@ -294,7 +293,15 @@ const OPENED: [(&[&str], &[&str], &[&str]); 9] = [
     (&["::1/128"], &["http://[::1]/"], &["http://127.0.0.1/", "http://[::]/", "http://[::2]/"]),
     (
         &["10.0.0.0/8"],
-        &["http://10.0.0.0/", "http://10.255.255.255/", "http://10.1/", "http://[::ffff:10.2.3.4]:8080/", "https://1.1.1.1/"],
+        &[
+            "http://10.0.0.0/",
+            "http://10.255.255.255/",
+            "http://10.1/",
+            "http://[::ffff:10.2.3.4]:8080/",
+            "https://1.1.1.1/",
+            // Networks have servers with such names. Where it leads is judged when it is connected to.
+            "http://server/",
+        ],
         &[
             "http://127.0.0.1/",
             "http://localhost/",

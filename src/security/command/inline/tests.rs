@@ -270,6 +270,14 @@ fn uv() {
         "uvenv x bash",
         "uvenv run --binary python some -c SECRET",
         "uvenv runpython some -c SECRET",
+        "uvenv runpython some -- -c SECRET",
+        "uvenv runpython -- some -c SECRET",
+        "uvenv runpython some",
+        "uvenv run --binary=python some -- -c SECRET",
+        "uvenv run some --binary python -- -c SECRET",
+        "uvenv run some --binary ../../bin/sh",
+        "uvenv runuv some -- run python -c SECRET",
+        "uvenv run uvenv -- run uvenv -- run python -- -c SECRET",
         "uvenv runuv some run python -c SECRET",
     ]);
     passes(&[
@@ -296,6 +304,10 @@ fn uv() {
         "uvx --python 3.12 some[extra]==1.0 -c x",
         "uvenv run some -c x",
         "uvenv run --python 3.12 some -c x",
+        "uvenv run some -- -c x",
+        "uvenv run --with python some -- -c x",
+        "uvenv runpython some server.py -c x",
+        "uvenv runpython some -- server.py -c x",
         "uvenv list",
     ]);
 }

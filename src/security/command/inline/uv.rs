@@ -133,23 +133,33 @@ impl Reader {
         if word.starts_with('-') { None } else { self.started(by, word, after) }
     }
 
+    /// It takes its options anywhere before `--`, and drops that.
     pub(super) fn uvenv(&mut self, args: &[String]) -> Option<Code> {
         let [command, rest @ ..] = args else { return None };
-        let mut options = Options::new(&UVENV, rest);
+        let until = rest.iter().position(|arg| arg == "--").unwrap_or(rest.len());
+        let (before, after) = rest.split_at(until);
+        let mut options = Options::new(&UVENV, before);
         let mut binary = None;
-        let (word, rest) = loop {
+        let mut words = Vec::new();
+        loop {
             match options.next() {
                 Step::Option { name: "binary", value } => binary = value,
-                Step::Option { .. } | Step::Doubtful { .. } => {}
-                Step::Word { word, rest, .. } => break (word, rest),
-                Step::End => return None,
+                Step::Option { .. } => {}
+                Step::Word { word, .. } => words.push(word.to_owned()),
+                // Not its own: of the program, perhaps.
+                Step::Doubtful { .. } => words.extend(before[..before.len() - options.rest().len()].last().cloned()),
+                Step::End => break,
             }
-        };
+        }
+        words.extend(after.iter().skip(1).cloned());
+        let (package, args) = words.split_first()?;
+        // Its places are others than those of the line it was made from.
+        let mut reader = Self::of(args);
         match command.as_str() {
-            "run" | "x" => self.started("uvenv run", binary.unwrap_or(word), rest),
+            "run" | "x" => reader.started("uvenv run", binary.unwrap_or(package), args),
             // The word is an environment.
-            "runpython" => self.python("uvenv runpython", rest),
-            "runuv" => self.uv(rest),
+            "runpython" => reader.python("uvenv runpython", args),
+            "runuv" => reader.uv(args),
             _ => None,
         }
     }
