@@ -346,6 +346,15 @@ fn bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
 struct Given {
     text: String,
     from: String,
+    /// It stands in the file of `--env-file`.
+    in_env_file: bool,
+}
+
+impl Given {
+    /// By option or by a variable of the environment.
+    fn new(text: impl Into<String>, from: impl Into<String>) -> Self {
+        Self { text: text.into(), from: from.into(), in_env_file: false }
+    }
 }
 
 /// What the operator says: options are handed in, the rest is here.
@@ -402,20 +411,20 @@ impl<'a> Settings<'a> {
 
     fn variable(&self, name: &str) -> Option<Given> {
         if let Some(text) = self.environment.get(name) {
-            return Some(Given { text: text.to_owned(), from: format!("`{name}`") });
+            return Some(Given::new(text, format!("`{name}`")));
         }
         let text = self.env_file.get(name).map(|text| text.trim()).filter(|text| env::says_something(text))?;
-        Some(Given { text: text.to_owned(), from: format!("`{name}` of the env file") })
+        Some(Given { in_env_file: true, ..Given::new(text, format!("`{name}` of the env file")) })
     }
 
     fn option(&self, option: &str, value: Option<String>, variable: &str) -> Option<Given> {
         let value = value.map(|text| text.trim().to_owned()).filter(|text| env::says_something(text));
-        value.map(|text| Given { text, from: format!("`{option}`") }).or_else(|| self.variable(variable))
+        value.map(|text| Given::new(text, format!("`{option}`"))).or_else(|| self.variable(variable))
     }
 
     /// Never shows the value: people put keys in the strangest places.
     fn parse<T>(&mut self, given: Option<Given>, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
-        let Some(Given { text, from }) = given else { return default };
+        let Some(Given { text, from, in_env_file: _ }) = given else { return default };
         parse(&text).unwrap_or_else(|why| {
             self.problem(format!("{from} {why}"));
             default

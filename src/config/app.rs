@@ -8,6 +8,7 @@ use super::{Given, Settings, bounded, defaults, egress::plain_http, env, file};
 use crate::{
     secret::Secret,
     security::{
+        Rule,
         egress::{self, Policy},
         token,
     },
@@ -38,7 +39,7 @@ impl Settings<'_> {
     fn key(&mut self, (key, file): (Option<String>, Option<String>)) -> Option<Given> {
         let by_option = |name: &str, value: Option<String>| {
             let text = value.map(|text| text.trim().to_owned()).filter(|text| env::says_something(text))?;
-            Some(Given { text, from: format!("`{name}`") })
+            Some(Given::new(text, format!("`{name}`")))
         };
         if let Some(key) = by_option("--pluggedin-api-key", key) {
             return Some(key);
@@ -55,9 +56,12 @@ impl Settings<'_> {
 
     /// A file that cannot be read is a problem: going on without its key, or with another one, is not what was asked for.
     fn key_in(&mut self, file: &Given) -> Option<Given> {
-        let Given { text: path, from } = file;
+        let Given { text: path, from, in_env_file } = file;
         match bounded(Path::new(path), MAX_KEY_FILE).map(String::from_utf8) {
-            Ok(Ok(text)) => Some(Given { text: text.trim().to_owned(), from: format!("the key in `{path}` of {from}") }),
+            Ok(Ok(text)) => {
+                let key = Given::new(text.trim(), format!("the key in `{path}` of {from}"));
+                Some(Given { in_env_file: *in_env_file, ..key })
+            }
             Ok(Err(_)) => {
                 self.problem(format!("{from}: `{path}` is not UTF-8 text"));
                 None
@@ -71,10 +75,9 @@ impl Settings<'_> {
 
     /// The address that the operator names, or the default one; and the App with the proxy's own key, if there is one.
     ///
-    /// SECURITY: a key is sent only where its owner wants it. Options, environment and
-    /// env file are the operator's word and one level; each credentials file is a level
-    /// of its own. The address comes from the key's level or from the operator, so no
-    /// file, and least of all one that lies in a project, can redirect another's key.
+    /// SECURITY: a key is sent only where its owner wants it. Options and environment are the operator's word; the env file
+    /// and each credentials file are levels of their own. The address comes from the key's level or from the operator, so no
+    /// file, and least of all one that lies in a project, can redirect another's key (threat model T18).
     /// Clients' keys go where the operator says; the proxy's own is not at hand then.
     pub(super) fn app(
         &mut self,
@@ -84,9 +87,17 @@ impl Settings<'_> {
     ) -> (Url, Option<source::app::Config>) {
         let key = self.key(key);
         let base_url = self.option("--pluggedin-api-base-url", base_url, env::API_BASE_URL);
-        let operators = base_url.map(|Given { text, from }| {
-            let url = self.parse(Some(Given { text, from: from.clone() }), default_base_url(), parse_base_url);
-            (url, from)
+        let key_is_elsewhere = asking.keys == Keys::Own && !key.as_ref().is_some_and(|key| key.in_env_file);
+        let base_url = match base_url {
+            Some(Given { from, in_env_file: true, .. }) if key_is_elsewhere => {
+                self.warn(format!("{from} is ignored, because the API key comes from elsewhere"));
+                None
+            }
+            base_url => base_url,
+        };
+        let operators = base_url.map(|given| {
+            let from = given.from.clone();
+            (self.parse(Some(given), default_base_url(), parse_base_url), from)
         });
         let operators_url = operators.as_ref().map(|(url, _)| url.clone());
         let app = match asking.keys {
@@ -111,7 +122,7 @@ impl Settings<'_> {
         self.problems.warnings.extend(warnings);
 
         let (key, own_url, place) = match key {
-            Some(Given { text, from }) => match token::api_key(text.trim()) {
+            Some(Given { text, from, in_env_file: _ }) => match token::api_key(text.trim()) {
                 Ok(key) => (key, None, None),
                 Err(why) => {
                     self.problem(format!("{from} {why}"));
@@ -174,10 +185,10 @@ pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return Err("must begin with `http://` or `https://`".to_owned());
     }
-    let mut url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user name or password, which does not belong there".to_owned());
-    }
+    let mut url = egress::parse(text).map_err(|refusal| match refusal.rule {
+        Rule::Userinfo => "holds a user name or password, which does not belong there".to_owned(),
+        _ => format!("cannot be used: {}", refusal.what),
+    })?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err("holds `?` or `#`; only scheme, host, port and a path are allowed".to_owned());
     }

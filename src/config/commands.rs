@@ -22,7 +22,7 @@ impl Settings<'_> {
 
     /// A switch of the environment itself. SECURITY: no file speaks for it.
     fn own_switch(&mut self, name: &str) -> bool {
-        let given = self.environment.get(name).map(|text| Given { text: text.to_owned(), from: format!("`{name}`") });
+        let given = self.environment.get(name).map(|text| Given::new(text, format!("`{name}`")));
         self.parse(given, false, |text| on_or_off(text).ok_or_else(|| "must be `true` or `false`".to_owned()))
     }
 

@@ -107,7 +107,7 @@ impl Settings<'_> {
         let values = if values.is_empty() { vec![None] } else { values.into_iter().map(Some).collect() };
         let given: Vec<Given> = values.into_iter().filter_map(|value| self.option(option, value, variable)).collect();
         let mut list = Vec::new();
-        for Given { text, from } in given {
+        for Given { text, from, in_env_file: _ } in given {
             for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
                 match parse(item) {
                     Ok(item) if list.contains(&item) => {}
@@ -172,7 +172,7 @@ impl Settings<'_> {
         if url.is_none() && front.port == 0 {
             self.problem("`health` needs a port to ask; hint: `--port` or `--url`");
         }
-        let given = url.map(|text| Given { text, from: "`--url`".to_owned() });
+        let given = url.map(|text| Given::new(text, "`--url`"));
         let mut url = self.parse(given, own, parse_base_url);
         if url.path() == "/" {
             url.set_path("/health");

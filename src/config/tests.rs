@@ -533,6 +533,31 @@ fn files_in_their_order() {
 }
 
 #[test]
+fn an_env_file_redirects_no_key_from_elsewhere() {
+    let (url, key) = ("PLUGGEDIN_API_BASE_URL=https://a.example\n", format!("PLUGGEDIN_API_KEY={}\n", *KEY));
+    let machine = Machine::new().file("both.env", &format!("{url}{key}")).file("url.env", url).file("key.env", &key);
+    machine.check("--env-file DIR/both.env", expect!["KEY to https://a.example/"]);
+    machine.check("--env-file DIR/key.env --pluggedin-api-base-url https://b.example", expect!["KEY to https://b.example/"]);
+    let machine = machine.env(env::API_KEY, &OTHER);
+    for file in ["url.env", "both.env"] {
+        machine.check(
+            &format!("--env-file DIR/{file}"),
+            expect![[r#"
+                OTHER to https://plugged.in/
+                warning: `PLUGGEDIN_API_BASE_URL` of the env file is ignored, because the API key comes from elsewhere"#]],
+        );
+    }
+}
+
+#[test]
+fn a_base_url_that_parsers_disagree_on_is_refused() {
+    for url in ["https:///a.example", "https://a.example\\@b.example", "https://@a.example"] {
+        let Err(Stop::Problems(problems)) = Machine::new().load(&format!("--pluggedin-api-base-url {url}")) else { panic!("{url}") };
+        assert!(problems.to_string().contains("`--pluggedin-api-base-url`"), "{url}: {problems}");
+    }
+}
+
+#[test]
 fn a_key_of_a_project_starts_no_programs_unasked() {
     let may_start =
         |machine: &Machine, line: &str| machine.load(line).expect("a configuration").parts.downstream.commands.config().stdio_servers;
@@ -759,7 +784,9 @@ fn the_env_file_ranks_below_the_environment() {
     assert_eq!(config.parts.downstream.connect, Connect::Lazy);
     assert!(config.parts.source.file.expect("a file").variables.values.is_empty());
     let machine = machine.env(env::API_KEY, &OTHER).env(env::CONNECT, "eager");
-    machine.check("--env-file DIR/my.env", expect!["OTHER to https://e.example/"]);
+    machine.check("--env-file DIR/my.env", expect![[r#"
+        OTHER to https://plugged.in/
+        warning: `PLUGGEDIN_API_BASE_URL` of the env file is ignored, because the API key comes from elsewhere"#]]);
     assert_eq!(machine.load("--env-file DIR/my.env").expect("good").parts.downstream.connect, Connect::Eager);
     let machine = Machine::new().file("bad.env", "PLUGGEDIN_API_KEY=SECRET");
     machine.check("--env-file DIR/bad.env", expect![[r#"error: `PLUGGEDIN_API_KEY` of the env file has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)"#]]);

@@ -139,6 +139,14 @@ impl Policy {
     }
 }
 
+/// Reads a URL without judging where it leads: what holds for every one, whoever wrote it.
+///
+/// # Errors
+/// [`Refusal`] for what two parsers may read differently, other schemes and userinfo.
+pub fn parse(text: &str) -> Result<Url, Refusal> {
+    url::parse(text).map(|(url, _)| url)
+}
+
 /// Whether the URL names a cloud metadata service, by address or by name.
 pub fn is_metadata(url: &Url) -> bool {
     match url.host() {
