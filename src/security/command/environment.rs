@@ -50,7 +50,7 @@ const HOOK_PREFIXES: &[&str] = &[
 
 /// Settings of npm and pnpm, after `npm_config_`, that name a program, code, or a module to load. Both read them in any case.
 #[rustfmt::skip]
-const NPM_HOOKS: &[&str] = &[
+pub(in crate::security::command) const NPM_HOOKS: &[&str] = &[
     "call", "editor", "git", "init_module", "node_gyp", "onload_script", "script_shell", "shell", "shell_emulator", "viewer",
 ];
 
@@ -123,23 +123,31 @@ fn imports(value: &str) -> bool {
 }
 
 fn node_options(name: &str, value: &str) -> Result<(), Refusal> {
+    let Some(found) = loading(value) else { return Ok(()) };
     let hint = "remove the option; those that only tune Node, such as `--max-old-space-size=4096`, are allowed";
-    let Some(options) = split(value) else {
-        return Err(Refusal::new(Rule::EnvHook, format!("the variable `{name}` has a quote that does not end"), hint));
-    };
-    for option in options {
-        // Node takes `_` for `-` in them.
-        let option = option.split('=').next().unwrap_or_default().replace('_', "-");
-        if NODE_HOOKS.contains(&option.as_str()) || is_debugger(&option) {
+    let what = match found {
+        Loading::Unknown => format!("the variable `{name}` has a quote that does not end"),
+        Loading::Option(option) => {
             let shown = option.chars().take(40).flat_map(char::escape_default).collect::<String>();
-            return Err(Refusal::new(
-                Rule::EnvHook,
-                format!("the variable `{name}` holds `{shown}`, which loads code or opens a debugger"),
-                hint,
-            ));
+            format!("the variable `{name}` holds `{shown}`, which loads code or opens a debugger")
         }
-    }
-    Ok(())
+    };
+    Err(Refusal::new(Rule::EnvHook, what, hint))
+}
+
+/// What in a list of Node's options loads code.
+pub(in crate::security::command) enum Loading {
+    /// A quote does not end, so nobody knows.
+    Unknown,
+    Option(String),
+}
+
+/// The first of Node's options, as `NODE_OPTIONS` holds them, that loads code or opens a debugger.
+pub(in crate::security::command) fn loading(options: &str) -> Option<Loading> {
+    let Some(options) = split(options) else { return Some(Loading::Unknown) };
+    // Node takes `_` for `-` in them.
+    let names = options.iter().map(|option| option.split('=').next().unwrap_or_default().replace('_', "-"));
+    names.into_iter().find(|name| NODE_HOOKS.contains(&name.as_str()) || is_debugger(name)).map(Loading::Option)
 }
 
 /// Whether an option of Node opens a port at which whoever connects can run code.

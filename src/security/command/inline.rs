@@ -69,8 +69,8 @@ impl Reader {
         }
         let name = canonical(program);
         match name.as_str() {
-            "node" | "nodejs" | "iojs" | "tsx" | "ts-node" | "electron" => node::read(&name, args),
-            "python" | "pythonw" | "pypy" | "py" | "ipython" => self.python(&name, args),
+            _ if NODES.contains(&name.as_str()) => node::read(&name, args),
+            _ if PYTHONS.contains(&name.as_str()) => self.python(&name, args),
             "npx" | "bunx" | "pnpx" => self.npx(&name, args),
             "npm" | "pnpm" | "yarn" => self.npm(&name, args),
             "uv" => self.uv(args),
@@ -97,16 +97,33 @@ impl Reader {
     }
 }
 
+/// Whether [`Reader::program`] knows how it reads its arguments.
+fn is_program(program: &str) -> bool {
+    let name = canonical(program);
+    let is_runner = matches!(name.as_str(), "npx" | "bunx" | "pnpx" | "npm" | "pnpm" | "yarn" | "uv" | "uvx" | "uvenv" | "bun");
+    let is_interpreter = [NODES, PYTHONS].concat().contains(&name.as_str()) || other::is_known(&name);
+    is_runner || is_interpreter || other::is_wrapper(&name)
+}
+
+const NODES: &[&str] = &["node", "nodejs", "iojs", "tsx", "ts-node", "electron"];
+
+/// uv takes the names of implementations for a request of one (tried with uv 0.12).
+const PYTHONS: &[&str] = &["python", "pythonw", "cpython", "graalpy", "graalpython", "pyodide", "pypy", "py", "ipython"];
+
 /// Interpreters that are installed under names with their version, as `python3.12`.
-const VERSIONED: &[&str] = &["python", "pypy", "ipython", "node", "perl", "ruby", "php", "lua", "luajit"];
+const VERSIONED: &[&str] =
+    &["python", "cpython", "graalpy", "graalpython", "pyodide", "pypy", "ipython", "node", "perl", "ruby", "php", "lua", "luajit"];
 
 /// `python` for `/usr/bin/Python3.12.exe`, `node` for `node@20`.
 fn canonical(program: &str) -> String {
     let file = name::basename(program);
     // What a package name ends in: a version, an extra, a marker. `@scope/name` has lost its scope already.
-    let end = file.find(['@', '[', '=', '<', '>', '~', '!', ' ', ';']).filter(|end| *end > 0).unwrap_or(file.len());
+    let end = file.find(['@', '[', '=', '<', '>', '~', '!', '+', ' ', ';']).filter(|end| *end > 0).unwrap_or(file.len());
     let plain = name::plain(&file[..end]);
-    let bare = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
+    // `python3.13t` is one without its lock, and `python3.13d` one for debugging.
+    let version = plain.trim_end_matches(['t', 'd']);
+    let version = if version.ends_with(|c: char| c.is_ascii_digit()) { version } else { &plain };
+    let bare = version.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
     if VERSIONED.contains(&bare) { bare.to_owned() } else { plain }
 }
 

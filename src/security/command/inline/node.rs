@@ -11,7 +11,7 @@ const VALUED: &[&str] = &[
     "--env-file-if-exists", "--experimental-config-file", "--experimental-default-type", "--experimental-policy",
     "--experimental-sea-config", "--heap-prof-dir", "--heap-prof-interval", "--heap-prof-name", "--heapsnapshot-near-heap-limit",
     "--heapsnapshot-signal", "--icu-data-dir", "--input-type", "--inspect-port", "--inspect-publish-uid", "--localstorage-file",
-    "--max-http-header-size", "--network-family-autoselection-attempt-timeout", "--openssl-config", "--policy-integrity",
+    "--max-http-header-size", "--max-old-space-size-percentage", "--network-family-autoselection-attempt-timeout", "--openssl-config", "--policy-integrity",
     "--redirect-warnings", "--report-dir", "--report-directory", "--report-filename", "--report-signal", "--secure-heap",
     "--secure-heap-min", "--snapshot-blob", "--stack-trace-limit", "--test-concurrency", "--test-coverage-branches",
     "--test-coverage-exclude", "--test-coverage-functions", "--test-coverage-include", "--test-coverage-lines", "--test-global-setup",

@@ -54,6 +54,10 @@ pub(super) fn is_wrapper(name: &str) -> bool {
     WRAPPERS.contains(&name)
 }
 
+pub(super) fn is_known(name: &str) -> bool {
+    matches!(name, "deno" | "bun") || is_shell(name) || AWKS.contains(&name) || KINDS.iter().any(|kind| kind.names.contains(&name))
+}
+
 pub(super) fn read(program: &str, args: &[String]) -> Option<Code> {
     match program {
         "deno" => deno(args),
