@@ -13,12 +13,12 @@ use crate::{
         revision::Revision,
     },
     router::{Answer, Blame, CallError, bridge},
-    security::redact,
+    security::{line, redact},
 };
 
 pub(super) fn answer(method: &str, id: &Id, error: &CallError, revision: Revision) -> Frame {
     tracing::debug!(method, %error, "call failed");
-    let said = redact::redact(&error.to_string()).into_owned();
+    let said = line::escape(&redact::redact(&error.to_string())).into_owned();
     if method == "tools/call" && matches!(error.blame(), Blame::Server | Blame::Rate) {
         let result = json!({ "content": [{ "type": "text", "text": said }], "isError": true });
         return bridge::shape(Answer::Result(Bytes::from(result.to_string())), method, revision).into_frame(id);

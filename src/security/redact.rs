@@ -8,6 +8,7 @@
 mod config;
 mod forms;
 mod patterns;
+mod unescaped;
 
 use std::{
     borrow::Cow,
@@ -22,6 +23,7 @@ pub use config::{secrets_of_args, secrets_of_url};
 
 use super::line;
 use crate::secret::{self, Known};
+use unescaped::Unescaped;
 
 /// Stands where a secret stood.
 pub const MARKER: &str = "[redacted]";
@@ -85,6 +87,8 @@ pub fn quote(text: &str, max: usize) -> String {
 pub struct Redactor {
     /// One pass for all forms of all values; several can overlap.
     known: Option<AhoCorasick>,
+    /// There are more secrets than can be looked for.
+    is_blind: bool,
 }
 
 impl Redactor {
@@ -92,13 +96,16 @@ impl Redactor {
         let forms = forms::all(known);
         let automaton = (!forms.is_empty()).then(|| AhoCorasick::builder().kind(KIND).build(forms.iter()));
         match automaton.transpose() {
-            Ok(known) => Self { known },
-            // More text than the library can count. Nothing may be shown then.
-            Err(_) => Self { known: AhoCorasick::new([""]).ok() },
+            Ok(known) => Self { known, is_blind: false },
+            // More text than the library can count.
+            Err(_) => Self { known: None, is_blind: true },
         }
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_blind {
+            return Cow::Borrowed(MARKER);
+        }
         let mut text = Cow::Borrowed(text);
         for _ in 0..TURNS {
             let mut spans = self.known_in(&text);
@@ -114,7 +121,11 @@ impl Redactor {
 
     fn known_in(&self, text: &str) -> Vec<Range<usize>> {
         let Some(known) = &self.known else { return Vec::new() };
-        known.find_overlapping_iter(text).map(|found| found.range()).collect()
+        let mut spans: Vec<_> = known.find_overlapping_iter(text).map(|found| found.range()).collect();
+        if let Some(plain) = Unescaped::of(text) {
+            spans.extend(known.find_overlapping_iter(&plain.bytes).map(|found| plain.place(found.range())));
+        }
+        spans
     }
 }
 

@@ -41,6 +41,23 @@ fn known_values_are_found_wherever_they_stand() {
 }
 
 #[test]
+fn known_values_are_found_however_much_is_escaped() {
+    let redactor = redactor(&[("Authorization", "Bearer a_b-c\"d/e<f&g+0123=")]);
+    for text in [
+        "a_b-c\"d/e<f&g+0123=",
+        "a%5Fb%2Dc%22d%2Fe%3Cf%26g%2B0123%3D",
+        "a%5fb%2dc%22d%2fe%3cf%26g%2b0123%3d",
+        "a_b-c%22d/e%3Cf&g+0123=",
+        r#"{"x": "a_b-c\"d\/e\u003cf\u0026g+0123="}"#,
+        "<p>a_b-c&quot;d/e&lt;f&amp;g+0123=</p>",
+    ] {
+        let shown = redactor.redact(text);
+        assert!(shown.contains(MARKER), "{text} became {shown}");
+        assert!(!["a_b", "a%5", "0123"].iter().any(|piece| shown.contains(piece)), "{text} became {shown}");
+    }
+}
+
+#[test]
 fn parts_of_known_values_are_known() {
     let pair = format!("Basic {}", STANDARD.encode("ann:s3cr3tpw"));
     let redactor = redactor(&[

@@ -1,0 +1,102 @@
+//! The text as it was before somebody escaped it. Which characters are escaped differs from library to library, so that
+//! the forms of a secret cannot all be listed.
+
+use std::ops::Range;
+
+/// What HTML writes for characters that secrets hold.
+const ENTITIES: [(&str, u8); 7] =
+    [("&amp;", b'&'), ("&lt;", b'<'), ("&gt;", b'>'), ("&quot;", b'"'), ("&#39;", b'\''), ("&#x27;", b'\''), ("&#34;", b'"')];
+
+/// Without percent-encoding, `\u0026`, `\/` and entities.
+pub(super) struct Unescaped {
+    pub(super) bytes: Vec<u8>,
+    /// Where each of them begins in the text, and the text's end.
+    places: Vec<usize>,
+}
+
+impl Unescaped {
+    /// `None` where nothing is escaped, as in most texts.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        let first = text.bytes().position(begins)?;
+        let mut plain = Self { bytes: text.as_bytes()[..first].to_vec(), places: (0..first).collect() };
+        let mut at = first;
+        while at < text.len() {
+            match unit(&text.as_bytes()[at..]) {
+                Some((unescaped, length)) => {
+                    plain.push(unescaped.encode_utf8(&mut [0; 4]).as_bytes(), at);
+                    at += length;
+                }
+                None => match percent(&text.as_bytes()[at..]) {
+                    Some(byte) => {
+                        plain.push(&[byte], at);
+                        at += 3;
+                    }
+                    None => {
+                        plain.push(&text.as_bytes()[at..=at], at);
+                        at += 1;
+                    }
+                },
+            }
+        }
+        plain.places.push(text.len());
+        (plain.bytes.len() < text.len()).then_some(plain)
+    }
+
+    /// Where in the text this is.
+    pub(super) fn place(&self, range: Range<usize>) -> Range<usize> {
+        self.places[range.start]..self.places[range.end]
+    }
+
+    fn push(&mut self, bytes: &[u8], at: usize) {
+        self.bytes.extend_from_slice(bytes);
+        self.places.extend(std::iter::repeat_n(at, bytes.len()));
+    }
+}
+
+fn begins(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
+fn percent(text: &[u8]) -> Option<u8> {
+    let digits = text.strip_prefix(b"%")?.get(..2)?;
+    u8::try_from(hex(digits)?).ok()
+}
+
+/// The character that an escape of JSON or HTML at the beginning stands for, and its length.
+fn unit(text: &[u8]) -> Option<(char, usize)> {
+    if text.starts_with(b"\\/") {
+        return Some(('/', 2));
+    }
+    if let Some(rest) = text.strip_prefix(b"\\u") {
+        return Some((char::from_u32(hex(rest.get(..4)?)?)?, 6));
+    }
+    let (entity, byte) = ENTITIES.iter().find(|(entity, _)| text.starts_with(entity.as_bytes()))?;
+    Some((char::from(*byte), entity.len()))
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, &digit| Some(number * 16 + char::from(digit).to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_undone_and_found_again() {
+        for (text, plain) in [
+            ("a%5Fb%5fc", "a_b_c"),
+            ("k\\u0026\\u003cé\\/x", "k&<é/x"),
+            ("%C3%A9 &amp;&quot;", "é &\""),
+            ("50% \\n &copy; \\uD83D \\u12 %4", "50% \\n &copy; \\uD83D \\u12 %4"),
+        ] {
+            let unescaped = Unescaped::of(text);
+            assert_eq!(unescaped.map_or_else(|| text.to_owned(), |found| String::from_utf8(found.bytes).expect("text")), plain);
+        }
+        let text = "é x%C3%A9y z";
+        let unescaped = Unescaped::of(text).expect("something is escaped");
+        let at = String::from_utf8_lossy(&unescaped.bytes).find("xéy").expect("it is there");
+        assert_eq!(&text[unescaped.place(at..at + "xéy".len())], "x%C3%A9y");
+        assert!(Unescaped::of("plain text").is_none());
+    }
+}
