@@ -188,6 +188,8 @@ fn records_without_meaning_are_not_lost_in_silence() {
             let mut client = proxy(&home, &new, &["--pin-tools"]).start();
             client.complains("make no sense");
             client.find(List::Tools, "alpha__echo");
+            // What is listed at first is of the run before.
+            eventually("it is recorded", || file.exists().then_some(()));
         }
         assert_eq!(std::fs::read_to_string(file.with_extension("broken")).expect("it was put aside"), "{");
     }

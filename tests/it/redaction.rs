@@ -56,7 +56,7 @@ fn tables_show_words_and_nothing_else() {
     let alpha = Server::http("alpha", &[&format!("--describe=echo={says}")]);
     let mut server = file_of(&[&alpha])["mcpServers"]["alpha"].take();
     server["headers"] = json!({"X-Token": TOKEN});
-    let name = format!("alpha\u{1b}[8m\n## forged {TOKEN}");
+    let name = "alpha\u{1b}[8m\n## forged";
     let proxy = Proxy::new().file(&json!({"mcpServers": {name: server}}));
     for command in [&["tools"][..], &["tools", "--json"], &["call", "pluggedin_discover_tools"], &["call", "pluggedin_setup"]] {
         let Finished { stdout, stderr, .. } = proxy.run(command);
