@@ -12,7 +12,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ mod record;
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 const PREFIX: &str = "tools-";
+
+/// To write the file takes milliseconds. A process that was stopped meanwhile must not stop the others.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Changed tools of one listing that the log names.
 const NAMED: usize = 10;
@@ -188,13 +192,27 @@ fn stamp(path: &Path) -> Stamp {
     Some((meta.modified().ok()?, meta.len()))
 }
 
-/// Held until it is dropped. Where the file system has no locks, two processes that write at the same moment may lose what
+/// Held until it is dropped. Where the file system has no locks, or somebody keeps this one, two processes that write at the same moment may lose what
 /// one of them has seen, and see it again.
 fn lock(path: &Path) -> Option<fs::File> {
     fs::create_dir_all(path.parent()?).ok()?;
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path.with_extension("lock")).ok()?;
-    file.lock().ok()?;
-    Some(file)
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // SECURITY: who can open a file can lock it.
+        options.mode(0o600);
+    }
+    let file = options.open(path.with_extension("lock")).ok()?;
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(fs::TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// `None` if the file makes no sense; it is put aside then.

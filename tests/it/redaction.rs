@@ -95,7 +95,7 @@ fn libraries_tell_no_secrets() {
     let mut session = front.session();
     session.find(List::Tools, &alpha.tool("echo"));
     session.call(&alpha.tool("echo"), json!({}));
-    front.post(&message(1, "ping", json!({}))).header("Authorization", &format!("Bearer {KEY}")).header("Cookie", "id=cl1ents-own").send();
+    front.post(&message(1, "ping", json!({}))).header("Authorization", format!("Bearer {KEY}")).header("Cookie", "id=cl1ents-own").send();
     front.signal("-TERM");
     let log = front.ends().stderr;
     assert!(log.contains("hyper"), "{log}");

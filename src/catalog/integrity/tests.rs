@@ -95,3 +95,20 @@ fn a_file_that_cannot_be_read_for_a_moment_is_not_replaced() {
     fs::rename(&aside, &path).expect("writable");
     assert_eq!(running.judge(&server(), "s", &[item("a", "2")]).len(), 1);
 }
+
+#[test]
+fn a_lock_that_somebody_keeps_stops_nobody() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = path(dir.path(), "identity");
+    let kept = lock(&path).expect("nobody has it");
+    assert!(lock(&path).is_none());
+    let integrity = Integrity::new(path.clone());
+    assert!(integrity.judge(&server(), "s", &[item("a", "1")]).is_empty());
+    drop(kept);
+    assert_eq!(Integrity::new(path.clone()).judge(&server(), "s", &[item("a", "2")]).len(), 1);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(path.with_extension("lock")).expect("it is there").permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -21,22 +21,17 @@ impl Unescaped {
         let mut plain = Self { bytes: text.as_bytes()[..first].to_vec(), places: (0..first).collect() };
         let mut at = first;
         while at < text.len() {
-            match unit(&text.as_bytes()[at..]) {
-                Some((unescaped, length)) => {
-                    plain.push(unescaped.encode_utf8(&mut [0; 4]).as_bytes(), at);
-                    at += length;
-                }
-                None => match percent(&text.as_bytes()[at..]) {
-                    Some(byte) => {
-                        plain.push(&[byte], at);
-                        at += 3;
-                    }
-                    None => {
-                        plain.push(&text.as_bytes()[at..=at], at);
-                        at += 1;
-                    }
-                },
-            }
+            let rest = &text.as_bytes()[at..];
+            at += if let Some((unescaped, length)) = character(rest) {
+                plain.push(unescaped.encode_utf8(&mut [0; 4]).as_bytes(), at);
+                length
+            } else if let Some(byte) = percent(rest) {
+                plain.push(&[byte], at);
+                3
+            } else {
+                plain.push(&rest[..1], at);
+                1
+            };
         }
         plain.places.push(text.len());
         (plain.bytes.len() < text.len()).then_some(plain)
@@ -63,7 +58,7 @@ fn percent(text: &[u8]) -> Option<u8> {
 }
 
 /// The character that an escape of JSON or HTML at the beginning stands for, and its length.
-fn unit(text: &[u8]) -> Option<(char, usize)> {
+fn character(text: &[u8]) -> Option<(char, usize)> {
     if text.starts_with(b"\\/") {
         return Some(('/', 2));
     }
