@@ -37,6 +37,11 @@ const KIND: Option<AhoCorasickKind> = Some(AhoCorasickKind::ContiguousNFA);
 /// Longer private keys do not exist: about 16 kbit.
 const KEY_LINES: usize = 256;
 
+/// So much of a text is looked at for a quotation, in bytes: a server may have sent many MiB.
+const NEAR: usize = 64 * 1024;
+/// Longer than any secret that could be cut.
+const MARGIN: usize = 16 * 1024;
+
 /// For the secrets of the list with this number.
 struct Current {
     generation: u64,
@@ -71,8 +76,14 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 
 /// Words of others for a sentence of ours: without secrets, on one line, and not longer than `max` characters.
 pub fn quote(text: &str, max: usize) -> String {
+    let near = &text[..text.floor_char_boundary(NEAR)];
     // In this order, since half a secret is not found any more.
-    let text = redact(text);
+    let redacted = redact(near);
+    if near.len() < text.len() && redacted.len() < max.saturating_mul(4).saturating_add(MARGIN) {
+        // SECURITY: the end, where a secret may be cut in two, would be seen.
+        return format!("{MARKER}…");
+    }
+    let text = redacted;
     let text = line::escape(&text);
     let mut characters = text.chars();
     let mut quoted: String = characters.by_ref().take(max).collect();

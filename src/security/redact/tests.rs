@@ -295,3 +295,15 @@ proptest! {
         prop_assert_eq!(again, shown);
     }
 }
+
+#[test]
+fn a_quotation_of_much_is_short_and_shows_no_half_of_a_secret() {
+    let secret = "w0rds-".repeat(200);
+    let _known = Secret::certain(secret.as_str());
+    let plain = "plain words ".repeat(1_000_000);
+    assert_eq!(quote(&plain, 20), "plain words plain wo…");
+    for blanks in (0..secret.len()).step_by(101) {
+        let much = format!("{}{}", " ".repeat(blanks), secret.repeat(NEAR / secret.len() + 2));
+        assert!(!quote(&much, 4000).contains("w0rds"), "{blanks}");
+    }
+}

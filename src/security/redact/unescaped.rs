@@ -10,46 +10,44 @@ const ENTITIES: [(&str, u8); 7] =
 /// Without percent-encoding, `\u0026`, `\/` and entities.
 pub(super) struct Unescaped {
     pub(super) bytes: Vec<u8>,
-    /// Where each of them begins in the text, and the text's end.
-    places: Vec<usize>,
+    /// After each of what was unescaped: where that is in `bytes`, and in the text.
+    steps: Vec<(usize, usize)>,
 }
 
 impl Unescaped {
     /// `None` where nothing is escaped, as in most texts.
     pub(super) fn of(text: &str) -> Option<Self> {
-        let first = text.bytes().position(begins)?;
-        let mut plain = Self { bytes: text.as_bytes()[..first].to_vec(), places: (0..first).collect() };
-        let mut at = first;
-        while at < text.len() {
-            let rest = &text.as_bytes()[at..];
-            at += if let Some((unescaped, length)) = character(rest) {
-                plain.push(unescaped.encode_utf8(&mut [0; 4]).as_bytes(), at);
-                length
+        let text = text.as_bytes();
+        let mut plain = Self { bytes: Vec::new(), steps: Vec::new() };
+        let mut taken = 0;
+        for at in memchr::memchr3_iter(b'%', b'\\', b'&', text) {
+            let rest = &text[at..];
+            let mut buffer = [0; 4];
+            let (unescaped, length) = if let Some((letter, length)) = character(rest) {
+                (letter.encode_utf8(&mut buffer).as_bytes(), length)
             } else if let Some(byte) = percent(rest) {
-                plain.push(&[byte], at);
-                3
+                buffer[0] = byte;
+                (&buffer[..1], 3)
             } else {
-                plain.push(&rest[..1], at);
-                1
+                continue;
             };
+            plain.bytes.extend_from_slice(&text[taken..at]);
+            plain.bytes.extend_from_slice(unescaped);
+            taken = at + length;
+            plain.steps.push((plain.bytes.len(), taken));
         }
-        plain.places.push(text.len());
-        (plain.bytes.len() < text.len()).then_some(plain)
+        plain.bytes.extend_from_slice(&text[taken..]);
+        (!plain.steps.is_empty()).then_some(plain)
     }
 
     /// Where in the text this is.
     pub(super) fn place(&self, range: Range<usize>) -> Range<usize> {
-        self.places[range.start]..self.places[range.end]
+        let place = |at: usize| match self.steps.partition_point(|&(end, _)| end <= at).checked_sub(1) {
+            Some(last) => self.steps[last].1 + (at - self.steps[last].0),
+            None => at,
+        };
+        place(range.start)..place(range.end)
     }
-
-    fn push(&mut self, bytes: &[u8], at: usize) {
-        self.bytes.extend_from_slice(bytes);
-        self.places.extend(std::iter::repeat_n(at, bytes.len()));
-    }
-}
-
-fn begins(byte: u8) -> bool {
-    matches!(byte, b'%' | b'\\' | b'&')
 }
 
 fn percent(text: &[u8]) -> Option<u8> {
