@@ -20,6 +20,7 @@ pub mod check;
 pub mod health;
 pub mod memory;
 mod tenants;
+pub mod terminal;
 pub mod tools;
 mod workspace;
 

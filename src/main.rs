@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 #[cfg(unix)]
 use pluggedin_mcp_proxy::downstream::transport::stdio::guard;
 use pluggedin_mcp_proxy::{
-    app::{self, App},
+    app::{self, App, terminal},
     config::{Command, Config, Environment, Front, Parts, Stop},
     downstream::Connect,
     telemetry::logging,
@@ -30,15 +30,15 @@ fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os(), &environment) {
         Ok(config) => config,
         Err(Stop::Print(text)) => return said(std::io::stdout(), &text, ExitCode::SUCCESS),
-        Err(Stop::Problems(problems)) => return said(std::io::stderr(), &problems.to_string(), BAD_CONFIGURATION.into()),
-        Err(Stop::Misused(problems)) => return said(std::io::stderr(), &problems.to_string(), MISUSED.into()),
+        Err(Stop::Problems(problems)) => return complained(&problems.to_string(), BAD_CONFIGURATION.into()),
+        Err(Stop::Misused(problems)) => return complained(&problems.to_string(), MISUSED.into()),
     };
     for warning in &config.warnings {
-        said(std::io::stderr(), &format!("warning: {warning}"), ExitCode::SUCCESS);
+        complained(&format!("warning: {warning}"), ExitCode::SUCCESS);
     }
     // People who run a command want its result, not the log of how it came about, unless they ask.
     let asked = config.command == Command::Serve || config.log != logging::Config::default();
-    let _log = asked.then(|| logging::init(&config.log));
+    let _log = logging::init(&if asked { config.log.clone() } else { logging::Config::of_panics() });
     let mut builder = match &config.front {
         Front::Http(_) if config.command == Command::Serve => runtime::Builder::new_multi_thread(),
         // One thread: the stdio front is faster without a second (see `protocol::message`).
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     };
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return said(std::io::stderr(), &format!("error: cannot start: {error}"), ExitCode::FAILURE),
+        Err(error) => return complained(&format!("error: cannot start: {error}"), ExitCode::FAILURE),
     };
     let code = runtime.block_on(run(config));
     // A thread that still waits for input must not keep the process.
@@ -88,7 +88,7 @@ async fn serve(parts: Parts, front: Front) -> ExitCode {
     app.stop().await;
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => said(std::io::stderr(), &problem, ExitCode::FAILURE),
+        Err(problem) => complained(&problem, ExitCode::FAILURE),
     }
 }
 
@@ -98,7 +98,7 @@ async fn with_app(parts: Parts, command: impl AsyncFnOnce(&App) -> bool) -> Exit
     // A client is told what is wrong with the file, and it may be mended meanwhile; a command just ends.
     if let Some(problem) = app.broken_file() {
         app.stop().await;
-        return said(std::io::stderr(), &format!("error: {problem}"), BAD_CONFIGURATION.into());
+        return complained(&format!("error: {problem}"), BAD_CONFIGURATION.into());
     }
     let succeeded = tokio::select! {
         // What was finished counts, even if a signal came with it.
@@ -112,6 +112,11 @@ async fn with_app(parts: Parts, command: impl AsyncFnOnce(&App) -> bool) -> Exit
 
 fn exit_code(succeeded: bool) -> ExitCode {
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tells people what is wrong. Options and variables may have been mistaken for each other, so that secrets are looked for.
+fn complained(text: &str, code: ExitCode) -> ExitCode {
+    said(std::io::stderr(), &terminal::lines(text), code)
 }
 
 /// Writes a line and goes on with `code`: a closed stream is not worth a panic.

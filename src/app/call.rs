@@ -1,17 +1,17 @@
 //! `pluggedin-mcp-proxy call NAME [JSON]`: one tool call from the command line, by
 //! the same path as a client's.
 
-use std::{
-    io::{IsTerminal, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::{App, tools};
+use super::{
+    App,
+    terminal::{self, to_stderr, to_stdout},
+    tools,
+};
 use crate::{
     catalog::Owner,
     protocol::{
@@ -38,7 +38,7 @@ pub async fn run(app: &App, name: &str, arguments: Option<&str>, as_json: bool) 
     // The built-in tools tell how everything is, so they wait for everything.
     tools::watch(app, |catalog| matches!(catalog.tool(name), Ok(Some(tool)) if tool.owner != Owner::Builtin)).await;
     let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    spinner.set_message(name.to_owned());
+    spinner.set_message(terminal::cell(name));
     spinner.enable_steady_tick(Duration::from_millis(100));
     let params = json!({ "name": name, "arguments": arguments, "_meta": { "progressToken": 1 } });
     let id = Id::number(1);
@@ -61,7 +61,7 @@ fn print(response: &Value, as_json: bool) -> bool {
         return false;
     }
     let result = &response["result"];
-    let text = if as_json { serde_json::to_string_pretty(result).expect("this is JSON") } else { readable(result) };
+    let text = if as_json { terminal::json(result) } else { terminal::result(readable(result)) };
     to_stdout(&text);
     result["isError"] != true
 }
@@ -76,7 +76,7 @@ fn readable(result: &Value) -> String {
             None => format!("[{} {}]", block["type"].as_str().unwrap_or("content"), block["mimeType"].as_str().unwrap_or_default()),
         })
         .collect();
-    if lines.is_empty() { serde_json::to_string_pretty(result).expect("this is JSON") } else { lines.join("\n") }
+    if lines.is_empty() { terminal::json(result) } else { lines.join("\n") }
 }
 
 /// Progress of the call as the spinner's text.
@@ -87,7 +87,12 @@ impl ClientPeer for Terminal {
     fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
         let message: Value = serde_json::from_slice(&frame.into_bytes()).unwrap_or_default();
         let params = &message["params"];
-        self.0.set_message(format!("{} of {} {}", params["progress"], params["total"], params["message"].as_str().unwrap_or_default()));
+        let said = terminal::cell(params["message"].as_str().unwrap_or_default());
+        self.0.set_message(format!(
+            "{} of {} {said}",
+            terminal::cell(&params["progress"].to_string()),
+            terminal::cell(&params["total"].to_string())
+        ));
         Box::pin(std::future::ready(()))
     }
 
@@ -115,13 +120,4 @@ impl SessionPeer for Terminal {
     fn allowance(&self) -> &Allowance {
         &Allowance::Unlimited
     }
-}
-
-/// For people and pipes. A closed pipe is not worth a panic.
-pub(super) fn to_stdout(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-pub(super) fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

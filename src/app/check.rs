@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::call::{to_stderr, to_stdout};
+use super::terminal::{to_stderr, to_stdout};
 use crate::{
     config::{Asked, Check},
     security::{

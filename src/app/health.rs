@@ -8,7 +8,7 @@ use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 use url::Url;
 
-use super::call::{to_stderr, to_stdout};
+use super::terminal::{to_stderr, to_stdout};
 use crate::security::{
     Author,
     egress::{self, Cause, Policy, ReadError, SendError},

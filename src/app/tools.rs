@@ -7,17 +7,24 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::App;
+use super::{
+    App,
+    terminal::{self, cell, to_stderr, to_stdout},
+};
 use crate::{
-    catalog::{Catalog, Change, ListKind, Owner},
+    catalog::{Catalog, Change, ListKind, Owner, integrity},
     downstream::{Connect, State, Status},
     protocol::server::{ServerConfig, ServerId},
+    security::redact,
     source::{AppStatus, FileStatus, Snapshot},
 };
 
 /// The first start of an `npx` server downloads it.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Descriptions in the table are shown up to this length.
+const DESCRIPTION: usize = 80;
 
 /// Waits for every server's first attempt and shows what came of it. True if the
 /// sources themselves are in order.
@@ -28,20 +35,23 @@ pub async fn run(app: &App, as_json: bool, accept: bool) -> bool {
     let servers = app.workspace.pool.servers();
     let problems = problems(&snapshot);
     for problem in &problems {
-        super::call::to_stderr(&format!("problem: {problem}"));
+        to_stderr(&format!("problem: {problem}"));
+    }
+    if app.workspace.integrity.as_ref().is_some_and(|integrity| integrity.was_lost()) {
+        to_stderr(&format!("warning: {}", integrity::LOST));
     }
     if snapshot.app == AppStatus::Unset && snapshot.file == FileStatus::Unset {
-        super::call::to_stderr("hint: there are no servers yet; name a file with `--config`, or set PLUGGEDIN_API_KEY");
+        to_stderr("hint: there are no servers yet; name a file with `--config`, or set PLUGGEDIN_API_KEY");
     }
     let text = if as_json { json_text(&catalog, &servers, &problems) } else { table(&catalog, &servers) };
-    super::call::to_stdout(&text);
+    to_stdout(&text);
     problems.is_empty() && (!accept || accept_changes(app, &servers).await)
 }
 
 /// Trusts the tools of all connected servers as they are. What a server offers that cannot be reached is not known.
 async fn accept_changes(app: &App, servers: &[(Arc<ServerConfig>, Status)]) -> bool {
     let Some(integrity) = app.workspace.integrity.clone() else {
-        super::call::to_stderr("nothing to accept: there are no servers, or no directory for records");
+        to_stderr("nothing to accept: there are no servers, or no directory for records");
         return true;
     };
     let connected = servers.iter().filter(|(_, status)| matches!(status.state, State::Ready { .. }));
@@ -49,14 +59,14 @@ async fn accept_changes(app: &App, servers: &[(Arc<ServerConfig>, Status)]) -> b
     let away = servers.len() - connected.len();
     let outcome = tokio::task::spawn_blocking(move || integrity.accept(&connected)).await;
     match outcome.unwrap_or_else(|error| Err(error.into())) {
-        Ok(count) => super::call::to_stderr(&format!("accepted {count} changed tool{}", if count == 1 { "" } else { "s" })),
+        Ok(count) => to_stderr(&format!("accepted {count} changed tool{}", if count == 1 { "" } else { "s" })),
         Err(error) => {
-            super::call::to_stderr(&format!("error: what was accepted cannot be kept: {error}"));
+            to_stderr(&format!("error: what was accepted cannot be kept: {error}"));
             return false;
         }
     }
     if away > 0 {
-        super::call::to_stderr(&format!("{away} of the servers could not be asked; nothing of theirs was accepted"));
+        to_stderr(&format!("{away} of the servers could not be asked; nothing of theirs was accepted"));
     }
     true
 }
@@ -113,7 +123,7 @@ fn show(
     let position = bars.iter().position(|(id, _)| *id == config.id).unwrap_or_else(|| {
         let bar = lines.add(ProgressBar::new_spinner());
         bar.set_style(ProgressStyle::with_template("{spinner} {prefix}: {msg} ({elapsed})").expect("the template is a constant"));
-        bar.set_prefix(config.name.clone());
+        bar.set_prefix(cell(&config.name));
         bar.enable_steady_tick(Duration::from_millis(100));
         bars.push((config.id.clone(), bar));
         bars.len() - 1
@@ -123,7 +133,7 @@ fn show(
         return;
     }
     match status.error() {
-        Some(error) => bar.abandon_with_message(format!("{}: {error}", status.label())),
+        Some(error) => bar.abandon_with_message(format!("{}: {}", status.label(), cell(&error.to_string()))),
         None if is_done(catalog, config, status, connect) => bar.finish_with_message(format!("{} tools", count(catalog, &config.id))),
         None => bar.set_message(status.label()),
     }
@@ -158,14 +168,14 @@ fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)], problem
         .iter()
         .map(|(config, status)| {
             json!({
-                "name": config.name,
+                "name": redact::redact(&config.name),
                 "id": config.id.as_str(),
                 "slug": catalog.server(&config.id).map(|server| &server.slug),
                 "transport": config.transport.label(),
                 "state": status.label(),
                 "connectMs": took(status),
                 "tools": count(catalog, &config.id),
-                "error": status.error().map(ToString::to_string),
+                "error": status.error().map(|error| redact::redact(&error.to_string()).into_owned()),
             })
         })
         .collect();
@@ -175,42 +185,41 @@ fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)], problem
         .filter_map(|(name, description)| {
             let tool = catalog.tool(&name).ok()??;
             let server = match &tool.owner {
-                Owner::Server(id) => Some(catalog.server(id)?.name.clone()),
+                Owner::Server(id) => Some(redact::redact(&catalog.server(id)?.name).into_owned()),
                 Owner::Builtin | Owner::Unknown => None,
             };
             let changed = tool.change.map(|change| change.since.to_string());
-            Some(json!({ "name": name, "server": server, "original": tool.original, "description": description, "changed": changed }))
+            Some(json!({ "name": name, "server": server, "original": tool.original, "description": redact::redact(&description), "changed": changed }))
         })
         .collect();
     let changed: Vec<_> = changed(catalog)
         .map(|(name, change)| json!({ "name": name, "since": change.since.to_string(), "withheld": change.withheld }))
         .collect();
-    serde_json::to_string_pretty(&json!({ "servers": rows, "tools": tools, "changed": changed, "problems": problems }))
-        .expect("this is JSON")
+    terminal::json(&json!({ "servers": rows, "tools": tools, "changed": changed, "problems": problems }))
 }
 
 fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
     let header = ["SERVER", "TRANSPORT", "STATE", "CONNECT", "TOOLS"].map(str::to_owned);
     let rows = servers.iter().map(|(config, status)| {
         let took = took(status).map_or_else(|| "-".to_owned(), |millis| format!("{millis} ms"));
-        [config.name.clone(), config.transport.label().to_owned(), status.label().to_owned(), took, count(catalog, &config.id).to_string()]
+        [cell(&config.name), config.transport.label().to_owned(), status.label().to_owned(), took, count(catalog, &config.id).to_string()]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
     let mut text = columns(&rows);
     for (config, status) in servers {
         if let Some(error) = status.error() {
-            let _ = write!(text, "\n{}: {error}", config.name);
+            let _ = write!(text, "\n{}: {}", cell(&config.name), cell(&error.to_string()));
         }
     }
-    let names = catalog.descriptions(ListKind::Tools).into_iter().map(|(name, description)| {
-        let line: String = description.lines().next().unwrap_or_default().chars().take(80).collect();
-        [name, line]
-    });
+    let names = catalog
+        .descriptions(ListKind::Tools)
+        .into_iter()
+        .map(|(name, description)| [cell(&name), redact::quote(description.lines().next().unwrap_or_default(), DESCRIPTION)]);
     let rows: Vec<_> = std::iter::once(["TOOL".to_owned(), "DESCRIPTION".to_owned()]).chain(names).collect();
     let mut text = format!("{text}\n\n{}", columns(&rows));
     for (name, Change { since, withheld }) in changed(catalog) {
         let withheld = if withheld { ", withheld" } else { "" };
-        let _ = write!(text, "\n{name}: changed since {since}{withheld}");
+        let _ = write!(text, "\n{}: changed since {since}{withheld}", cell(name));
     }
     if changed(catalog).next().is_some() {
         text.push_str("\nhint: accept the changed tools as they are with `pluggedin-mcp-proxy tools --accept`");

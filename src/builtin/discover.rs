@@ -12,6 +12,7 @@ use crate::{
     catalog::{Catalog, ListKind, Owner, Prompt},
     downstream::{State, Status},
     protocol::server::{Origin, ServerConfig, ServerId},
+    security::{line, redact},
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -26,6 +27,8 @@ pub(super) const DEFINITION: Definition = Definition {
 
 /// Descriptions are shown up to this length.
 const DESCRIPTION: usize = 120;
+/// Names of servers are shown up to this length.
+const NAME: usize = 200;
 /// Entries of one kind that are shown of one server.
 const SHOWN: usize = 200;
 
@@ -125,7 +128,7 @@ impl Entries<'_> {
 fn server(text: &mut String, entries: &Entries<'_>, config: &ServerConfig, status: &Status) {
     let owner = Owner::Server(config.id.clone());
     let bare = |uri: &str| (uri.to_owned(), String::new());
-    let _ = write!(text, "\n## {} ({}, {})\n", config.name, config.transport.label(), state(status));
+    let _ = write!(text, "\n## {} ({}, {})\n", redact::quote(&config.name, NAME), config.transport.label(), state(status));
     section(text, "Tools", &entries.tools_of(&owner));
     section(text, "Prompts", &entries.prompts_of(&config.id));
     let resources = entries.catalog.resources().filter(|(_, resource)| resource.owner == owner);
@@ -141,7 +144,7 @@ fn server(text: &mut String, entries: &Entries<'_>, config: &ServerConfig, statu
 
 fn state(status: &Status) -> String {
     match status.error() {
-        Some(error) => format!("{}: {error}", status.label()),
+        Some(error) => format!("{}: {}", status.label(), line::escape(&redact::redact(&error.to_string()))),
         None => status.label().to_owned(),
     }
 }
@@ -156,22 +159,15 @@ fn section(text: &mut String, title: &str, entries: &[&Entry]) {
 fn list(text: &mut String, entries: &[&Entry]) {
     for (name, description) in entries.iter().take(SHOWN) {
         let colon = if description.is_empty() { "" } else { ": " };
-        let _ = writeln!(text, "- `{name}`{colon}{description}");
+        let _ = writeln!(text, "- `{}`{colon}{description}", line::escape(name));
     }
     if entries.len() > SHOWN {
         let _ = writeln!(text, "- … and {} more", entries.len() - SHOWN);
     }
 }
 
-/// Names with the first line of their descriptions.
+/// Names with the first line of their descriptions. SECURITY: what others wrote begins no line of ours.
 fn described(catalog: &Catalog, kind: ListKind) -> Vec<Entry> {
-    catalog.descriptions(kind).into_iter().map(|(name, text)| (name, shortened(&text))).collect()
-}
-
-fn shortened(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default().trim();
-    match line.char_indices().nth(DESCRIPTION) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
+    let first_line = |text: &str| redact::quote(text.lines().next().unwrap_or_default().trim(), DESCRIPTION);
+    catalog.descriptions(kind).into_iter().map(|(name, text)| (name, first_line(&text))).collect()
 }

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 
 use super::{Builtin, Definition, Outcome, Which};
-use crate::source::{AppStatus, FileStatus, Snapshot};
+use crate::{
+    security::{line, redact},
+    source::{AppStatus, FileStatus, Snapshot},
+};
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "pluggedin_setup",
@@ -51,22 +54,23 @@ impl Builtin {
 
 /// What the sources say of themselves, a line each.
 pub(super) fn state(snapshot: &Snapshot) -> String {
+    let said = |text: &str| line::escape(&redact::redact(text)).into_owned();
     let app = match &snapshot.app {
         AppStatus::Unset => "no API key is set".to_owned(),
         AppStatus::Loading => "the plugged.in App has not answered yet".to_owned(),
         AppStatus::Current => "connected to the plugged.in App".to_owned(),
-        AppStatus::Refused { message } => format!("**problem:** {message}"),
-        AppStatus::Away { message } => format!("**problem:** {message}. What it said last is used meanwhile."),
+        AppStatus::Refused { message } => format!("**problem:** {}", said(message)),
+        AppStatus::Away { message } => format!("**problem:** {}. What it said last is used meanwhile.", said(message)),
     };
     let mut lines = vec![format!("- App: {app}")];
     match &snapshot.file {
         FileStatus::Unset => lines.push("- Local file: none".to_owned()),
         FileStatus::Current { problems } => {
             lines.push("- Local file: in use".to_owned());
-            lines.extend(problems.iter().map(|problem| format!("  - **problem:** {problem}")));
+            lines.extend(problems.iter().map(|problem| format!("  - **problem:** {}", said(problem))));
         }
         FileStatus::Broken { message } => {
-            lines.push(format!("- Local file: **problem:** {message}. Its last good state is used meanwhile."));
+            lines.push(format!("- Local file: **problem:** {}. Its last good state is used meanwhile.", said(message)));
         }
     }
     lines.push(format!("- Servers: {}", snapshot.servers.len()));

@@ -8,10 +8,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,13 +24,20 @@ use record::{Noted, Records};
 mod digest;
 mod record;
 
-/// A larger file is not ours.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// A larger file is neither written nor read. Two or three servers that do nothing but make up names could fill it.
+const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 const PREFIX: &str = "tools-";
 
+/// To write the file takes milliseconds. A process that was stopped meanwhile must not stop the others.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 /// Changed tools of one listing that the log names.
 const NAMED: usize = 10;
+
+/// What the operator is told where the records are not to be used.
+pub const LOST: &str = "the records of what tools were make no sense and were put aside, into a file that ends in `.broken`: all tools are trusted as they are now";
 
 /// A day of the calendar, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -73,7 +81,10 @@ struct Known {
     records: Records,
     /// Of the file as it was read or written last.
     stamp: Stamp,
+    /// The last writing, or reading, went wrong.
     has_failed: bool,
+    /// The file made no sense.
+    was_lost: bool,
 }
 
 /// Tells a file from its successor; `None` is no file.
@@ -125,6 +136,11 @@ impl Integrity {
         if accepted > 0 && has_failed { Err(io::Error::other("the records cannot be written")) } else { Ok(accepted) }
     }
 
+    /// Whether the records made no sense, and all tools were trusted anew.
+    pub fn was_lost(&self) -> bool {
+        self.known().was_lost
+    }
+
     /// Whether another process has written the records since they were read. False while they are in use here: never waits.
     pub fn is_outdated(&self) -> bool {
         self.known.try_lock().is_ok_and(|known| known.stamp != stamp(&self.path))
@@ -136,19 +152,21 @@ impl Integrity {
         let _lock = lock(&self.path);
         let present = stamp(&self.path);
         if known.stamp != present {
-            known.records = load(&self.path);
-            known.stamp = present;
+            match load(&self.path) {
+                Ok(Some(records)) => (known.records, known.stamp) = (records, present),
+                Ok(None) => (known.records, known.stamp, known.was_lost) = (Records::default(), None, true),
+                // SECURITY: it may be readable the next time. Until then nothing takes its place.
+                Err(error) => {
+                    known.fail(&error, "read");
+                    return work(&mut known.records).0;
+                }
+            }
         }
         let (outcome, dirty) = work(&mut known.records);
         if dirty {
             match save(&self.path, &known.records) {
                 Ok(()) => (known.stamp, known.has_failed) = (stamp(&self.path), false),
-                Err(error) => {
-                    if !std::mem::replace(&mut known.has_failed, true) {
-                        let reason = error.kind();
-                        tracing::warn!(%reason, "the records of tools cannot be written: changes are noticed within this run only");
-                    }
-                }
+                Err(error) => known.fail(&error, "written"),
             }
         }
         outcome
@@ -160,43 +178,74 @@ impl Integrity {
     }
 }
 
+impl Known {
+    fn fail(&mut self, error: &io::Error, what: &str) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            let reason = error.kind();
+            tracing::warn!(%reason, "the records of tools cannot be {what}: changes are noticed within this run only");
+        }
+    }
+}
+
 fn stamp(path: &Path) -> Stamp {
     let meta = fs::metadata(path).ok()?;
     Some((meta.modified().ok()?, meta.len()))
 }
 
-/// Held until it is dropped. Where the file system has no locks, two processes that write at the same moment may lose what
+/// Held until it is dropped. Where the file system has no locks, or somebody keeps this one, two processes that write at the same moment may lose what
 /// one of them has seen, and see it again.
 fn lock(path: &Path) -> Option<fs::File> {
     fs::create_dir_all(path.parent()?).ok()?;
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path.with_extension("lock")).ok()?;
-    file.lock().ok()?;
-    Some(file)
-}
-
-fn load(path: &Path) -> Records {
-    match read(path) {
-        Ok(records) => records,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Records::default(),
-        Err(error) => {
-            // SECURITY: without records everything is trusted, so that somebody should know, and may look at the file.
-            let kept = fs::rename(path, path.with_extension("broken")).is_ok();
-            let reason = error.kind();
-            tracing::warn!(%reason, kept, "the records of tools cannot be used; all tools are trusted as they are now");
-            Records::default()
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // SECURITY: who can open a file can lock it.
+        options.mode(0o600);
+    }
+    let file = options.open(path.with_extension("lock")).ok()?;
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(fs::TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<Records> {
-    if fs::metadata(path)?.len() > MAX_FILE {
-        return Err(io::ErrorKind::FileTooLarge.into());
+/// `None` if the file makes no sense; it is put aside then.
+///
+/// # Errors
+/// Where the file cannot be read at the moment.
+fn load(path: &Path) -> io::Result<Option<Records>> {
+    let records = match fs::metadata(path) {
+        Ok(meta) if meta.len() > MAX_FILE => None,
+        Ok(_) => Records::read(&fs::read(path)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Records::default())),
+        Err(error) => return Err(error),
+    };
+    if records.is_none() {
+        // SECURITY: everything is seen for the first time then, also with pinned tools. Whoever can spoil the file could as well
+        // write into it what he likes, and no server can: it is bounded, and replaced as a whole. Withholding all tools instead
+        // would have people accept them all unread. But somebody should know, and may look at the file.
+        let kept = fs::rename(path, path.with_extension("broken")).is_ok();
+        tracing::warn!(kept, "{LOST}");
     }
-    Records::read(&fs::read(path)?)
+    Ok(records)
 }
 
 fn save(path: &Path, records: &Records) -> io::Result<()> {
-    store::replace(path, |writer| records.write(writer))?;
+    store::replace(path, |writer| {
+        records.write(writer)?;
+        writer.flush()?;
+        if writer.get_ref().metadata()?.len() > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // A machine that loses power must not come back with an empty file.
+        writer.get_ref().sync_all()
+    })?;
     store::forget_old(path.parent().unwrap_or(path), PREFIX);
     Ok(())
 }

@@ -9,7 +9,6 @@ use super::env::{self, Environment, says_something};
 use crate::security::payload;
 
 /// One file's key and base URL. They belong together.
-#[derive(Debug)]
 pub(super) struct Credentials {
     /// As people know the file, for messages.
     pub(super) place: &'static str,

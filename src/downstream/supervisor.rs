@@ -167,7 +167,8 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
         TransportConfig::Stdio(stdio) => redact::secrets_of_args(&stdio.args),
     };
     let headers: SharedHeaders = Arc::new(ArcSwap::from_pointee(headers));
-    let span = tracing::info_span!("server", name = %config.name);
+    // Not `name`, which in JSON is the name of the span.
+    let span = tracing::info_span!("server", server = %config.name);
     let supervisor = Supervisor {
         shared: Arc::clone(shared),
         config: Arc::clone(&config),

@@ -89,7 +89,7 @@ impl TransportConfig {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StdioConfig {
     pub command: String,
     pub args: Vec<String>,
@@ -98,11 +98,29 @@ pub struct StdioConfig {
     pub cwd: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone)]
+/// SECURITY: people put keys into arguments, and whole command lines into `command` (threat model T17).
+impl fmt::Debug for StdioConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { command: _, args, env, cwd } = self;
+        let names: Vec<_> = env.keys().collect();
+        f.debug_struct("StdioConfig").field("args", &args.len()).field("env", &names).field("cwd", cwd).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
 pub struct HttpConfig {
     pub url: String,
     pub kind: HttpKind,
     pub headers: IndexMap<String, Secret>,
+}
+
+/// SECURITY: any part of a URL may be a key, also one that no rule has judged yet.
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, kind, headers } = self;
+        let names: Vec<_> = headers.keys().collect();
+        f.debug_struct("HttpConfig").field("kind", kind).field("headers", &names).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -234,5 +252,24 @@ impl Fingerprint {
             let _ = write!(text, "{byte:02x}");
             text
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_do_not_show_what_may_be_secret() {
+        let one = |name: &str| IndexMap::from([(name.to_owned(), Secret::from("hidden value"))]);
+        let stdio = StdioConfig {
+            command: "sh -c hidden".to_owned(),
+            args: vec!["--token".to_owned(), "hidden".to_owned()],
+            env: one("TOKEN"),
+            cwd: None,
+        };
+        let http = HttpConfig { url: "https://hidden@h.example/hidden?hidden".to_owned(), kind: HttpKind::Auto, headers: one("X-Key") };
+        let shown = format!("{:?} {:?}", TransportConfig::Stdio(stdio), TransportConfig::Http(http));
+        assert!(!shown.contains("hidden") && shown.contains("TOKEN") && shown.contains("X-Key"), "{shown}");
     }
 }

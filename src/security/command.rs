@@ -6,6 +6,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -48,7 +49,7 @@ pub struct Policy {
 }
 
 /// A command line that no rule forbids, on whatever machine it is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Judged<'a> {
     path: Option<&'a OsStr>,
     command: String,
@@ -57,11 +58,32 @@ pub struct Judged<'a> {
 }
 
 /// A program that may be started: the file that will run, and what is handed to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AllowedCommand {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, Secret)>,
+}
+
+/// SECURITY: arguments may be secrets (threat model T17).
+impl fmt::Debug for Judged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path: _, command, args, env } = self;
+        debug(f, "Judged", command, args, env)
+    }
+}
+
+impl fmt::Debug for AllowedCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, args, env } = self;
+        debug(f, "AllowedCommand", program, args, env)
+    }
+}
+
+/// The program, how many arguments, and the names of the variables.
+fn debug(f: &mut fmt::Formatter<'_>, name: &str, program: &dyn fmt::Debug, args: &[String], env: &[(String, Secret)]) -> fmt::Result {
+    let names: Vec<_> = env.iter().map(|(name, _)| name).collect();
+    f.debug_struct(name).field("program", program).field("args", &args.len()).field("env", &names).finish_non_exhaustive()
 }
 
 impl AllowedCommand {

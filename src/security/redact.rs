@@ -8,6 +8,7 @@
 mod config;
 mod forms;
 mod patterns;
+mod unescaped;
 
 use std::{
     borrow::Cow,
@@ -22,6 +23,7 @@ pub use config::{secrets_of_args, secrets_of_url};
 
 use super::line;
 use crate::secret::{self, Known};
+use unescaped::Unescaped;
 
 /// Stands where a secret stood.
 pub const MARKER: &str = "[redacted]";
@@ -34,6 +36,11 @@ const KIND: Option<AhoCorasickKind> = Some(AhoCorasickKind::ContiguousNFA);
 
 /// Longer private keys do not exist: about 16 kbit.
 const KEY_LINES: usize = 256;
+
+/// So much of a text is looked at for a quotation, in bytes: a server may have sent many MiB.
+const NEAR: usize = 64 * 1024;
+/// Longer than any secret that could be cut.
+const MARGIN: usize = 16 * 1024;
 
 /// For the secrets of the list with this number.
 struct Current {
@@ -69,8 +76,14 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 
 /// Words of others for a sentence of ours: without secrets, on one line, and not longer than `max` characters.
 pub fn quote(text: &str, max: usize) -> String {
+    let near = &text[..text.floor_char_boundary(NEAR)];
     // In this order, since half a secret is not found any more.
-    let text = redact(text);
+    let redacted = redact(near);
+    if near.len() < text.len() && redacted.len() < max.saturating_mul(4).saturating_add(MARGIN) {
+        // SECURITY: the end, where a secret may be cut in two, would be seen.
+        return format!("{MARKER}…");
+    }
+    let text = redacted;
     let text = line::escape(&text);
     let mut characters = text.chars();
     let mut quoted: String = characters.by_ref().take(max).collect();
@@ -85,6 +98,8 @@ pub fn quote(text: &str, max: usize) -> String {
 pub struct Redactor {
     /// One pass for all forms of all values; several can overlap.
     known: Option<AhoCorasick>,
+    /// There are more secrets than can be looked for.
+    is_blind: bool,
 }
 
 impl Redactor {
@@ -92,13 +107,16 @@ impl Redactor {
         let forms = forms::all(known);
         let automaton = (!forms.is_empty()).then(|| AhoCorasick::builder().kind(KIND).build(forms.iter()));
         match automaton.transpose() {
-            Ok(known) => Self { known },
-            // More text than the library can count. Nothing may be shown then.
-            Err(_) => Self { known: AhoCorasick::new([""]).ok() },
+            Ok(known) => Self { known, is_blind: false },
+            // More text than the library can count.
+            Err(_) => Self { known: None, is_blind: true },
         }
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_blind {
+            return Cow::Borrowed(MARKER);
+        }
         let mut text = Cow::Borrowed(text);
         for _ in 0..TURNS {
             let mut spans = self.known_in(&text);
@@ -114,7 +132,11 @@ impl Redactor {
 
     fn known_in(&self, text: &str) -> Vec<Range<usize>> {
         let Some(known) = &self.known else { return Vec::new() };
-        known.find_overlapping_iter(text).map(|found| found.range()).collect()
+        let mut spans: Vec<_> = known.find_overlapping_iter(text).map(|found| found.range()).collect();
+        if let Some(plain) = Unescaped::of(text) {
+            spans.extend(known.find_overlapping_iter(&plain.bytes).map(|found| plain.place(found.range())));
+        }
+        spans
     }
 }
 

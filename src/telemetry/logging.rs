@@ -49,6 +49,13 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What even those are told who asked for no log: that there is a fault in the proxy.
+    pub fn of_panics() -> Self {
+        Self { filter: Filter(Targets::new().with_target(module_path!(), LevelFilter::ERROR)), format: Format::Text }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be `off`, `error`, `warn`, `info`, `debug` or `trace`, or a list such as `info,pluggedin_mcp_proxy::source=debug`")]
 pub struct BadFilter;
@@ -126,6 +133,13 @@ mod tests {
         let Filter(targets) = Filter::parse("off").expect("a level");
         assert!(!targets.would_enable("pluggedin_mcp_proxy", &Level::ERROR));
         assert!(!targets.would_enable("hyper", &Level::ERROR));
+    }
+
+    #[test]
+    fn panics_are_told_alone() {
+        let Filter(targets) = Config::of_panics().filter;
+        assert!(targets.would_enable(module_path!(), &Level::ERROR));
+        assert!(!targets.would_enable("pluggedin_mcp_proxy::downstream", &Level::ERROR));
     }
 
     #[test]

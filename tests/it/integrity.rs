@@ -4,6 +4,7 @@
 use crate::support::http::{call, keys, message};
 use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 over_each_wire!(a_change_while_the_proxy_runs_is_withheld_until_it_is_accepted,);
 
@@ -162,14 +163,44 @@ fn what_cannot_be_reached_is_not_accepted() {
     assert_eq!(changed(&home, &new), ["alpha__echo"]);
 }
 
+/// The one file of records.
+#[track_caller]
+fn records(home: &Home) -> PathBuf {
+    let folder = home.path().join("state/pluggedin-mcp-proxy");
+    let files = std::fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("readable").path());
+    let mut files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect::<Vec<_>>();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+#[test]
+fn records_without_meaning_are_not_lost_in_silence() {
+    let home = Home::new();
+    let (old, new) = (described("Says"), described("Shouts"));
+    assert_eq!(changed(&home, &old), Vec::<String>::new());
+    let file = records(&home);
+    for shown in [true, false] {
+        std::fs::write(&file, "{").expect("writable");
+        if shown {
+            let finished = proxy(&home, &new, &[]).run(&["tools"]);
+            assert!(finished.stderr.contains("make no sense"), "{}", finished.stderr);
+        } else {
+            let mut client = proxy(&home, &new, &["--pin-tools"]).start();
+            client.complains("make no sense");
+            client.find(List::Tools, "alpha__echo");
+            // What is listed at first is of the run before.
+            eventually("it is recorded", || file.exists().then_some(()));
+        }
+        assert_eq!(std::fs::read_to_string(file.with_extension("broken")).expect("it was put aside"), "{");
+    }
+    assert_eq!(changed(&home, &old), ["alpha__echo"], "it is remembered again");
+}
+
 #[test]
 fn records_are_the_owners_alone_and_hold_no_text() {
     let home = Home::new();
     changed(&home, &described("Says something secret"));
-    let folder = home.path().join("state/pluggedin-mcp-proxy");
-    let file = std::fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("readable").path());
-    let file = file.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect::<Vec<_>>();
-    let [file] = &file[..] else { panic!("{file:?}") };
+    let file = &records(&home);
     let text = std::fs::read_to_string(file).expect("readable");
     assert!(text.contains("\"echo\"") && !text.contains("secret"), "{text}");
     #[cfg(unix)]

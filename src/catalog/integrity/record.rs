@@ -18,6 +18,8 @@ const FORGOTTEN_AFTER: u32 = 90;
 
 /// Tools of one server that are remembered though it does not list them.
 const ABSENT_TOOLS: usize = 10_000;
+/// A longer name is not remembered, so that records stay as small as lists are long. The specification allows 128.
+const NAME: usize = 1024;
 /// Servers that are remembered.
 const SERVERS: usize = 1_000;
 
@@ -32,6 +34,9 @@ struct Server {
     /// The last day on which it listed tools.
     seen: Day,
     tools: BTreeMap<String, Tool>,
+    /// Tools that were ever recorded.
+    #[serde(default)]
+    count: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +47,9 @@ struct Tool {
     changed: Option<Change>,
     /// The last day on which it was listed.
     seen: Day,
+    /// Which of the server's tools it was, in the order in which they were seen first.
+    #[serde(default)]
+    number: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,9 +77,9 @@ impl Default for Records {
 }
 
 impl Records {
-    pub(super) fn read(text: &[u8]) -> io::Result<Self> {
-        let records: Self = serde_json::from_slice(text)?;
-        if records.version == VERSION { Ok(records) } else { Err(io::ErrorKind::InvalidData.into()) }
+    /// `None` where the text is none of ours.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok().filter(|records: &Self| records.version == VERSION)
     }
 
     pub(super) fn write(&self, writer: &mut impl Write) -> io::Result<()> {
@@ -127,8 +135,14 @@ impl Records {
 
 impl Server {
     fn note(&mut self, name: &str, digest: &str, today: Day, noted: &mut Noted) {
+        if name.len() > NAME {
+            // SECURITY: what cannot be remembered is not trusted.
+            noted.changes.insert(name.to_owned(), today);
+            return;
+        }
         let Some(tool) = self.tools.get_mut(name) else {
-            self.tools.insert(name.to_owned(), Tool { digest: digest.to_owned(), changed: None, seen: today });
+            self.count += 1;
+            self.tools.insert(name.to_owned(), Tool { digest: digest.to_owned(), changed: None, seen: today, number: self.count });
             noted.dirty = true;
             return;
         };
@@ -154,11 +168,12 @@ impl Server {
     /// True if any was forgotten.
     fn forget_absent(&mut self, listed: &HashSet<&str>, today: Day) -> bool {
         let before = self.tools.len();
-        let mut absent: Vec<_> =
-            self.tools.iter().filter(|(name, _)| !listed.contains(name.as_str())).map(|(name, tool)| (tool.seen, name.clone())).collect();
-        absent.sort_unstable();
+        let absent = self.tools.iter().filter(|(name, _)| !listed.contains(name.as_str()));
+        let mut absent: Vec<_> = absent.map(|(name, tool)| (tool.number, tool.seen, name.clone())).collect();
+        // SECURITY: the latest go first. Otherwise a server that lists enough other names makes us forget what a tool was.
+        absent.sort_unstable_by_key(|(number, _, _)| std::cmp::Reverse(*number));
         let too_many = absent.len().saturating_sub(ABSENT_TOOLS);
-        for (at, (seen, name)) in absent.into_iter().enumerate() {
+        for (at, (_, seen, name)) in absent.into_iter().enumerate() {
             if at < too_many || is_old(seen, today) {
                 self.tools.remove(&name);
             }
@@ -246,6 +261,31 @@ mod tests {
         assert_eq!(records.servers.len(), SERVERS);
         records.note("late", &[], Day(1000));
         assert_eq!(records.servers.len(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_names_makes_no_other_tool_forgotten() {
+        let mut records = Records::default();
+        let one = |text: &str| [("m", text.to_owned())];
+        records.note("s", &one("1"), Day(1));
+        for flood in ["a", "z"] {
+            let names: Vec<_> = (0..=ABSENT_TOOLS).map(|n| format!("{flood}{n}")).collect();
+            let tools: Vec<_> = names.iter().map(|name| (name.as_str(), "1".to_owned())).collect();
+            records.note("s", &tools, Day(1));
+        }
+        assert_eq!(records.note("s", &one("2"), Day(1)).changed, ["m"]);
+    }
+
+    #[test]
+    fn what_cannot_be_remembered_is_not_trusted() {
+        let mut records = Records::default();
+        let name = "n".repeat(NAME + 1);
+        for _ in 0..2 {
+            let noted = records.note("s", &[(&name, "1".to_owned()), (&name[1..], "1".to_owned())], Day(1));
+            assert_eq!(noted.changes.into_keys().collect::<Vec<_>>(), [name.as_str()]);
+            assert!(noted.changed.is_empty());
+        }
+        assert_eq!(records.servers["s"].tools.len(), 1);
     }
 
     #[test]

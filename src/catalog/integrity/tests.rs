@@ -77,3 +77,38 @@ fn without_a_file_changes_are_noticed_within_the_run() {
     assert_eq!(integrity.judge(&server(), "s", &[item("a", "2")]).len(), 1);
     assert!(integrity.accept(&[server()]).is_err());
 }
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_cannot_be_read_for_a_moment_is_not_replaced() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = path(dir.path(), "identity");
+    let open = || Integrity::new(path.clone());
+    assert!(open().judge(&server(), "s", &[item("a", "1")]).is_empty());
+    // What is read is a directory meanwhile, which is no file without meaning.
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).expect("writable");
+    fs::create_dir(&path).expect("writable");
+    let running = open();
+    assert!(running.judge(&server(), "s", &[item("a", "2")]).is_empty());
+    fs::remove_dir(&path).expect("still there, and empty");
+    fs::rename(&aside, &path).expect("writable");
+    assert_eq!(running.judge(&server(), "s", &[item("a", "2")]).len(), 1);
+}
+
+#[test]
+fn a_lock_that_somebody_keeps_stops_nobody() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = path(dir.path(), "identity");
+    let kept = lock(&path).expect("nobody has it");
+    assert!(lock(&path).is_none());
+    let integrity = Integrity::new(path.clone());
+    assert!(integrity.judge(&server(), "s", &[item("a", "1")]).is_empty());
+    drop(kept);
+    assert_eq!(Integrity::new(path.clone()).judge(&server(), "s", &[item("a", "2")]).len(), 1);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(path.with_extension("lock")).expect("it is there").permissions().mode() & 0o777, 0o600);
+    }
+}

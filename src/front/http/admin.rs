@@ -28,6 +28,7 @@ use crate::{
     downstream::{Pool, Status},
     front::session,
     protocol::revision::Revision,
+    security::redact,
     telemetry::metrics::{self, Calls, Format, Page},
 };
 
@@ -86,9 +87,9 @@ async fn health(State(front): State<Arc<Front>>, request: Request) -> Response {
 
 fn servers(pool: &Pool) -> Value {
     let servers = pool.servers().into_iter().map(|(config, status)| {
-        let mut server = json!({ "name": config.name, "state": status.label() });
+        let mut server = json!({ "name": redact::redact(&config.name), "state": status.label() });
         if let Some(error) = status.error() {
-            server["error"] = error.to_string().into();
+            server["error"] = redact::redact(&error.to_string()).into();
         }
         server
     });

@@ -103,6 +103,15 @@ fn parts(value: &str, named: bool) -> BTreeSet<String> {
             add(&mut parts, &pair, true);
         }
     }
+    // `Bearer x`, `Token x`, `Key x`: what comes after the scheme is often repeated alone, whatever it is made of.
+    if named
+        && let Some((scheme, rest)) = value.split_once(' ')
+        && scheme.len() <= 16
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !rest.contains(char::is_whitespace)
+    {
+        add(&mut parts, rest, true);
+    }
     if value.contains(['\n', '\r']) {
         // Logs are lines. Short ones, `}` or `-----END`, are in many texts.
         for line in value.split(['\n', '\r']).filter(|line| line.len() >= 2 * MIN) {

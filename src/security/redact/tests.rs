@@ -41,6 +41,23 @@ fn known_values_are_found_wherever_they_stand() {
 }
 
 #[test]
+fn known_values_are_found_however_much_is_escaped() {
+    let redactor = redactor(&[("Authorization", "Bearer a_b-c\"d/e<f&g+0123=")]);
+    for text in [
+        "a_b-c\"d/e<f&g+0123=",
+        "a%5Fb%2Dc%22d%2Fe%3Cf%26g%2B0123%3D",
+        "a%5fb%2dc%22d%2fe%3cf%26g%2b0123%3d",
+        "a_b-c%22d/e%3Cf&g+0123=",
+        r#"{"x": "a_b-c\"d\/e\u003cf\u0026g+0123="}"#,
+        "<p>a_b-c&quot;d/e&lt;f&amp;g+0123=</p>",
+    ] {
+        let shown = redactor.redact(text);
+        assert!(shown.contains(MARKER), "{text} became {shown}");
+        assert!(!["a_b", "a%5", "0123"].iter().any(|piece| shown.contains(piece)), "{text} became {shown}");
+    }
+}
+
+#[test]
 fn parts_of_known_values_are_known() {
     let pair = format!("Basic {}", STANDARD.encode("ann:s3cr3tpw"));
     let redactor = redactor(&[
@@ -276,5 +293,17 @@ proptest! {
         let shown = Redactor::of(&[]).redact(&text).into_owned();
         let again = Redactor::of(&[]).redact(&shown).into_owned();
         prop_assert_eq!(again, shown);
+    }
+}
+
+#[test]
+fn a_quotation_of_much_is_short_and_shows_no_half_of_a_secret() {
+    let secret = "w0rds-".repeat(200);
+    let _known = Secret::certain(secret.as_str());
+    let plain = "plain words ".repeat(1_000_000);
+    assert_eq!(quote(&plain, 20), "plain words plain wo…");
+    for blanks in (0..secret.len()).step_by(101) {
+        let much = format!("{}{}", " ".repeat(blanks), secret.repeat(NEAR / secret.len() + 2));
+        assert!(!quote(&much, 4000).contains("w0rds"), "{blanks}");
     }
 }
