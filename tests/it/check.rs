@@ -4,8 +4,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a batch is written to the standard input of a process")]
 
-mod commands; // programs, their arguments and their environment
+mod commands; // programs and their arguments
 mod env_files; // the grammar of `.env` files
+mod environment; // the variables of programs
 mod headers; // names and values of configured headers
 mod inline; // code in arguments, as interpreters read them
 mod networks; // addresses: every special range at both edges, and what opens them

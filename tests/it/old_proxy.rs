@@ -14,7 +14,7 @@
 //! | children outlived the proxy | `cli::the_end_of_the_input_is_the_end_of_everything`, `faults::nothing_that_a_server_started_outlives_the_proxy` |
 //! | secrets were shown | `secrets` |
 //! | a prefixed name called another server's tool | `a_prefixed_name_is_never_a_tool_of_another_server` |
-//! | the App's failures hid tools; limits were shared | `app::an_app_that_fails_at_the_start_is_explained_and_asked_again`, `app::an_app_that_never_answers_does_not_hold_up_the_end`, `faults::initialize_is_answered_whatever_servers_and_the_app_do`; `who_calls_too_often_slows_nobody_else`, `servers_of_the_file_are_not_limited` |
+//! | the App's failures hid tools; limits were shared | `app::failures::an_app_that_fails_at_the_start_is_explained_and_asked_again`, `app::failures::an_app_that_never_answers_does_not_hold_up_the_end`, `faults::initialize_is_answered_whatever_servers_and_the_app_do`; `who_calls_too_often_slows_nobody_else`, `servers_of_the_file_are_not_limited` |
 //! | headers were not checked, and not sent over SSE | `headers_that_are_dangerous_disable_their_server`; `app::headers_of_the_app_reach_both_kinds_of_http_server` |
 
 use crate::scripted::Port;

@@ -55,11 +55,13 @@ struct Reader {
     /// By the number of arguments behind a program: which were read already. A command line can hold many programs that start each
     /// other, and each place is read once.
     seen: Vec<bool>,
+    /// Whether the line is one that uvenv has put together.
+    of_uvenv: bool,
 }
 
 impl Reader {
     fn of(args: &[String]) -> Self {
-        Self { seen: vec![false; args.len() + 1] }
+        Self { seen: vec![false; args.len() + 1], of_uvenv: false }
     }
 
     /// What a program does with its arguments.

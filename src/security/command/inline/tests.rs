@@ -425,8 +425,19 @@ fn interpreters_that_an_operator_allows() {
 /// Programs that start programs are read in a time that grows with their number, not with its power.
 #[test]
 fn a_long_chain_is_read_in_no_time() {
-    for words in [["env", "env"], ["uv", "run"], ["npx", "--x"], ["env", "uv"]] {
-        let args: Vec<String> = words.into_iter().cycle().take(1023).map(str::to_owned).collect();
+    let chains: [&[&str]; 9] = [
+        &["env", "env"],
+        &["uv", "run"],
+        &["npx", "--x"],
+        &["env", "uv"],
+        &["env", "uvenv"],
+        &["uvenv", "run", "env"],
+        &["uvenv", "run", "some"],
+        &["uvenv", "run", "env", "--"],
+        &["npx", "--x", "env", "-yq"],
+    ];
+    for words in chains {
+        let args: Vec<String> = words.iter().cycle().take(1023).map(|word| (*word).to_owned()).collect();
         let begun = std::time::Instant::now();
         let _ = refuse("env", &args);
         assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{words:?}");

@@ -136,6 +136,10 @@ impl Reader {
     /// It takes its options anywhere before `--`, and drops that.
     pub(super) fn uvenv(&mut self, args: &[String]) -> Option<Code> {
         let [command, rest @ ..] = args else { return None };
+        // SECURITY: each would be read anew, however often they are nested.
+        if self.of_uvenv {
+            return Some(Code::option("uvenv", "run uvenv"));
+        }
         let until = rest.iter().position(|arg| arg == "--").unwrap_or(rest.len());
         let (before, after) = rest.split_at(until);
         let mut options = Options::new(&UVENV, before);
@@ -154,7 +158,7 @@ impl Reader {
         words.extend(after.iter().skip(1).cloned());
         let (package, args) = words.split_first()?;
         // Its places are others than those of the line it was made from.
-        let mut reader = Self::of(args);
+        let mut reader = Self { of_uvenv: true, ..Self::of(args) };
         match command.as_str() {
             "run" | "x" => reader.started("uvenv run", binary.unwrap_or(package), args),
             // The word is an environment.
