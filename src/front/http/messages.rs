@@ -151,7 +151,12 @@ pub(super) fn session_id(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Re
 
 /// The revision that the request names.
 pub(super) fn version(headers: &HeaderMap) -> Result<Option<Revision>, ErrorObject> {
-    let Some(version) = headers.get(PROTOCOL_VERSION) else { return Ok(None) };
+    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
+    let Some(version) = versions.next() else { return Ok(None) };
+    // SECURITY: who stands in between may have judged the other one, as with the session's id.
+    if versions.next().is_some() {
+        return Err(ErrorObject::new(INVALID_REQUEST, "`MCP-Protocol-Version` is there twice"));
+    }
     let revision = version.to_str().ok().and_then(Revision::parse);
     revision.map(Some).ok_or_else(|| {
         let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
