@@ -113,7 +113,7 @@ impl Front {
             let client = exchange.client_of_one_request(grant.router(), from);
             return Ok(exchange.answer(incoming, client, grant.router()).await);
         }
-        let (using, new) = exchange.stay(&head.headers, &incoming, &grant)?;
+        let (using, new) = exchange.stay(&head.headers, &incoming, &grant, from)?;
         if matches!(incoming, Incoming::Batch(_)) && using.stay.session.revision().is_some_and(|revision| !revision.has_batches()) {
             return Err(reply::refuse(StatusCode::BAD_REQUEST, "the revision of this session has no batches; send one message at a time"));
         }
@@ -177,7 +177,7 @@ struct Exchange {
 
 impl Exchange {
     /// The session of the request, and whether it is a new one.
-    fn stay(&self, headers: &HeaderMap, incoming: &Incoming, grant: &auth::Grant) -> Result<(InUse, bool), Response> {
+    fn stay(&self, headers: &HeaderMap, incoming: &Incoming, grant: &auth::Grant, from: IpAddr) -> Result<(InUse, bool), Response> {
         let sessions = &self.front.sessions;
         if let Some(id) = session_id(headers)? {
             let stay = sessions.find(id.as_bytes(), grant).map_err(|none| no_session(none, incoming.id().as_ref()))?;
@@ -187,7 +187,7 @@ impl Exchange {
             let error = ErrorObject::new(REFUSED, "`Mcp-Session-Id` is missing; hint: send `initialize` first");
             return Err(reply::error(StatusCode::BAD_REQUEST, incoming.id().as_ref(), &error));
         }
-        let stay = sessions.open(grant).ok_or_else(|| {
+        let stay = sessions.open(grant, self.allowance(grant.router(), from)).ok_or_else(|| {
             let error = ErrorObject::new(REFUSED, format!("all {} sessions are in use; try again later", sessions.max()));
             reply::later(StatusCode::SERVICE_UNAVAILABLE, incoming.id().as_ref(), &error, Duration::from_secs(5))
         })?;
@@ -205,6 +205,16 @@ impl Exchange {
         let Incoming::One(message) = incoming else { return Err(modern::not_a_request(None)) };
         match message.kind() {
             Kind::Request => {}
+    /// How often a session may call that begins at this address.
+    fn allowance(&self, router: &Router, from: IpAddr) -> Allowance {
+        let own = router.limiter().allowance();
+        match &self.front.together {
+            // SECURITY: a new session is a new principal, and anybody may begin one (threat model T23).
+            Some(addresses) => own.within(addresses, from),
+            None => own,
+        }
+    }
+
             // The end of the connection is what cancels here.
             Kind::Notification => return Ok(StatusCode::ACCEPTED.into_response()),
             Kind::Result | Kind::Error => return Err(modern::not_a_request(None)),
