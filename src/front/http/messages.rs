@@ -27,7 +27,8 @@ use super::{
     batch::Batch,
     connections::Peer,
     lenient::{self, Accepted},
-    limits, modern,
+    limits::{self, Room},
+    modern,
     peer::{CallPeer, Sink},
     reply,
     sessions::{InUse, NoSession},
@@ -89,7 +90,9 @@ impl Front {
         let (head, body) = request.into_parts();
         limits::check_content(&head.headers)?;
         let accepted = Accepted::of(&head.headers)?;
-        let body = limits::read_body(body, &self.config.limits).await?;
+        let from = head.extensions.get::<Peer>().expect("every connection says who it is").remote.ip();
+        let room = if limits::may_be_large(&body) { self.room(&head.headers, from).await? } else { Room::Full };
+        let body = limits::read_body(body, room, &self.config.limits).await?;
         let version = version(&head.headers).map_err(|error| {
             let message = Message::parse(&body).ok().filter(|message| message.kind() == Kind::Request);
             reply::error(StatusCode::BAD_REQUEST, message.and_then(|message| message.id()).as_ref(), &error)
@@ -97,7 +100,6 @@ impl Front {
         let incoming = self.parse(&body, version)?;
 
         let public = incoming.messages().iter().all(auth::is_public);
-        let from = head.extensions.get::<Peer>().expect("every connection says who it is").remote.ip();
         let admitted = self.gate.admit(&head.headers, public, from).await;
         let grant = admitted.map_err(|denied| denied.into_response(incoming.id().as_ref()))?;
 
@@ -123,6 +125,15 @@ impl Front {
             response.headers_mut().insert(SESSION_ID, id);
         }
         Ok(response)
+    }
+
+    /// How large a body may be that may be large.
+    ///
+    /// SECURITY: before any of it is read, so that memory is not for everybody (threat model T11). The key of a small one is
+    /// looked at once, with what it says.
+    async fn room(&self, headers: &HeaderMap, from: IpAddr) -> Result<Room, Response> {
+        let grant = self.gate.admit(headers, true, from).await.map_err(|denied| denied.into_response(None))?;
+        Ok(if grant.is_final() { Room::Full } else { Room::WithoutKey })
     }
 
     fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Response> {
@@ -194,6 +205,16 @@ impl Exchange {
         Ok((stay, true))
     }
 
+    /// How often a session may call that begins at this address.
+    fn allowance(&self, router: &Router, from: IpAddr) -> Allowance {
+        let own = router.limiter().allowance();
+        match &self.front.together {
+            // SECURITY: a new session is a new principal, and anybody may begin one (threat model T23).
+            Some(addresses) => own.within(addresses, from),
+            None => own,
+        }
+    }
+
     /// A request that stands alone because its revision has no sessions.
     async fn answer_modern(
         self,
@@ -205,16 +226,6 @@ impl Exchange {
         let Incoming::One(message) = incoming else { return Err(modern::not_a_request(None)) };
         match message.kind() {
             Kind::Request => {}
-    /// How often a session may call that begins at this address.
-    fn allowance(&self, router: &Router, from: IpAddr) -> Allowance {
-        let own = router.limiter().allowance();
-        match &self.front.together {
-            // SECURITY: a new session is a new principal, and anybody may begin one (threat model T23).
-            Some(addresses) => own.within(addresses, from),
-            None => own,
-        }
-    }
-
             // The end of the connection is what cancels here.
             Kind::Notification => return Ok(StatusCode::ACCEPTED.into_response()),
             Kind::Result | Kind::Error => return Err(modern::not_a_request(None)),
