@@ -78,6 +78,16 @@ pub enum Owner {
     Unknown,
 }
 
+impl Owner {
+    /// The server, where it is one and it is known.
+    pub fn server(&self) -> Option<&ServerId> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::Builtin | Self::Unknown => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Prompt {
     Forwarded {

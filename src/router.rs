@@ -189,6 +189,7 @@ impl Router {
         self.limiter.admit(ctx.session.allowance(), what, author).map_err(|exceeded| {
             metrics::limited(match exceeded.limit {
                 Limit::ToolCalls => Limited::ToolCall,
+                Limit::Address => Limited::Address,
                 Limit::Global => Limited::Global,
             });
             CallError::TooOften(exceeded)

@@ -21,7 +21,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::security::rate_limit::Addresses;
+use crate::security::rate_limit::{ADDRESS_FACTOR, Addresses};
 
 pub use self::admin::View;
 use self::{
@@ -93,6 +93,8 @@ struct Front {
     view: View,
     /// How often each may call where there are no sessions.
     addresses: Option<Arc<Addresses>>,
+    /// How often all sessions of one may call together.
+    together: Option<Addresses>,
     tracker: TaskTracker,
     /// Holds a token for each request whose answer is not there yet.
     requests: TaskTracker,
@@ -111,9 +113,12 @@ pub async fn bind(config: &Config) -> io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces, shutdown: Shutdown) -> io::Result<()> {
     let address = listener.local_addr()?;
     let Shutdown { draining, now, tracker } = shutdown;
+    let tools = workspaces.own.router.limiter().rates().tools;
     let front = Arc::new(Front {
         view: workspaces.view.clone(),
-        addresses: workspaces.own.router.limiter().rates().tools.map(|rate| Arc::new(Addresses::new(rate))),
+        addresses: tools.map(|rate| Arc::new(Addresses::new(rate))),
+        // A client's own key is one principal, whatever its sessions and its addresses.
+        together: tools.filter(|_| !config.auth.is_per_client()).map(|rate| Addresses::new(rate.times(ADDRESS_FACTOR))),
         gate: gate(&config.auth, workspaces),
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
@@ -187,9 +192,8 @@ async fn unknown_path() -> Response {
 async fn sweep(front: Arc<Front>, closing: CancellationToken) {
     let tidy = || {
         front.gate.tidy();
-        if let Some(addresses) = &front.addresses {
-            addresses.tidy();
-        }
+        front.addresses.iter().for_each(|addresses| addresses.tidy());
+        front.together.iter().for_each(Addresses::tidy);
     };
     front.sessions.watch(closing, tidy).await;
 }

@@ -11,7 +11,7 @@ use crate::{
         message::Message,
         server::{InstructionRole, ServerId},
     },
-    security::rate_limit::What,
+    security::rate_limit::{Permit, What},
     source::app::AppError,
 };
 
@@ -28,8 +28,9 @@ impl Router {
                 instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown)
             }
             Prompt::Forwarded { owner, original } => {
-                let server = self.prompt_owner(owner, original).await?.ok_or_else(unknown)?;
-                let permit = self.admit(ctx, What::Other, Some(&server))?;
+                // SECURITY: before the App is asked, whose limit all clients and the lists share (threat model T23).
+                let permit = self.admit(ctx, What::Other, owner.server())?;
+                let server = self.prompt_owner(&permit, owner, original).await?.ok_or_else(unknown)?;
                 if *original != name {
                     let params = outgoing.params.clone();
                     outgoing.rename(&params, "name", original);
@@ -40,7 +41,7 @@ impl Router {
     }
 
     /// Only a prompt that no connected server has claimed is looked up in the App.
-    pub(super) async fn prompt_owner(&self, owner: &Owner, name: &str) -> Result<Option<ServerId>, CallError> {
+    async fn prompt_owner(&self, _: &Permit, owner: &Owner, name: &str) -> Result<Option<ServerId>, CallError> {
         match owner {
             Owner::Server(server) => Ok(Some(server.clone())),
             Owner::Builtin => Ok(None),

@@ -12,7 +12,7 @@ use crate::{
         message::{Frame, Kind, Message},
         server::ServerId,
     },
-    security::rate_limit::What,
+    security::rate_limit::{Permit, What},
 };
 
 impl Router {
@@ -21,8 +21,7 @@ impl Router {
     pub async fn read_resource(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
-        let (server, original) = self.resolve_uri(&uri).await?.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
-        let permit = self.admit(ctx, What::Other, Some(&server))?;
+        let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
         if original == uri {
             return Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None));
         }
@@ -33,22 +32,34 @@ impl Router {
         Ok(Answer::Forwarded(reply, body))
     }
 
-    pub(super) async fn resolve_uri(&self, uri: &str) -> Result<Option<(ServerId, String)>, CallError> {
+    /// The server that a URI belongs to, what it is called there, and the permit to ask for it.
+    pub(super) async fn admit_uri(&self, ctx: &Ctx, uri: &str) -> Result<(Permit, ServerId, String), CallError> {
+        let unknown = || CallError::UnknownResource { uri: uri.to_owned() };
+        let Target { owner, original } = self.find_uri(uri).await.ok_or_else(unknown)?;
+        // SECURITY: before the App is asked, whose limit all clients and the lists share (threat model T23).
+        let permit = self.admit(ctx, What::Other, owner.server())?;
+        let server = self.resource_owner(&permit, owner, &original).await?.ok_or_else(unknown)?;
+        Ok((permit, server, original))
+    }
+
+    async fn find_uri(&self, uri: &str) -> Option<Target> {
         let mut catalog = self.catalog.current();
         if catalog.resource(uri).is_none() {
             catalog = self.catalog.settled().await;
         }
-        let Some(Target { owner, original }) = catalog.resource(uri).or_else(|| unlisted(&catalog, uri)) else { return Ok(None) };
-        let server = match owner {
-            Owner::Server(server) => Some(server),
-            Owner::Builtin => None,
-            // Only what no connected server has claimed is looked up in the App.
+        catalog.resource(uri).or_else(|| unlisted(&catalog, uri))
+    }
+
+    /// Only what no connected server has claimed is looked up in the App.
+    async fn resource_owner(&self, _: &Permit, owner: Owner, original: &str) -> Result<Option<ServerId>, CallError> {
+        match owner {
+            Owner::Server(server) => Ok(Some(server)),
+            Owner::Builtin => Ok(None),
             Owner::Unknown => match self.source.app() {
-                Some(app) => looked_up(app.resolve_resource(&original).await)?,
-                None => None,
+                Some(app) => looked_up(app.resolve_resource(original).await),
+                None => Ok(None),
             },
-        };
-        Ok(server.map(|server| (server, original)))
+        }
     }
 }
 

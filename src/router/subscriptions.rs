@@ -19,7 +19,6 @@ use crate::{
         message::{Frame, Kind, Message},
         server::ServerId,
     },
-    security::rate_limit::What,
     telemetry::metrics::{self, Dropped},
 };
 
@@ -58,8 +57,7 @@ impl Router {
     pub async fn subscribe(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
-        let (server, original) = self.resolve_uri(&uri).await?.ok_or_else(|| CallError::UnknownResource { uri: uri.clone() })?;
-        let permit = self.admit(ctx, What::Other, Some(&server))?;
+        let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
         let target = self.target(&server);
         if !self.reach(&target).await?.peer().capabilities.subscriptions {
             return Err(CallError::NoSubscriptions { server: target.name() });

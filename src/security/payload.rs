@@ -18,6 +18,9 @@ pub const DEPTH: usize = 128;
 /// A request's body over HTTP. Clients send arguments, and images at most.
 pub const BODY: usize = 10 * MIB;
 
+/// The same where a key is asked for and none was sent that is known. What everybody may send is small.
+pub const BODY_WITHOUT_KEY: usize = 64 * KIB;
+
 /// All header lines of a request over HTTP.
 pub const HEAD: usize = 32 * KIB;
 /// Header lines of a request. hyper reads up to 100 without memory of their own.

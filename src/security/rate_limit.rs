@@ -3,31 +3,26 @@
 //!
 //! Who may do it is a *principal*: a session, an address where there are no sessions, or a workspace where each key has
 //! its own. A principal's bucket lives in what stands for it ([`Allowance`]), so that there is no table to look it up in
-//! and nothing to clean up; only addresses need one. To take from a bucket is one atomic operation.
+//! and nothing to clean up; only addresses need one ([`addresses`]). To take from a bucket is one atomic operation.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, MonotonicClock},
     middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed, keyed::HashMapStateStore},
+    state::{InMemoryState, NotKeyed},
 };
 
+pub use self::addresses::Addresses;
 use super::Author;
 
-/// Addresses that are told apart at a time, so that memory has an end. While there are more, all share [`SHARED`] buckets.
-const ADDRESSES: usize = 100_000;
+pub mod addresses;
 
-/// Enough that an attacker who has very many addresses meets the global limit before they are all empty.
-const SHARED: usize = 1024;
+/// So many times the quota of one session have all sessions of one address together: a session is had for the asking, an
+/// address is not. A team of which ten call without a pause at a time passes through one reverse proxy unhurt, and one
+/// address alone leaves nine tenths of everybody's quota, as it is unless told otherwise.
+pub const ADDRESS_FACTOR: NonZeroU32 = NonZeroU32::new(10).expect("it is above zero");
 
 /// How often, and how much of it at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +36,24 @@ impl Rate {
     /// The quota of a whole minute may be used at once.
     pub fn per_minute(count: NonZeroU32) -> Self {
         Self { per_minute: count, burst: count }
+    }
+
+    /// The same for so many principals together.
+    #[must_use]
+    pub fn times(self, factor: NonZeroU32) -> Self {
+        Self { per_minute: self.per_minute.saturating_mul(factor), burst: self.burst.saturating_mul(factor) }
+    }
+
+    /// Half of it, and at least one.
+    #[must_use]
+    pub fn halved(self) -> Self {
+        let half = |count: NonZeroU32| NonZeroU32::new(count.get() / 2).unwrap_or(NonZeroU32::MIN);
+        Self { per_minute: half(self.per_minute), burst: half(self.burst) }
+    }
+
+    /// How long it takes until an empty bucket is full.
+    fn refill(self) -> Duration {
+        Duration::from_secs(60) * self.burst.get() / self.per_minute.get()
     }
 
     fn quota(self) -> Quota {
@@ -73,54 +86,6 @@ impl<C: Clock> Bucket<C> {
     }
 }
 
-/// Buckets of addresses.
-#[derive(Debug)]
-pub struct Addresses<C: Clock = MonotonicClock> {
-    limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<C::Instant>>,
-    room: usize,
-    shared: Vec<Bucket<C>>,
-    /// Nobody can tell which of them an address falls to.
-    hasher: RandomState,
-}
-
-impl Addresses {
-    pub fn new(rate: Rate) -> Self {
-        Self::with_clock(rate, &MonotonicClock, ADDRESSES, SHARED)
-    }
-}
-
-impl<C: Clock + Clone> Addresses<C> {
-    fn with_clock(rate: Rate, clock: &C, room: usize, shared: usize) -> Self {
-        let limiter = RateLimiter::new(rate.quota(), HashMapStateStore::default(), clock.clone());
-        let shared = (0..shared).map(|_| Bucket::with_clock(rate, clock.clone())).collect();
-        Self { limiter, room, shared, hasher: RandomState::new() }
-    }
-
-    fn take(&self, from: IpAddr) -> Result<(), Duration> {
-        let network = network(from);
-        if self.limiter.len() >= self.room {
-            // To look for those that can be forgotten takes too long for one request.
-            let bucket = usize::try_from(self.hasher.hash_one(network) % self.shared.len() as u64).unwrap_or(0);
-            return self.shared[bucket].take();
-        }
-        let outcome = self.limiter.check_key(&network);
-        outcome.map_err(|until| until.wait_time_from(self.limiter.clock().now()))
-    }
-
-    /// Forgets those whose bucket is full again; to be called every now and then.
-    pub fn tidy(&self) {
-        self.limiter.retain_recent();
-    }
-}
-
-/// What one subscriber of the internet has: of IPv6 a network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
-        ip @ IpAddr::V4(_) => ip,
-    }
-}
-
 /// What a principal may still use.
 #[derive(Debug)]
 pub enum Allowance {
@@ -128,6 +93,8 @@ pub enum Allowance {
     Own(Bucket),
     /// That of an address.
     Of(Arc<Addresses>, IpAddr),
+    /// A session's own, and the one that it shares with the others of its address.
+    Within(Bucket, Arc<Bucket>),
 }
 
 impl Allowance {
@@ -135,11 +102,26 @@ impl Allowance {
         rate.map_or(Self::Unlimited, |rate| Self::Own(Bucket::new(rate)))
     }
 
-    fn take(&self) -> Result<(), Duration> {
+    /// The same, shared with all that come from this address.
+    #[must_use]
+    pub fn within(self, addresses: &Addresses, from: IpAddr) -> Self {
+        match self {
+            Self::Own(own) => Self::Within(own, addresses.bucket(from)),
+            other @ (Self::Unlimited | Self::Of(..) | Self::Within(..)) => other,
+        }
+    }
+
+    fn take(&self) -> Result<(), (Limit, Duration)> {
+        let own = |wait| (Limit::ToolCalls, wait);
         match self {
             Self::Unlimited => Ok(()),
-            Self::Own(bucket) => bucket.take(),
-            Self::Of(addresses, from) => addresses.take(*from),
+            Self::Own(bucket) => bucket.take().map_err(own),
+            Self::Of(addresses, from) => addresses.bucket(*from).take().map_err(own),
+            // SECURITY: the own one first: a session that has used up its own must not empty that of its neighbours.
+            Self::Within(bucket, shared) => {
+                bucket.take().map_err(own)?;
+                shared.take().map_err(|wait| (Limit::Address, wait))
+            }
         }
     }
 }
@@ -212,7 +194,11 @@ impl Limiter {
             && counts(owners_tools)
         {
             let principal = self.common.as_deref().unwrap_or(principal);
-            principal.take().map_err(|wait| Exceeded { limit: Limit::ToolCalls, rate, wait })?;
+            principal.take().map_err(|(limit, wait)| Exceeded {
+                limit,
+                rate: if limit == Limit::Address { rate.times(ADDRESS_FACTOR) } else { rate },
+                wait,
+            })?;
         }
         if let (Some(bucket), Some(rate)) = (&self.global, global)
             && counts(owners_global)
@@ -226,6 +212,8 @@ impl Limiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     ToolCalls,
+    /// Those of all sessions of one address.
+    Address,
     Global,
 }
 
@@ -242,6 +230,7 @@ impl fmt::Display for Exceeded {
         let count = self.rate.per_minute;
         let (what, option) = match self.limit {
             Limit::ToolCalls => ("tool calls", "--rate-limit-tools"),
+            Limit::Address => ("tool calls of one address", "--rate-limit-tools"),
             Limit::Global => ("calls of all clients together", "--rate-limit-global"),
         };
         let seconds = seconds(self.wait);

@@ -3,6 +3,7 @@
 //! It knows how to ask, not when; `source::refresh` decides that. The key leaves
 //! this module in one header only.
 
+mod lookups;
 pub(crate) mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ use crate::{
     source::{PromptRecord, ResourceRecord},
     telemetry::metrics::{self, AppOutcome, AppRequest, Limited},
 };
+use lookups::Lookups;
 use wire::{Instruction, Listing, ToolListing};
 
 /// Lists are read from the App's database; longer means that it is in trouble.
@@ -61,6 +63,7 @@ struct Inner {
     key: Secret,
     egress: Arc<Policy>,
     bucket: Option<Bucket>,
+    lookups: Lookups,
 }
 
 /// Why the App did not give what was asked for. The texts may be shown to clients:
@@ -161,7 +164,7 @@ impl AppClient {
     /// Makes no connection and no HTTP client yet.
     pub fn new(config: Config) -> Self {
         let Config { base_url, key, rate, egress } = config;
-        Self(Arc::new(Inner { base_url, key, egress, bucket: rate.map(Bucket::new) }))
+        Self(Arc::new(Inner { base_url, key, egress, bucket: rate.map(Bucket::new), lookups: Lookups::new(rate) }))
     }
 
     pub fn base_url(&self) -> &Url {
@@ -211,9 +214,18 @@ impl AppClient {
     }
 
     async fn resolve(&self, path: &[&str], query: (&str, &str)) -> Result<Option<ServerId>, AppError> {
+        let lookups = &self.0.lookups;
+        let (kind, name) = query;
+        if lookups.is_unknown(kind, name) {
+            return Ok(None);
+        }
+        admit(lookups.bucket.as_ref(), Instant::now() + LIST_TIMEOUT).await?;
         match self.request(Request { query: &[query], ..Request::get(path) }).await {
             Ok(body) => wire::resolved(&body).map(Some),
-            Err(AppError::NotFound { .. }) => Ok(None),
+            Err(AppError::NotFound { .. }) => {
+                lookups.note_unknown(kind, name);
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -249,23 +261,9 @@ impl AppClient {
         let url = egress.allow(Author::Owner, self.url(path, query).as_str()).map_err(AppError::Refused)?;
         let headers = self.headers(body.is_some())?;
         let body = body.map(|body| body.to_string().into()).unwrap_or_default();
-        self.admit(Instant::now() + timeout).await?;
+        admit(self.0.bucket.as_ref(), Instant::now() + timeout).await?;
         let response = egress.send(method, &url, || headers.clone(), body).await.map_err(|error| network(&error))?;
         read(response).await
-    }
-
-    /// Waits until one more request is allowed, or fails at once where that would
-    /// be after the deadline.
-    async fn admit(&self, deadline: Instant) -> Result<(), AppError> {
-        let Some(bucket) = &self.0.bucket else { return Ok(()) };
-        while let Err(wait) = bucket.take() {
-            if Instant::now() + wait > deadline {
-                metrics::limited(Limited::App);
-                return Err(AppError::RateLimited { retry_after: Some(wait) });
-            }
-            sleep(wait).await;
-        }
-        Ok(())
     }
 
     fn headers(&self, has_body: bool) -> Result<HeaderMap, AppError> {
@@ -297,6 +295,19 @@ impl AppClient {
         }
         url
     }
+}
+
+/// Waits until one more request is allowed, or fails at once where that would be after the deadline.
+async fn admit(bucket: Option<&Bucket>, deadline: Instant) -> Result<(), AppError> {
+    let Some(bucket) = bucket else { return Ok(()) };
+    while let Err(wait) = bucket.take() {
+        if Instant::now() + wait > deadline {
+            metrics::limited(Limited::App);
+            return Err(AppError::RateLimited { retry_after: Some(wait) });
+        }
+        sleep(wait).await;
+    }
+    Ok(())
 }
 
 /// For the metrics, which must not hold what is asked for in particular.

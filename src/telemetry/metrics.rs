@@ -97,6 +97,8 @@ labels! {
     Limited {
         /// Tool calls of one client.
         ToolCall => "tool_calls",
+        /// Tool calls of all sessions of one address.
+        Address => "address",
         /// Calls of all clients.
         Global => "global",
         /// Requests to the App, of which each waits a little first.

@@ -85,6 +85,39 @@ fn says_nothing(reply: &Reply) {
     assert!(!format!("{reply:?}").to_lowercase().contains(SECRET), "{reply:?}");
 }
 
+// Bodies.
+
+#[test]
+fn large_bodies_need_the_key_before_they_are_read() {
+    let guarded = Guarded::start();
+    let ping = |bytes: usize| guarded.front.post(&message(1, "ping", json!({"x": "x".repeat(bytes)})));
+    assert_eq!(ping(60 << 10).send().status, 200);
+    assert_eq!(ping(70 << 10).key(KEY).send().status, 200);
+    let refused = ping(70 << 10).send();
+    refused.is(413);
+    assert!(refused.body.contains("65536 bytes without an API key"), "{refused:?}");
+    // None of it has to come for that, and nobody is invited to send it.
+    let announced = |request: Request, more: &str| {
+        let mut head = request.head();
+        head.extend_from_slice(format!("{more}\r\n").as_bytes());
+        let mut connection = request.connect();
+        connection.write(&head);
+        connection.reply()
+    };
+    announced(ping(0), "Content-Length: 70000\r\n").is(413);
+    announced(ping(0), "Content-Length: 70000\r\nExpect: 100-continue\r\n").is(413);
+    is_unauthorized(&announced(ping(0).key(WRONG), "Content-Length: 70000\r\n"));
+    is_unauthorized(&announced(ping(0).key(WRONG), "Transfer-Encoding: chunked\r\n"));
+    // Nor is a length believed that nobody names.
+    let mut chunked = ping(0).head();
+    chunked.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+    chunked.extend_from_slice(format!("{:x}\r\n{}\r\n", 70_000, " ".repeat(70_000)).as_bytes());
+    let mut connection = ping(0).connect();
+    let _ = connection.offer(&chunked);
+    connection.reply().is(413);
+    assert_eq!(guarded.calls(), 0);
+}
+
 // Methods and keys.
 
 #[test]

@@ -214,6 +214,20 @@ fn depth_has_an_end() {
 // Heads.
 
 #[test]
+fn a_revision_is_named_once() {
+    let front = Proxy::new().serve();
+    let session = front.session();
+    for second in [REVISION, "2025-03-26", "nonsense"] {
+        let twice = ping(&front).revision(REVISION).and("MCP-Protocol-Version", second);
+        twice.send().is_refusal(400, -32_600);
+        for method in ["GET", "DELETE"] {
+            twice.clone().by(method).accept("text/event-stream").in_session(&session.id).send().is_refusal(400, -32_600);
+        }
+    }
+    works(&front);
+}
+
+#[test]
 fn heads_have_a_size() {
     let front = Proxy::new().serve();
     let many = (0..200).fold(ping(&front), |request, n| request.and(&format!("X-{n}"), "x"));

@@ -139,6 +139,21 @@ fn sessions_have_their_own_quota() {
 }
 
 #[test]
+fn sessions_without_end_are_no_quota_without_end() {
+    let server = Server::stdio("alpha", &[]);
+    let front = Proxy::new().file(&file_of(&[&server])).arg("--rate-limit-tools=1").serve();
+    front.session().find(List::Tools, "alpha__echo");
+    let once = || front.session().call("alpha__echo", json!({}));
+    let admitted = admitted(15, once);
+    // A token comes back each six seconds.
+    assert!((10..14).contains(&admitted), "{admitted}");
+    let refused = eventually("a call is refused", || Some(once()).filter(is_refused));
+    assert!(refused.to_string().contains("10 tool calls of one address a minute"), "{refused}");
+    let metrics = front.request("GET", "/metrics").send().body;
+    assert!(!metrics.contains("pluggedin_rate_limited_total{limit=\"address\"} 0"), "{metrics}");
+}
+
+#[test]
 fn without_sessions_an_address_has_a_quota() {
     let server = Server::stdio("alpha", &[]);
     let front = Proxy::new().file(&file_of(&[&server])).arg("--rate-limit-tools=5").arg("--stateless").serve();

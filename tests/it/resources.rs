@@ -112,3 +112,25 @@ fn templates_that_only_the_app_knows_are_listed_in_the_words_of_the_protocol() {
     assert!(template["mediaType"].is_null());
     assert!(template["name"].is_string());
 }
+
+#[test]
+fn the_app_is_not_asked_for_more_than_a_client_may_ask() {
+    let alpha = Server::stdio("alpha", &["--hang=initialize"]);
+    let mut workspace = Workspace::of(&[&alpha]);
+    workspace.templates = vec![json!({"uriTemplate": "app://{id}"})];
+    workspace.prompts = vec![json!({"name": "nobodys"})];
+    let app = App::start(workspace);
+    let front = Proxy::new().app(&app).arg("--list-wait=0.5").arg("--rate-limit-global=4").serve();
+    let mut session = front.session();
+    session.find(List::Templates, "app://{id}");
+    session.find(List::Prompts, "nobodys");
+    let mut codes = Vec::new();
+    let mut ask = |method: &str, params| codes.push(session.ask(method, params).send().answer()["error"]["code"].as_i64());
+    ask("prompts/get", json!({"name": "nobodys"}));
+    ask("resources/subscribe", json!({"uri": "app://subscribed"}));
+    (0..8).for_each(|n| ask("resources/read", json!({"uri": format!("app://{n}")})));
+    ask("resources/subscribe", json!({"uri": "app://late"}));
+    ask("prompts/get", json!({"name": "nobodys"}));
+    assert_eq!(app.count("GET /api/resolve/"), 4, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Some(-32_005)).count(), 8, "{codes:?}");
+}

@@ -52,6 +52,17 @@ impl Drop for Shared {
     }
 }
 
+#[test]
+fn large_bodies_are_for_those_whose_key_the_app_knows() {
+    let shared = Shared::start();
+    let ping = message(1, "ping", json!({"x": "x".repeat(100_000)}));
+    let post = |key: &str| shared.front.post(&ping).key(key).send();
+    shared.front.post(&ping).send().is(413);
+    post(UNKNOWN).is(401);
+    // Their first message, too.
+    assert_eq!((post(KEY).status, post(OTHER).status, post(KEY).status), (200, 200, 200));
+}
+
 #[track_caller]
 fn says_nothing_of(reply: &Reply, name: &str) {
     assert!(!format!("{reply:?}").contains(name), "{reply:?}");

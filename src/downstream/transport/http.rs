@@ -47,6 +47,9 @@ const RESUME_AFTER: Duration = Duration::from_secs(1);
 const RESUME_AT_MOST: Duration = Duration::from_secs(30);
 /// Attempts in a row to resume the stream of one call that bring nothing.
 const RESUME_ATTEMPTS: u32 = 5;
+/// So often in one call a server's own time counts, however short. A server that answers in pieces (SEP-1699) is asked again
+/// as often as it likes, but not without a pause.
+const RESUMED_PROMPTLY: u32 = 10;
 /// How long a stream may stay open after the answer that it was for.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -233,6 +236,7 @@ impl Client {
         let mut position = Position::default();
         let mut response = Some(response);
         let mut fruitless = 0;
+        let mut resumed = 0;
         loop {
             let before = position.id.clone();
             if let Some(response) = response.take() {
@@ -242,7 +246,8 @@ impl Client {
             let Some(last_event) = position.id.clone().filter(|_| self.0.handler.is_waiting(id) && fruitless < RESUME_ATTEMPTS) else {
                 return self.unanswered(Some(id), None);
             };
-            tokio::time::sleep(position.retry.unwrap_or(RESUME_AFTER)).await;
+            tokio::time::sleep(pause(position.retry, resumed)).await;
+            resumed = resumed.saturating_add(1);
             // A failure counts as an attempt: the request itself has long been sent.
             response = self.resume(Some(&last_event)).await.ok().filter(|response| response.status().is_success());
         }
@@ -397,6 +402,13 @@ struct Position {
     retry: Option<Duration>,
 }
 
+/// Before the stream of a call is resumed that was resumed so often already.
+fn pause(retry: Option<Duration>, resumed: u32) -> Duration {
+    // SECURITY: `retry: 0` with another event each time must not have us ask without end (threat model T11).
+    let least = if resumed < RESUMED_PROMPTLY { Duration::ZERO } else { RESUME_AFTER };
+    retry.unwrap_or(RESUME_AFTER).max(least)
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum MediaType {
     Json,
@@ -444,4 +456,24 @@ async fn read_body(mut response: Response, handler: &Handler) -> Result<Bytes, L
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_not_resumed_without_a_pause_for_long() {
+        let millis = Duration::from_millis;
+        for resumed in 0..RESUMED_PROMPTLY {
+            assert_eq!(pause(Some(Duration::ZERO), resumed), Duration::ZERO);
+            assert_eq!(pause(Some(millis(50)), resumed), millis(50));
+            assert_eq!(pause(None, resumed), RESUME_AFTER);
+        }
+        for resumed in [RESUMED_PROMPTLY, 1_000, u32::MAX] {
+            assert_eq!(pause(Some(Duration::ZERO), resumed), RESUME_AFTER);
+            assert_eq!(pause(Some(3 * RESUME_AFTER), resumed), 3 * RESUME_AFTER);
+            assert_eq!(pause(None, resumed), RESUME_AFTER);
+        }
+    }
 }

@@ -19,7 +19,6 @@ use axum::{
     response::Response,
 };
 use futures_util::future::BoxFuture;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use tokio::time::Instant;
 
 use super::reply;
@@ -31,12 +30,21 @@ use crate::{
     },
     router::Router,
     secret::Secret,
-    security::token::{self, KeyDigest},
+    security::{
+        rate_limit::{
+            Rate,
+            addresses::{Addresses, network},
+        },
+        token::{self, KeyDigest},
+    },
 };
 
-/// Wrong keys of one address a minute. More are not even compared with anything that costs a
+/// Wrong keys of one address (of IPv6 a network) a minute. More are not even compared with anything that costs a
 /// request to the App.
 const FAILURES_A_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("it is above zero");
+
+/// Addresses that are blocked at a time and told apart.
+const BLOCKED: usize = 10_000;
 
 /// What is asked of clients.
 #[derive(Debug, Clone, Default)]
@@ -231,27 +239,33 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, NoBearer> {
 /// Counts wrong keys by address.
 #[derive(Debug)]
 pub struct Failures {
-    counted: DefaultKeyedRateLimiter<IpAddr>,
-    /// Addresses that have failed too often, and until when they wait.
-    blocked: Mutex<HashMap<IpAddr, Instant>>,
+    counted: Addresses,
+    blocked: Mutex<Blocked>,
+}
+
+/// Who has failed too often, and until when each waits, which is some seconds.
+#[derive(Debug, Default)]
+struct Blocked {
+    each: HashMap<IpAddr, Instant>,
+    /// All that are not told apart.
+    others: Option<Instant>,
 }
 
 impl Default for Failures {
     fn default() -> Self {
-        Self { counted: RateLimiter::keyed(Quota::per_minute(FAILURES_A_MINUTE)), blocked: Mutex::default() }
+        Self { counted: Addresses::new(Rate::per_minute(FAILURES_A_MINUTE)), blocked: Mutex::default() }
     }
 }
 
 impl Failures {
     fn count(&self, from: IpAddr) -> Denied {
-        match self.counted.check_key(&from) {
+        match self.counted.bucket(from).take() {
             Ok(()) => {
                 tracing::info!(%from, "a request with a wrong key was refused");
                 Denied::KeyWrong
             }
-            Err(not_until) => {
-                let wait = not_until.wait_time_from(self.counted.clock().now());
-                self.blocked().insert(from, Instant::now() + wait);
+            Err(wait) => {
+                self.blocked().add(network(from), Instant::now() + wait, BLOCKED);
                 Denied::TooManyFailures { wait }
             }
         }
@@ -259,18 +273,41 @@ impl Failures {
 
     /// How long an address still has to wait that has failed too often.
     fn blocks(&self, from: IpAddr) -> Option<Duration> {
-        let until = *self.blocked().get(&from)?;
+        let until = self.blocked().until(network(from))?;
         Some(until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
     }
 
     fn tidy(&self) {
-        self.counted.retain_recent();
-        self.blocked().retain(|_, until| *until > Instant::now());
+        self.counted.tidy();
+        self.blocked().tidy();
     }
 
-    fn blocked(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
+    fn blocked(&self) -> MutexGuard<'_, Blocked> {
         // Whole entries go in and out, so a panic leaves nothing half done.
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Blocked {
+    fn add(&mut self, network: IpAddr, until: Instant, room: usize) {
+        if self.each.len() >= room && !self.each.contains_key(&network) {
+            self.tidy();
+        }
+        if self.each.len() < room || self.each.contains_key(&network) {
+            self.each.insert(network, until);
+        } else {
+            // SECURITY: an attack from very many addresses. Keys that are in use are served, and others wait a little.
+            self.others = self.others.max(Some(until));
+        }
+    }
+
+    fn until(&self, network: IpAddr) -> Option<Instant> {
+        self.each.get(&network).copied().max(self.others)
+    }
+
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        self.each.retain(|_, until| *until > now);
     }
 }
 
@@ -302,5 +339,41 @@ impl Denied {
                 reply::later(StatusCode::SERVICE_UNAVAILABLE, id, &error(why.to_owned()), Duration::from_secs(5))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_network_is_one_guesser() {
+        let failures = Failures::default();
+        let wrong = |n: u32| failures.count(address(&format!("2001:db8:0:1::{n:x}")));
+        let allowed = (0..100).filter(|n| wrong(*n) == Denied::KeyWrong).count();
+        assert_eq!(allowed, 20);
+        assert!(failures.blocks(address("2001:db8:0:1:ffff::1")).is_some());
+        assert_eq!(failures.blocks(address("2001:db8:0:2::1")), None);
+        assert_eq!(failures.count(address("2001:db8:0:2::1")), Denied::KeyWrong);
+        assert_eq!(failures.blocked().each.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_blocked_takes_no_memory_without_end() {
+        let wait = Duration::from_secs(3);
+        let mut blocked = Blocked::default();
+        let (known, late) = (address("192.0.2.1"), address("192.0.2.2"));
+        blocked.add(known, Instant::now() + wait, 1);
+        assert_eq!(blocked.until(late), None);
+        blocked.add(late, Instant::now() + wait, 1);
+        assert_eq!((blocked.each.len(), blocked.until(late)), (1, Some(Instant::now() + wait)), "closed, not open");
+        tokio::time::advance(2 * wait).await;
+        blocked.add(late, Instant::now() + wait, 1);
+        assert_eq!(blocked.each.keys().collect::<Vec<_>>(), [&late]);
+        assert!(blocked.until(known).is_some_and(|until| until < Instant::now()));
     }
 }

@@ -111,11 +111,11 @@ pub(super) fn check_content(headers: &HeaderMap) -> Result<(), Response> {
 /// # Errors
 /// The answer to send: 413 if it is too large (at once where its length is given), 408 if it is not there in time, 400 if it
 /// breaks off.
-pub(super) async fn read_body(body: Body, limits: &Config) -> Result<Bytes, Response> {
-    if body.size_hint().lower() > limits.body as u64 {
-        return Err(too_large_body(limits.body));
+pub(super) async fn read_body(body: Body, room: Room, limits: &Config) -> Result<Bytes, Response> {
+    if body.size_hint().lower() > room.bytes(limits) as u64 {
+        return Err(room.exceeded(limits));
     }
-    let mut gathering = pin!(gather(body, limits.body));
+    let mut gathering = pin!(gather(body, room, limits));
     if let Some(outcome) = at_once(gathering.as_mut()).await {
         return outcome;
     }
@@ -126,7 +126,8 @@ pub(super) async fn read_body(body: Body, limits: &Config) -> Result<Bytes, Resp
     })
 }
 
-async fn gather(mut body: Body, limit: usize) -> Result<Bytes, Response> {
+async fn gather(mut body: Body, room: Room, limits: &Config) -> Result<Bytes, Response> {
+    let limit = room.bytes(limits);
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(limit).min(payload::RESERVED);
     let mut first = Bytes::new();
     let mut all = Vec::new();
@@ -134,7 +135,7 @@ async fn gather(mut body: Body, limit: usize) -> Result<Bytes, Response> {
         let broken = |_| reply::refuse(StatusCode::BAD_REQUEST, "the body broke off");
         let Ok(data) = chunk.map_err(broken).map(Chunk::into_data)? else { continue };
         if first.len().max(all.len()) + data.len() > limit {
-            return Err(too_large_body(limit));
+            return Err(room.exceeded(limits));
         }
         if first.is_empty() {
             first = data;
@@ -152,8 +153,35 @@ async fn gather(mut body: Body, limit: usize) -> Result<Bytes, Response> {
     Ok(if all.is_empty() { first } else { all.into() })
 }
 
-fn too_large_body(limit: usize) -> Response {
-    reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than the limit of {limit} bytes"))
+/// How large a body may be depends on who sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Full,
+    /// A key is asked for, and none was sent.
+    WithoutKey,
+}
+
+impl Room {
+    fn bytes(self, limits: &Config) -> usize {
+        match self {
+            Self::Full => limits.body,
+            Self::WithoutKey => limits.body.min(payload::BODY_WITHOUT_KEY),
+        }
+    }
+
+    fn exceeded(self, limits: &Config) -> Response {
+        let hint = match self {
+            Self::Full => "",
+            Self::WithoutKey => " without an API key; hint: send `Authorization: Bearer KEY`",
+        };
+        let message = format!("the body is larger than the limit of {} bytes{hint}", self.bytes(limits));
+        reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+}
+
+/// Whether the body may turn out larger than it may be without a key.
+pub(super) fn may_be_large(body: &Body) -> bool {
+    body.size_hint().upper().is_none_or(|most| most > payload::BODY_WITHOUT_KEY as u64)
 }
 
 /// What the future gives if it needs nothing but a second look: hyper hands a body that has already been received over

@@ -27,7 +27,8 @@ use super::{
     batch::Batch,
     connections::Peer,
     lenient::{self, Accepted},
-    limits, modern,
+    limits::{self, Room},
+    modern,
     peer::{CallPeer, Sink},
     reply,
     sessions::{InUse, NoSession},
@@ -89,7 +90,9 @@ impl Front {
         let (head, body) = request.into_parts();
         limits::check_content(&head.headers)?;
         let accepted = Accepted::of(&head.headers)?;
-        let body = limits::read_body(body, &self.config.limits).await?;
+        let from = head.extensions.get::<Peer>().expect("every connection says who it is").remote.ip();
+        let room = if limits::may_be_large(&body) { self.room(&head.headers, from).await? } else { Room::Full };
+        let body = limits::read_body(body, room, &self.config.limits).await?;
         let version = version(&head.headers).map_err(|error| {
             let message = Message::parse(&body).ok().filter(|message| message.kind() == Kind::Request);
             reply::error(StatusCode::BAD_REQUEST, message.and_then(|message| message.id()).as_ref(), &error)
@@ -97,7 +100,6 @@ impl Front {
         let incoming = self.parse(&body, version)?;
 
         let public = incoming.messages().iter().all(auth::is_public);
-        let from = head.extensions.get::<Peer>().expect("every connection says who it is").remote.ip();
         let admitted = self.gate.admit(&head.headers, public, from).await;
         let grant = admitted.map_err(|denied| denied.into_response(incoming.id().as_ref()))?;
 
@@ -113,7 +115,7 @@ impl Front {
             let client = exchange.client_of_one_request(grant.router(), from);
             return Ok(exchange.answer(incoming, client, grant.router()).await);
         }
-        let (using, new) = exchange.stay(&head.headers, &incoming, &grant)?;
+        let (using, new) = exchange.stay(&head.headers, &incoming, &grant, from)?;
         if matches!(incoming, Incoming::Batch(_)) && using.stay.session.revision().is_some_and(|revision| !revision.has_batches()) {
             return Err(reply::refuse(StatusCode::BAD_REQUEST, "the revision of this session has no batches; send one message at a time"));
         }
@@ -123,6 +125,15 @@ impl Front {
             response.headers_mut().insert(SESSION_ID, id);
         }
         Ok(response)
+    }
+
+    /// How large a body may be that may be large.
+    ///
+    /// SECURITY: before any of it is read, so that memory is not for everybody (threat model T11). The key of a small one is
+    /// looked at once, with what it says.
+    async fn room(&self, headers: &HeaderMap, from: IpAddr) -> Result<Room, Response> {
+        let grant = self.gate.admit(headers, true, from).await.map_err(|denied| denied.into_response(None))?;
+        Ok(if grant.is_final() { Room::Full } else { Room::WithoutKey })
     }
 
     fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Response> {
@@ -151,7 +162,12 @@ pub(super) fn session_id(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Re
 
 /// The revision that the request names.
 pub(super) fn version(headers: &HeaderMap) -> Result<Option<Revision>, ErrorObject> {
-    let Some(version) = headers.get(PROTOCOL_VERSION) else { return Ok(None) };
+    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
+    let Some(version) = versions.next() else { return Ok(None) };
+    // SECURITY: who stands in between may have judged the other one, as with the session's id.
+    if versions.next().is_some() {
+        return Err(ErrorObject::new(INVALID_REQUEST, "`MCP-Protocol-Version` is there twice"));
+    }
     let revision = version.to_str().ok().and_then(Revision::parse);
     revision.map(Some).ok_or_else(|| {
         let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
@@ -172,7 +188,7 @@ struct Exchange {
 
 impl Exchange {
     /// The session of the request, and whether it is a new one.
-    fn stay(&self, headers: &HeaderMap, incoming: &Incoming, grant: &auth::Grant) -> Result<(InUse, bool), Response> {
+    fn stay(&self, headers: &HeaderMap, incoming: &Incoming, grant: &auth::Grant, from: IpAddr) -> Result<(InUse, bool), Response> {
         let sessions = &self.front.sessions;
         if let Some(id) = session_id(headers)? {
             let stay = sessions.find(id.as_bytes(), grant).map_err(|none| no_session(none, incoming.id().as_ref()))?;
@@ -182,11 +198,21 @@ impl Exchange {
             let error = ErrorObject::new(REFUSED, "`Mcp-Session-Id` is missing; hint: send `initialize` first");
             return Err(reply::error(StatusCode::BAD_REQUEST, incoming.id().as_ref(), &error));
         }
-        let stay = sessions.open(grant).ok_or_else(|| {
+        let stay = sessions.open(grant, self.allowance(grant.router(), from)).ok_or_else(|| {
             let error = ErrorObject::new(REFUSED, format!("all {} sessions are in use; try again later", sessions.max()));
             reply::later(StatusCode::SERVICE_UNAVAILABLE, incoming.id().as_ref(), &error, Duration::from_secs(5))
         })?;
         Ok((stay, true))
+    }
+
+    /// How often a session may call that begins at this address.
+    fn allowance(&self, router: &Router, from: IpAddr) -> Allowance {
+        let own = router.limiter().allowance();
+        match &self.front.together {
+            // SECURITY: a new session is a new principal, and anybody may begin one (threat model T23).
+            Some(addresses) => own.within(addresses, from),
+            None => own,
+        }
     }
 
     /// A request that stands alone because its revision has no sessions.

@@ -22,7 +22,10 @@ use crate::{
     front::session::{Outlet, Session},
     protocol::revision::Revision,
     router::Router,
-    security::token::{KeyDigest, SessionId},
+    security::{
+        rate_limit::Allowance,
+        token::{KeyDigest, SessionId},
+    },
     telemetry::metrics::Counter,
 };
 
@@ -130,10 +133,11 @@ impl Sessions {
         Self { config, max_calls, table: Mutex::default(), epoch: Instant::now(), begun: Counter::new(), evicted: Counter::new() }
     }
 
-    /// A new session. `None` if there are as many as may be and none of them is idle.
-    pub fn open(&self, grant: &Grant) -> Option<InUse> {
+    /// A new session, which may call as often as `allowance` says. `None` if there are as many as may be and none of them is
+    /// idle.
+    pub fn open(&self, grant: &Grant, allowance: Allowance) -> Option<InUse> {
         let streams = Streams::new();
-        let session = Session::new(Outlet::Stream(Arc::clone(streams.standalone())), self.max_calls, grant.router().limiter().allowance());
+        let session = Session::new(Outlet::Stream(Arc::clone(streams.standalone())), self.max_calls, allowance);
         let owner = OnceLock::new();
         if grant.is_final() {
             let _ = owner.set(grant.clone());

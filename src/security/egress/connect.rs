@@ -21,14 +21,14 @@ use hyper_util::{
     client::legacy::connect::{Connection, HttpConnector, HttpInfo, dns::Name},
     rt::TokioIo,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::rules::{Rules, Subject};
 use crate::security::{Author, Refusal};
 
-/// A connection that is not there after this long will not come.
+/// A connection that is not there after this long, the lookup of its name included, will not come.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A peer that has vanished is noticed some time after a connection, say an event stream, has been silent for so long.
@@ -118,6 +118,7 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(guard: Guard) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(guard.clone());
+        // Where a name has several addresses, each has its share of it. It does not cover the lookup.
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_keepalive(Some(KEEPALIVE));
         tcp.set_nodelay(true);
@@ -138,7 +139,8 @@ impl Service<Uri> for Connector {
         let Self { guard, mut tcp } = self.clone();
         async move {
             guard.judge_literal(&uri)?;
-            let stream = tcp.call(uri).await?;
+            // SECURITY: whoever answers for a name may be silent for good (threat model T11).
+            let stream = timeout(CONNECT_TIMEOUT, tcp.call(uri)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             guard.judge_connection(&stream)?;
             Ok(stream)
         }

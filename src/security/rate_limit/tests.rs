@@ -45,7 +45,7 @@ fn a_burst_may_be_smaller_than_the_quota() {
 #[test]
 fn each_address_has_its_own() {
     let addresses = Addresses::with_clock(rate(2), &FakeRelativeClock::default(), 100, 1);
-    let taken = |from: &str| (0..5).filter(|_| addresses.take(from.parse().expect("an address")).is_ok()).count();
+    let taken = |from: &str| (0..5).filter(|_| addresses.bucket(from.parse().expect("an address")).take().is_ok()).count();
     assert_eq!((taken("192.0.2.1"), taken("192.0.2.1"), taken("192.0.2.2")), (2, 0, 2));
     assert_eq!(taken("::ffff:192.0.2.1"), 0, "the same host by another spelling");
     // Whoever has one address of an IPv6 network has 2^64 of them.
@@ -57,14 +57,56 @@ fn addresses_without_end_take_no_memory_without_end() {
     let clock = FakeRelativeClock::default();
     let addresses = Addresses::with_clock(rate(2), &clock, 10, 1);
     let from = |n: u32| IpAddr::V4(n.into());
-    let admitted = (0..1000).filter(|n| addresses.take(from(*n)).is_ok()).count();
+    let admitted = (0..1000).filter(|n| addresses.bucket(from(*n)).take().is_ok()).count();
     // Ten that are told apart, each of which asked once, and two of the shared bucket.
-    assert_eq!((admitted, addresses.limiter.len()), (12, 10));
+    assert_eq!((admitted, addresses.len()), (12, 10));
     clock.advance(60 * SECOND);
     addresses.tidy();
-    assert!(addresses.limiter.is_empty());
-    assert!((0..2).all(|_| addresses.take(from(5000)).is_ok()) && addresses.take(from(5000)).is_err());
-    assert_eq!(addresses.limiter.len(), 1);
+    assert_eq!(addresses.len(), 0);
+    assert!((0..2).all(|_| addresses.bucket(from(5000)).take().is_ok()) && addresses.bucket(from(5000)).take().is_err());
+    assert_eq!(addresses.len(), 1);
+}
+
+#[test]
+fn a_bucket_is_not_forgotten_before_it_is_full_again() {
+    let clock = FakeRelativeClock::default();
+    let addresses = Addresses::with_clock(rate(2), &clock, 10, 1);
+    let from = IpAddr::V4(1.into());
+    let held = addresses.bucket(from);
+    assert!((0..2).all(|_| held.take().is_ok()));
+    clock.advance(600 * SECOND);
+    addresses.tidy();
+    assert_eq!(addresses.len(), 1, "it is in use");
+    assert!((0..2).all(|_| held.take().is_ok()));
+    drop(held);
+    // One comes back each half minute.
+    for _ in 0..2 {
+        clock.advance(29 * SECOND);
+        addresses.tidy();
+        assert_eq!(addresses.len(), 1);
+    }
+    clock.advance(2 * SECOND);
+    addresses.tidy();
+    assert_eq!(addresses.len(), 0);
+}
+
+#[test]
+fn sessions_without_end_are_no_quota_without_end() {
+    let rate = rate(3);
+    let limiter = Limiter::new(Rates { tools: Some(rate), ..Rates::default() });
+    let addresses = Addresses::new(rate.times(ADDRESS_FACTOR));
+    let session = |from: &str| limiter.allowance().within(&addresses, from.parse().expect("an address"));
+    let taken = |principal: &Allowance| (0..5).filter(|_| limiter.admit(principal, What::ToolCall, app).is_ok()).count();
+    let sessions = || (0..100).map(|n| taken(&session(&format!("2001:db8::{n}")))).sum::<usize>();
+    assert_eq!((sessions(), sessions()), (30, 0));
+    assert_eq!(taken(&session("192.0.2.1")), 3, "another address");
+    let refused = limiter.admit(&session("2001:db8::1"), What::ToolCall, app).expect_err("nothing is left");
+    assert_eq!((refused.limit, refused.rate.per_minute.get()), (Limit::Address, 30));
+    assert!(refused.to_string().starts_with("too many calls: 30 tool calls of one address a minute are allowed"), "{refused}");
+    // One session that has used up its own takes nothing from the others.
+    let greedy = session("192.0.2.2");
+    assert_eq!((taken(&greedy), taken(&greedy), taken(&greedy)), (3, 0, 0));
+    assert_eq!((0..20).map(|_| taken(&session("192.0.2.2"))).sum::<usize>(), 27);
 }
 
 #[test]

@@ -525,6 +525,26 @@ async fn the_request_limit_is_kept() {
     }
 }
 
+#[tokio::test]
+async fn lookups_leave_half_of_the_limit_to_the_lists() {
+    let app = FakeApp::start().await;
+    let rate = Rate::per_minute(NonZeroU32::new(4).expect("it is above zero"));
+    let client = AppClient::new(app::Config { rate: Some(rate), ..app.config() });
+    app.set("/api/resolve/prompt?name=p", Answer::status(404, r#"{"error": "Prompt not found"}"#));
+    // What the App has just said is not asked again, and costs nothing.
+    for _ in 0..10 {
+        assert_eq!(client.resolve_prompt("p").await, Ok(None));
+    }
+    assert_eq!(app.asked("/api/resolve/prompt?name=p"), 1);
+    app.set("/api/resolve/resource?uri=a", Answer::json(&json!({"uuid": "u"})));
+    assert_eq!(client.resolve_resource("a").await, Ok(Some(ServerId::new("u"))));
+    for uri in ["a", "b", "c", "d"] {
+        let answer = client.resolve_resource(uri).await;
+        assert!(matches!(answer, Err(AppError::RateLimited { retry_after: Some(_) })), "{answer:?}");
+    }
+    assert!(client.prompts().await.is_ok() && client.prompts().await.is_ok());
+}
+
 fn write(path: &std::path::Path, servers: &[(&str, &str)]) -> io::Result<()> {
     let servers: serde_json::Map<_, _> =
         servers.iter().map(|(name, command)| ((*name).to_owned(), json!({ "command": command }))).collect();

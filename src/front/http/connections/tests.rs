@@ -128,11 +128,11 @@ fn app(drops: mpsc::UnboundedSender<()>) -> Router {
         .route("/peer", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.remote, peer.local)))
         .route("/forever", get(async |State(drops): State<mpsc::UnboundedSender<()>>| Body::new(Script::new(false, drops))))
         .route("/endless", get(async |State(drops): State<mpsc::UnboundedSender<()>>| Body::new(Script::new(true, drops))))
-        .route("/echo", post(async |body: Body| limits::read_body(body, &limits()).await))
+        .route("/echo", post(async |body: Body| limits::read_body(body, limits::Room::Full, &limits()).await))
         .route(
             "/slow",
             post(async |body: Body| {
-                let body = limits::read_body(body, &limits()).await;
+                let body = limits::read_body(body, limits::Room::Full, &limits()).await;
                 sleep(SLOW).await;
                 body
             }),

@@ -83,7 +83,7 @@ fn body<const N: usize>(length: Option<u64>, chunks: [Option<&'static str>; N]) 
 #[tokio::test(start_paused = true)]
 async fn a_body_is_read_whole_or_refused() {
     let limits = Config { body: 6, ..Config::default() };
-    let read = |body| read_body(body, &limits);
+    let read = |body| read_body(body, Room::Full, &limits);
     assert_eq!(read(body(Some(6), [Some("abc"), Some("def")])).await.expect("it fits"), "abcdef");
     assert_eq!(read(body(None, [Some("a"), Some(""), Some("b"), Some("c")])).await.expect("it fits"), "abc");
     assert_eq!(read(body(None, [])).await.expect("it fits"), "");
@@ -100,6 +100,19 @@ async fn a_body_is_read_whole_or_refused() {
 #[tokio::test]
 async fn a_body_in_one_piece_is_not_copied() {
     let text = Bytes::from(vec![b'1'; 1000]);
-    let read = read_body(Body::from(text.clone()), &Config::default()).await.expect("it fits");
+    let read = read_body(Body::from(text.clone()), Room::Full, &Config::default()).await.expect("it fits");
     assert_eq!(read.as_ptr(), text.as_ptr());
+}
+
+#[tokio::test]
+async fn without_a_key_there_is_less_room() {
+    let read = |bytes: usize, room, limits: Config| async move {
+        read_body(Body::from(vec![b' '; bytes]), room, &limits).await.map(|body| body.len()).map_err(|refused| refused.status())
+    };
+    let (most, too_large) = (payload::BODY_WITHOUT_KEY, Err(StatusCode::PAYLOAD_TOO_LARGE));
+    assert_eq!(read(most, Room::WithoutKey, Config::default()).await, Ok(most));
+    assert_eq!(read(most + 1, Room::WithoutKey, Config::default()).await, too_large);
+    assert_eq!(read(most + 1, Room::Full, Config::default()).await, Ok(most + 1));
+    // Never more than with one.
+    assert_eq!(read(11, Room::WithoutKey, Config { body: 10, ..Config::default() }).await, too_large);
 }

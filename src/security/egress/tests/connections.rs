@@ -6,6 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, extract::Request as Received, response::IntoResponse};
@@ -273,4 +274,26 @@ async fn an_egress_proxy_gets_what_leaves_this_machine() {
     assert!(head.starts_with("GET http://far.example/mcp HTTP/1.1\r\n"), "{head}");
     assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic"), "{head}");
     assert_eq!(script.asked(), 0);
+}
+
+/// A resolver that has gone.
+#[derive(Debug)]
+struct Silent;
+
+impl Resolve for Silent {
+    fn resolve(&self, _: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        std::future::pending().boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_without_an_answer_ends() {
+    let policy = Policy::with_resolver(open(&[]), Arc::new(Silent));
+    for url in ["http://silent.example/", "https://silent.example/"] {
+        let begun = tokio::time::Instant::now();
+        let outcome = tokio::time::timeout(Duration::from_secs(60), get(&policy, Author::App, url)).await;
+        let outcome = outcome.unwrap_or_else(|_| panic!("{url} is waited for"));
+        assert_eq!(outcome, Err(SendError::Unreachable(Cause::Slow)), "{url}");
+        assert!(begun.elapsed() <= Duration::from_secs(11), "{url}");
+    }
 }
