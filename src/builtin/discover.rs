@@ -12,6 +12,7 @@ use crate::{
     catalog::{Catalog, ListKind, Owner, Prompt},
     downstream::{State, Status},
     protocol::server::{Origin, ServerConfig, ServerId},
+    security::redact,
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -41,7 +42,10 @@ impl Builtin {
     pub(super) fn discover(&self, arguments: &Arguments, catalog: &Catalog) -> Outcome {
         let only = match arguments.server_uuid.as_deref().map(ServerId::new) {
             Some(id) if catalog.server(&id).is_none() => {
-                return Outcome::error(format!("invalid arguments: `server_uuid` names no server of this workspace: {id}"));
+                return Outcome::error(format!(
+                    "invalid arguments: `server_uuid` names no server of this workspace: {}",
+                    redact::quote(id.as_str(), 100)
+                ));
             }
             only => only,
         };

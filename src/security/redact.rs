@@ -32,6 +32,10 @@ const TURNS: usize = 8;
 /// A little slower than the kind that the library would take for few secrets, and much smaller and sooner built.
 const KIND: Option<AhoCorasickKind> = Some(AhoCorasickKind::ContiguousNFA);
 
+/// Where a text is cut, so much behind the cut is searched and not shown. No form of a known secret is longer, so the
+/// one that the cut divides is found.
+const MARGIN: usize = 8 * 1024;
+
 /// Longer private keys do not exist: about 16 kbit.
 const KEY_LINES: usize = 256;
 
@@ -67,10 +71,17 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     Current::get().redactor.redact(text)
 }
 
+/// The beginning of a text, `max` bytes of it at most, without any secret. A `…` tells of what is left out.
+///
+/// For whatever strangers may make as long as they like: of the rest no byte is looked at.
+pub fn beginning(text: &str, max: usize) -> Cow<'_, str> {
+    Current::get().redactor.beginning(text, max)
+}
+
 /// Words of others for a sentence of ours: without secrets, on one line, and not longer than `max` characters.
 pub fn quote(text: &str, max: usize) -> String {
-    // In this order, since half a secret is not found any more.
-    let text = redact(text);
+    // In this order, since half a secret is not found any more. What is hidden may be longer than the marker.
+    let text = beginning(text, 8 * max);
     let text = line::escape(&text);
     let mut characters = text.chars();
     let mut quoted: String = characters.by_ref().take(max).collect();
@@ -99,10 +110,27 @@ impl Redactor {
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.hide(text, None)
+    }
+
+    fn beginning<'t>(&self, text: &'t str, max: usize) -> Cow<'t, str> {
+        if text.len() <= max {
+            return self.redact(text);
+        }
+        let searched = head(text, max.saturating_add(MARGIN));
+        let margin = head(text, max).len()..searched.len();
+        let shown = self.hide(searched, Some(margin));
+        // The marker that stands for the margin, and for whatever reached into it.
+        Cow::Owned(format!("{}…", shown.strip_suffix(MARKER).unwrap_or(&shown)))
+    }
+
+    /// Hides what is secret, and `also` this.
+    fn hide<'t>(&self, text: &'t str, mut also: Option<Range<usize>>) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
         for _ in 0..TURNS {
             let mut spans = self.known_in(&text);
             patterns::find(&text, &mut spans);
+            spans.extend(also.take());
             if spans.is_empty() {
                 return text;
             }
@@ -116,6 +144,12 @@ impl Redactor {
         let Some(known) = &self.known else { return Vec::new() };
         known.find_overlapping_iter(text).map(|found| found.range()).collect()
     }
+}
+
+/// So many bytes at most.
+fn head(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    &text[..end]
 }
 
 /// Each group of spans that touch becomes one marker.
