@@ -44,7 +44,10 @@ impl Builtin {
     pub(super) fn discover(&self, arguments: &Arguments, catalog: &Catalog) -> Outcome {
         let only = match arguments.server_uuid.as_deref().map(ServerId::new) {
             Some(id) if catalog.server(&id).is_none() => {
-                return Outcome::error(format!("invalid arguments: `server_uuid` names no server of this workspace: {id}"));
+                return Outcome::error(format!(
+                    "invalid arguments: `server_uuid` names no server of this workspace: {}",
+                    redact::quote(id.as_str(), 100)
+                ));
             }
             only => only,
         };

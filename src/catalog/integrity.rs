@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::store;
-use crate::{downstream::Item, protocol::server::ServerId};
+use crate::{downstream::Item, protocol::server::ServerId, security::redact};
 use record::{Noted, Records};
 
 mod digest;
@@ -108,7 +108,7 @@ impl Integrity {
         for tool in changed.iter().take(NAMED) {
             tracing::warn!(
                 server = name,
-                tool = ?tool,
+                tool = redact::quote(tool, 100),
                 "the name, description or input schema of a tool has changed; hint: `pluggedin-mcp-proxy tools` shows it, and `tools --accept` accepts it"
             );
         }

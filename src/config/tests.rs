@@ -784,9 +784,12 @@ fn the_env_file_ranks_below_the_environment() {
     assert_eq!(config.parts.downstream.connect, Connect::Lazy);
     assert!(config.parts.source.file.expect("a file").variables.values.is_empty());
     let machine = machine.env(env::API_KEY, &OTHER).env(env::CONNECT, "eager");
-    machine.check("--env-file DIR/my.env", expect![[r#"
+    machine.check(
+        "--env-file DIR/my.env",
+        expect![[r#"
         OTHER to https://plugged.in/
-        warning: `PLUGGEDIN_API_BASE_URL` of the env file is ignored, because the API key comes from elsewhere"#]]);
+        warning: `PLUGGEDIN_API_BASE_URL` of the env file is ignored, because the API key comes from elsewhere"#]],
+    );
     assert_eq!(machine.load("--env-file DIR/my.env").expect("good").parts.downstream.connect, Connect::Eager);
     let machine = Machine::new().file("bad.env", "PLUGGEDIN_API_KEY=SECRET");
     machine.check("--env-file DIR/bad.env", expect![[r#"error: `PLUGGEDIN_API_KEY` of the env file has 6 characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)"#]]);

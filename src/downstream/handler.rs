@@ -23,7 +23,7 @@ use crate::{
         message::{Frame, Id, Kind, Message},
         server::ServerId,
     },
-    security::payload::Limits,
+    security::{payload::Limits, redact},
     telemetry::metrics::{self, Dropped},
 };
 
@@ -204,7 +204,7 @@ impl Handler {
             "notifications/tools/list_changed" => self.list_changed(ListKind::Tools),
             "notifications/prompts/list_changed" => self.list_changed(ListKind::Prompts),
             "notifications/resources/list_changed" => self.list_changed(ListKind::Resources),
-            method => tracing::debug!(server = %self.name, method, "notification not forwarded"),
+            method => tracing::debug!(server = %self.name, method = redact::quote(method, 100), "notification not forwarded"),
         }
     }
 
@@ -273,7 +273,7 @@ impl Handler {
                 tracing::warn!(server = %self.name, method, "what the server asked was refused: {unclear}");
                 ErrorObject::new(INVALID_REQUEST, format!("`{method}` cannot be passed on: {unclear}"))
             }
-            method => ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {method}")),
+            method => ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(method, 100))),
         };
         Some(Frame::error(Some(&id), &error))
     }

@@ -9,7 +9,7 @@ use crate::protocol::{
     message::{Frame, Message},
     revision::Revision,
 };
-use crate::security::payload;
+use crate::security::{payload, redact};
 
 pub mod http;
 pub mod sse;
@@ -93,7 +93,14 @@ fn deliver(handler: &Handler, text: &Bytes, call: Option<u64>) -> Option<Frame> 
         }
         Ok(message) => handler.receive(message, call),
         Err(invalid) => {
-            tracing::warn!(server = handler.server(), bytes = text.len(), problem = %invalid.error.message, "the server sent something that is not a JSON-RPC message");
+            // The library quotes values that it did not expect.
+            let problem = redact::quote(&invalid.error.message, 300);
+            tracing::warn!(
+                server = handler.server(),
+                bytes = text.len(),
+                problem,
+                "the server sent something that is not a JSON-RPC message"
+            );
             None
         }
     }

@@ -16,12 +16,12 @@ use crate::{
     security::redact,
 };
 
-/// An error is a sentence, but clients name what they want as they like.
-const LONGEST: usize = 4096;
+/// In bytes. The name or URI that the client gave may be in it, however long.
+const LONGEST: usize = 4 * 1024;
 
 pub(super) fn answer(method: &str, id: &Id, error: &CallError, revision: Revision) -> Frame {
-    tracing::debug!(method, %error, "call failed");
-    let said = redact::quote(&error.to_string(), LONGEST);
+    let said = redact::beginning(&error.to_string(), LONGEST).into_owned();
+    tracing::debug!(method = redact::quote(method, 100), error = said, "call failed");
     if method == "tools/call" && matches!(error.blame(), Blame::Server | Blame::Rate) {
         let result = json!({ "content": [{ "type": "text", "text": said }], "isError": true });
         return bridge::shape(Answer::Result(Bytes::from(result.to_string())), method, revision).into_frame(id);

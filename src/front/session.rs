@@ -32,7 +32,7 @@ use crate::{
         revision::Revision,
     },
     router::{Answer, CallError, ClientPeer, Ctx, Router, SessionPeer, bridge, events},
-    security::rate_limit::Allowance,
+    security::{rate_limit::Allowance, redact},
 };
 
 /// Shared by the tasks of one client.
@@ -203,7 +203,8 @@ impl Session {
             wishes.capabilities = ClientCapabilities::of(request.body().unwrap_or_default());
         }
         let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
-        tracing::info!(session = self.0.number, client = client.as_deref().unwrap_or("?"), %revision, "client connected");
+        let client = redact::quote(client.as_deref().unwrap_or("?"), 100);
+        tracing::info!(session = self.0.number, client, %revision, "client connected");
         let result = json!({
             "protocolVersion": revision.as_str(),
             "capabilities": capabilities(),
@@ -276,7 +277,7 @@ impl Session {
         match message.method() {
             "notifications/cancelled" => self.cancel(message),
             "notifications/initialized" => {}
-            method => tracing::debug!(method, "notification ignored"),
+            method => tracing::debug!(method = redact::quote(method, 100), "notification ignored"),
         }
     }
 

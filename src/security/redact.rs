@@ -34,13 +34,12 @@ const TURNS: usize = 8;
 /// A little slower than the kind that the library would take for few secrets, and much smaller and sooner built.
 const KIND: Option<AhoCorasickKind> = Some(AhoCorasickKind::ContiguousNFA);
 
+/// Where a text is cut, so much behind the cut is searched and not shown. No form of a known secret is longer, so the
+/// one that the cut divides is found.
+const MARGIN: usize = 16 * 1024;
+
 /// Longer private keys do not exist: about 16 kbit.
 const KEY_LINES: usize = 256;
-
-/// So much of a text is looked at for a quotation, in bytes: a server may have sent many MiB.
-const NEAR: usize = 64 * 1024;
-/// Longer than any secret that could be cut.
-const MARGIN: usize = 16 * 1024;
 
 /// For the secrets of the list with this number.
 struct Current {
@@ -74,16 +73,17 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     Current::get().redactor.redact(text)
 }
 
+/// The beginning of a text, `max` bytes of it at most, without any secret. A `…` tells of what is left out.
+///
+/// For whatever strangers may make as long as they like: of the rest no byte is looked at.
+pub fn beginning(text: &str, max: usize) -> Cow<'_, str> {
+    Current::get().redactor.beginning(text, max)
+}
+
 /// Words of others for a sentence of ours: without secrets, on one line, and not longer than `max` characters.
 pub fn quote(text: &str, max: usize) -> String {
-    let near = &text[..text.floor_char_boundary(NEAR)];
-    // In this order, since half a secret is not found any more.
-    let redacted = redact(near);
-    if near.len() < text.len() && redacted.len() < max.saturating_mul(4).saturating_add(MARGIN) {
-        // SECURITY: the end, where a secret may be cut in two, would be seen.
-        return format!("{MARKER}…");
-    }
-    let text = redacted;
+    // In this order, since half a secret is not found any more. What is hidden may be longer than the marker.
+    let text = beginning(text, 8 * max);
     let text = line::escape(&text);
     let mut characters = text.chars();
     let mut quoted: String = characters.by_ref().take(max).collect();
@@ -114,6 +114,22 @@ impl Redactor {
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.hide(text, None)
+    }
+
+    fn beginning<'t>(&self, text: &'t str, max: usize) -> Cow<'t, str> {
+        if text.len() <= max {
+            return self.redact(text);
+        }
+        let searched = head(text, max.saturating_add(MARGIN));
+        let margin = head(text, max).len()..searched.len();
+        let shown = self.hide(searched, Some(margin));
+        // The marker that stands for the margin, and for whatever reached into it.
+        Cow::Owned(format!("{}…", shown.strip_suffix(MARKER).unwrap_or(&shown)))
+    }
+
+    /// Hides what is secret, and `also` this.
+    fn hide<'t>(&self, text: &'t str, mut also: Option<Range<usize>>) -> Cow<'t, str> {
         if self.is_blind {
             return Cow::Borrowed(MARKER);
         }
@@ -121,6 +137,7 @@ impl Redactor {
         for _ in 0..TURNS {
             let mut spans = self.known_in(&text);
             patterns::find(&text, &mut spans);
+            spans.extend(also.take());
             if spans.is_empty() {
                 return text;
             }
@@ -138,6 +155,12 @@ impl Redactor {
         }
         spans
     }
+}
+
+/// So many bytes at most.
+fn head(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    &text[..end]
 }
 
 /// Each group of spans that touch becomes one marker.

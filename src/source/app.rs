@@ -412,7 +412,8 @@ fn again(retry_after: Option<Duration>) -> String {
 /// database.
 fn public_text(text: &str) -> String {
     const LONGEST: usize = 300;
-    if text.trim_start().to_ascii_lowercase().starts_with("failed query") {
+    const INTERNAL: &str = "failed query";
+    if text.trim_start().get(..INTERNAL.len()).is_some_and(|start| start.eq_ignore_ascii_case(INTERNAL)) {
         return "an internal error of the App".to_owned();
     }
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());

@@ -2,7 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::security::{line, redact::redact};
+use crate::security::{line, redact};
+
+/// In bytes. Our own lines are far shorter, and what strangers say in them is cut where it is quoted; this holds where that
+/// was forgotten.
+const LONGEST: usize = 256 * 1024;
 
 /// Cleans whole lines on their way to `W`. Each `write` is one line, as the log's own thread hands them over.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ impl<W> Clean<W> {
 impl<W: Write> Write for Clean<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let text = redact(text.strip_suffix('\n').unwrap_or(&text));
+        let text = redact::beginning(text.strip_suffix('\n').unwrap_or(&text), LONGEST);
         let text = if self.colours { line::escape_but_colours(&text) } else { line::escape(&text) };
         self.to.write_all(&[text.as_bytes(), b"\n"].concat())?;
         Ok(bytes.len())

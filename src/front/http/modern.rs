@@ -17,11 +17,14 @@ use super::{
     messages::{PROTOCOL_VERSION, SESSION_ID},
     reply,
 };
-use crate::protocol::{
-    error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION},
-    json::Object,
-    message::{Id, Kind, Message},
-    revision::Revision,
+use crate::{
+    protocol::{
+        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION},
+        json::Object,
+        message::{Id, Kind, Message},
+        revision::Revision,
+    },
+    security::redact,
 };
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -102,7 +105,7 @@ pub(super) fn check_method(message: &Message) -> Result<(), Response> {
     if message.kind() != Kind::Request || SERVED.contains(&message.method()) {
         return Ok(());
     }
-    let error = ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", message.method()));
+    let error = ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(message.method(), 100)));
     Err(reply::error(StatusCode::NOT_FOUND, message.id().as_ref(), &error))
 }
 

@@ -5,7 +5,7 @@
 
 use std::{ops::Range, sync::LazyLock};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, Match};
 
 use super::MARKER;
 
@@ -101,22 +101,23 @@ static ANCHORS: LazyLock<(AhoCorasick, Vec<Anchor>)> = LazyLock::new(|| {
 });
 
 /// Adds what looks like a secret. Nothing is found in text in which everything found is replaced by the marker.
+///
+/// SECURITY: strangers write the text, so the work grows with its length alone, however many words it is made of.
 pub(super) fn find(text: &str, spans: &mut Vec<Range<usize>>) {
+    let mut done = Scans::default();
+    spans.extend(anchors(text).filter_map(|(place, anchor)| place.secret(anchor, &mut done)));
+}
+
+/// The same, with all scans made.
+#[cfg(test)]
+pub(super) fn find_one_by_one(text: &str, spans: &mut Vec<Range<usize>>) {
+    spans.extend(anchors(text).filter_map(|(place, anchor)| place.secret(anchor, &mut Scans::default())));
+}
+
+fn anchors(text: &str) -> impl Iterator<Item = (Place<'_>, Anchor)> {
     let (automaton, kinds) = &*ANCHORS;
-    for found in automaton.find_overlapping_iter(text) {
-        let place = Place { text, start: found.start(), end: found.end() };
-        let span = match kinds[found.pattern().as_usize()] {
-            Anchor::Scheme => place.after_scheme(),
-            Anchor::Name => place.value(Extent::Word),
-            Anchor::ShortName if place.is_name_by_place() => place.value(Extent::Word),
-            Anchor::ShortName => None,
-            Anchor::HeaderName => place.value(Extent::Line),
-            Anchor::Authority => place.userinfo(),
-            Anchor::PrivateKey => place.private_key(),
-            Anchor::Vendor { exact, tail } => place.vendor_key(exact, tail),
-        };
-        spans.extend(span.filter(|span| !span.is_empty() && text[span.clone()] != *MARKER));
-    }
+    let place = move |found: Match| Place { text, start: found.start(), end: found.end() };
+    automaton.find_overlapping_iter(text).map(move |found| (place(found), kinds[found.pattern().as_usize()]))
 }
 
 /// Whether a private key begins in this line and goes on in the next.
@@ -138,6 +139,51 @@ enum Extent {
     Element,
 }
 
+/// Where the last scan of each kind began and ended. One that begins in between ends there, too, and is not made again:
+/// each word of a long value would begin one that reads the rest of it.
+#[derive(Default)]
+struct Scans {
+    word: Scan,
+    variable: Scan,
+    line: Scan,
+    element: Scan,
+    private_key: Scan,
+    vendor_key: Scan,
+    dotted_vendor_key: Scan,
+    digit: Scan,
+    dot: Scan,
+}
+
+#[derive(Default)]
+struct Scan(Option<(usize, usize)>);
+
+impl Scan {
+    /// Where the scan from `begin` ends, which `length` finds out.
+    fn end(&mut self, begin: usize, length: impl FnOnce() -> usize) -> usize {
+        if let Some((earlier, end)) = self.0
+            && (earlier..=end).contains(&begin)
+        {
+            return end;
+        }
+        let end = begin + length();
+        self.0 = Some((begin, end));
+        end
+    }
+}
+
+impl Scans {
+    /// The end of a value that is not in quotes.
+    fn value(&mut self, text: &str, begin: usize, wanted: Extent) -> usize {
+        let scan = match wanted {
+            Extent::Word => &mut self.word,
+            Extent::Variable => &mut self.variable,
+            Extent::Line => &mut self.line,
+            Extent::Element => &mut self.element,
+        };
+        scan.end(begin, || extent(&text[begin..], wanted))
+    }
+}
+
 /// Where a word was found.
 struct Place<'t> {
     text: &'t str,
@@ -146,6 +192,20 @@ struct Place<'t> {
 }
 
 impl Place<'_> {
+    fn secret(&self, anchor: Anchor, scans: &mut Scans) -> Option<Range<usize>> {
+        let span = match anchor {
+            Anchor::Scheme => self.after_scheme(scans),
+            Anchor::Name => self.value(Extent::Word, scans),
+            Anchor::ShortName if self.is_name_by_place() => self.value(Extent::Word, scans),
+            Anchor::ShortName => None,
+            Anchor::HeaderName => self.value(Extent::Line, scans),
+            Anchor::Authority => self.userinfo(),
+            Anchor::PrivateKey => self.private_key(&mut scans.private_key),
+            Anchor::Vendor { exact, tail } => self.vendor_key(exact, tail, scans),
+        };
+        span.filter(|span| !span.is_empty() && self.text[span.clone()] != *MARKER)
+    }
+
     fn before(&self) -> Option<u8> {
         self.text[..self.start].bytes().next_back()
     }
@@ -154,12 +214,12 @@ impl Place<'_> {
         self.before().is_none_or(|byte| !byte.is_ascii_alphanumeric())
     }
 
-    /// The whole name that the word ends.
+    /// The whole name that the word ends, or as much of it as tells what it is.
     fn name(&self) -> &str {
-        let begin = self.text[..self.start]
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
-            .map_or(0, |at| at + self.text[at..].chars().next().map_or(1, char::len_utf8));
-        &self.text[begin..self.end]
+        const LONGEST: usize = 64;
+        let before = self.text.as_bytes()[..self.start].iter().rev().take(LONGEST);
+        let length = before.take_while(|&&byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)).count();
+        &self.text[self.start - length..self.end]
     }
 
     fn is_name_by_place(&self) -> bool {
@@ -170,7 +230,9 @@ impl Place<'_> {
         }
     }
 
-    fn after_scheme(&self) -> Option<Range<usize>> {
+    fn after_scheme(&self, scans: &mut Scans) -> Option<Range<usize>> {
+        /// In bytes, with what ends a sentence.
+        const LONGEST_WORD: usize = 32;
         const WORDS: [&str; 12] = [
             "token",
             "tokens",
@@ -191,8 +253,11 @@ impl Place<'_> {
             return None;
         }
         let start = self.end + blank;
-        let end = start + extent(&self.text[start..], Extent::Word);
+        let end = scans.value(self.text, start, Extent::Word);
         let token = &self.text[start..end];
+        if token.len() > LONGEST_WORD {
+            return Some(start..end);
+        }
         let word = token.trim_end_matches(['.', ':', '!', '?']).to_ascii_lowercase();
         let is_basic = self.text[self.start..self.end].eq_ignore_ascii_case("basic");
         // `basic usage` is a sentence; a pair of name and password has capitals or digits in base64.
@@ -200,7 +265,7 @@ impl Place<'_> {
         (token.len() >= 6 && !is_word).then_some(start..end)
     }
 
-    fn value(&self, wanted: Extent) -> Option<Range<usize>> {
+    fn value(&self, wanted: Extent, scans: &mut Scans) -> Option<Range<usize>> {
         let after = &self.text[self.end..];
         let after_name = after.strip_prefix(['s', 'S']).unwrap_or(after);
         let (separator, rest) = separator(after_name, self.name().starts_with("--"))?;
@@ -211,7 +276,7 @@ impl Place<'_> {
                 let start = begin + backslashes + 1;
                 (start, start + quoted(&self.text[start..], mark, backslashes))
             }
-            None => (begin, begin + extent(rest, self.extent(wanted, separator))),
+            None => (begin, scans.value(self.text, begin, self.extent(wanted, separator))),
         };
         let value = &self.text[start..end];
         // A quotation mark after a name may also end the JSON text that ends with the name.
@@ -237,35 +302,35 @@ impl Place<'_> {
         Some(self.end..self.end + at)
     }
 
-    fn private_key(&self) -> Option<Range<usize>> {
+    fn private_key(&self, scan: &mut Scan) -> Option<Range<usize>> {
         let rest = &self.text[self.end..];
         let head = rest.find("-----").filter(|&end| end < 40)?;
         if !rest[..head].to_ascii_uppercase().contains("PRIVATE KEY") {
             return None;
         }
         let start = self.end + head + 5;
-        let body = &self.text[start..];
-        let end = body.find("-----END").into_iter().chain(body.find('"').map(|quote| before_backslashes(body, quote))).min();
-        Some(start..start + end.unwrap_or(body.len()))
+        Some(start..scan.end(start, || private_key(&self.text[start..])))
     }
 
-    fn vendor_key(&self, exact: &str, tail: usize) -> Option<Range<usize>> {
+    fn vendor_key(&self, exact: &str, tail: usize, scans: &mut Scans) -> Option<Range<usize>> {
         if !self.begins_word() || &self.text[self.start..self.end] != exact {
             return None;
         }
         let rest = &self.text.as_bytes()[self.end..];
         let dots = matches!(exact, "eyJ" | "SG." | "ya29.");
-        let length =
-            rest.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (dots && byte == b'.')).count();
-        let key = &rest[..length];
+        let run = if dots { &mut scans.dotted_vendor_key } else { &mut scans.vendor_key };
+        let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (dots && byte == b'.');
+        let end = run.end(self.end, || rest.iter().take_while(|&&byte| belongs(byte)).count());
+        let length = end - self.end;
+        let before = |wanted: fn(&u8) -> bool| rest.iter().take_while(|&byte| !wanted(byte)).count();
         let plausible = match exact {
-            "AKIA" | "ASIA" => length == tail && key.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()),
-            "eyJ" => length >= tail && key.contains(&b'.'),
+            "AKIA" | "ASIA" => length == tail && rest[..length].iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()),
+            "eyJ" => length >= tail && scans.dot.end(self.end, || before(|byte| *byte == b'.')) < end,
             // Names of models and files are words; keys are not.
-            "sk-" | "npm_" | "hf_" | "ntn_" => length >= tail && key.iter().any(u8::is_ascii_digit),
+            "sk-" | "npm_" | "hf_" | "ntn_" => length >= tail && scans.digit.end(self.end, || before(u8::is_ascii_digit)) < end,
             _ => length >= tail,
         };
-        plausible.then_some(self.start..self.end + length)
+        plausible.then_some(self.start..end)
     }
 }
 
@@ -344,6 +409,16 @@ fn extent(text: &str, extent: Extent) -> usize {
     at
 }
 
+/// The length of a private key's lines, to the mark of its end or to that of the text around it.
+fn private_key(text: &str) -> usize {
+    let ends = |&(at, found): &(usize, &str)| found == "\"" || text[at..].starts_with("-----END");
+    match text.match_indices(['"', '-']).find(ends) {
+        Some((at, "\"")) => before_backslashes(text, at),
+        Some((at, _)) => at,
+        None => text.len(),
+    }
+}
+
 /// A quotation mark within JSON belongs together with the backslashes before it.
 fn before_backslashes(text: &str, mark: usize) -> usize {
     text[..mark].trim_end_matches('\\').len()
@@ -357,8 +432,10 @@ fn is_syntax(between: &str) -> bool {
 
 /// Values that hide nothing, and that are of use to whoever reads the line.
 fn says_nothing(value: &str) -> bool {
+    /// No name of a variable is longer.
+    const PLACEHOLDER: usize = 128;
     let small_number = value.len() < 6 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let placeholder = value.starts_with("${") && value.find('}') == Some(value.len() - 1);
+    let placeholder = value.len() <= PLACEHOLDER && value.starts_with("${") && value.find('}') == Some(value.len() - 1);
     let opens_list = value.bytes().all(|byte| b"[{(*".contains(&byte));
     let word = ["true", "false", "null", "none", "undefined", "nil"].iter().any(|word| value.eq_ignore_ascii_case(word));
     small_number || placeholder || opens_list || word

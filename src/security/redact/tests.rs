@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 
@@ -223,6 +225,84 @@ fn a_long_secret_is_found_in_pieces() {
     assert_eq!(shown, "<[redacted]>");
 }
 
+/// Each word of these begins a search in what follows it; read to its end each time, most of these texts would
+/// take minutes.
+#[test]
+fn the_time_grows_with_the_length_alone() {
+    const LENGTH: usize = 512 * 1024;
+    let redactor = redactor(&[("TOKEN", "tok3n-of-a-server")]);
+    for unit in [
+        "token=",
+        "token",
+        "token='",
+        "token=\\'",
+        "\"token\":\"",
+        "token=\"\\",
+        "--token ",
+        "--",
+        "TOKEN=",
+        "cookie:",
+        "cookie:${",
+        "<secret>",
+        "Bearer ",
+        "bearer%20-",
+        "bearer%20-!",
+        "basic%20_a",
+        "://",
+        "://@",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----END",
+        "-----BEGIN PRIVATE KEY-----\"",
+        "ghp_",
+        "sk-",
+        "-eyJ",
+        "-AKIA",
+        "\\",
+        "\"",
+        "[redacted]",
+        "tok3n-of-a-server",
+    ] {
+        for end in ["", "}"] {
+            let text = unit.repeat(LENGTH / unit.len()) + end;
+            let begun = Instant::now();
+            redactor.redact(&text);
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(5), "{unit:?} to {end:?} took {took:?}");
+        }
+    }
+}
+
+#[test]
+fn of_a_long_text_only_the_beginning_is_read() {
+    let begun = Instant::now();
+    let endless = "token=".repeat(32 * 1024 * 1024 / 6);
+    let shown = quote(&endless, 300);
+    assert_eq!(shown, "token=…");
+    assert_eq!(quote(&"x".repeat(1 << 20), 5), "xxxxx…");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn no_secret_is_cut_in_two() {
+    let long = format!("l0ng-s3cr3t-{}", "\"ü\u{1}".repeat(250));
+    for secret in ["s3cr3t-0123456789", &long] {
+        let redactor = redactor(&[("TOKEN", secret)]);
+        for form in [secret.to_owned(), serde_json::json!(serde_json::json!(secret).to_string()).to_string(), STANDARD.encode(secret)] {
+            for before in [0, 1, 50, 90, 99, 100] {
+                let text = format!("{}{form}{}", "x".repeat(before), " y".repeat(20_000));
+                let shown = redactor.beginning(&text, 100);
+                assert!(!shown.contains("-s3c") && !shown.contains(&form[..8]) && shown.len() <= 100 + MARKER.len() + "…".len(), "{shown}");
+                assert!(shown.starts_with(&text[..before]), "{shown}");
+            }
+        }
+    }
+    let redactor = redactor(&[]);
+    assert_eq!(redactor.beginning("short", 5), "short");
+    assert_eq!(redactor.beginning("ünïcode", 1), "…");
+    assert_eq!(redactor.beginning("all of it", 3), "all…");
+    assert_eq!(redactor.beginning("key=x sk_mt_abcdefgh0123", 12), "key=x …");
+}
+
 /// Secrets and neighbours of few letters, so that they meet, overlap and build each other, and signs that patterns look for.
 fn secrets() -> impl Strategy<Value = Vec<String>> {
     let any = proptest::string::string_regex("[ -~äß日]{8,20}").expect("a pattern");
@@ -281,6 +361,15 @@ proptest! {
     }
 
     #[test]
+    fn a_scan_that_is_not_made_again_ends_where_it_would(texts in proptest::collection::vec(filler(), 1..8)) {
+        let text = texts.concat();
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        patterns::find(&text, &mut found);
+        patterns::find_one_by_one(&text, &mut expected);
+        prop_assert_eq!(found, expected, "in {:?}", text);
+    }
+
+    #[test]
     fn json_stays_json(secrets in secrets(), before in filler(), after in filler()) {
         let inner = serde_json::json!({ "message": format!("{before}{}{after}", secrets.concat()), "password": secrets.concat() });
         let text = serde_json::json!({ "message": inner.to_string(), "target": "t" }).to_string();
@@ -303,7 +392,7 @@ fn a_quotation_of_much_is_short_and_shows_no_half_of_a_secret() {
     let plain = "plain words ".repeat(1_000_000);
     assert_eq!(quote(&plain, 20), "plain words plain wo…");
     for blanks in (0..secret.len()).step_by(101) {
-        let much = format!("{}{}", " ".repeat(blanks), secret.repeat(NEAR / secret.len() + 2));
+        let much = format!("{}{}", " ".repeat(blanks), secret.repeat(4 * MARGIN / secret.len() + 2));
         assert!(!quote(&much, 4000).contains("w0rds"), "{blanks}");
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         HttpConfig, HttpKind, InstructionMessage, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter, TransportConfig,
     },
     secret::Secret,
+    security::redact,
     source::{InstructionRecord, PromptRecord, ResourceRecord, ToolRecord, instructions, positive_millis},
 };
 
@@ -510,9 +511,9 @@ fn is_slug(text: &str) -> bool {
     text.len() <= 50 && text.split('-').all(group)
 }
 
-/// A name from the App within a sentence: short and without control characters.
+/// A name from the App within a sentence.
 fn shown(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
+    redact::quote(name, 80)
 }
 
 #[cfg(test)]
