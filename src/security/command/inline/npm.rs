@@ -3,7 +3,8 @@
 //! npx reads its options up to the first word itself, and hands them to npm's own parser, which takes `--c`, `-yc` and `-call` for
 //! `--call`, and single letters standing together after any number of hyphens (tried with npm 11).
 
-use super::{Code, Reader, other};
+use super::{Code, Reader, is_kernel_file, other};
+use crate::security::command::environment;
 
 /// Options of npm that stand alone.
 #[rustfmt::skip]
@@ -44,11 +45,9 @@ impl Reader {
                 return Some(code);
             }
             needs_command &= !matches!(name, "v" | "version" | "versions" | "h" | "help" | "usage" | "?" | "H");
-            if matches!(name, "node-options") {
-                let value = value.or_else(|| rest.first().map(String::as_str)).unwrap_or_default();
-                if loads_code(value) {
-                    return Some(Code::option(program, arg.split('=').next().unwrap_or_default()));
-                }
+            let behind = value.or_else(|| rest.first().map(String::as_str)).unwrap_or_default();
+            if let Some(code) = setting(program, arg, name, behind) {
+                return Some(code);
             }
             let alone = value.is_some() || ALONE.contains(&name) || name.starts_with("no-");
             // One that looks like an option is read as one, too.
@@ -84,8 +83,10 @@ impl Reader {
         let until = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
         // npm itself takes its options anywhere; pnpm and yarn up to the package.
         let options = if program == "npm" { &args[..until] } else { &args[..until.min(at + 1)] };
-        for arg in options.iter().filter(|arg| arg.starts_with('-')) {
-            if let Some(code) = option(program, arg, split(arg).0) {
+        for (at, arg) in options.iter().enumerate().filter(|(_, arg)| arg.starts_with('-')) {
+            let (name, value) = split(arg);
+            let behind = value.or_else(|| options.get(at + 1).map(String::as_str)).unwrap_or_default();
+            if let Some(code) = option(program, arg, name).or_else(|| setting(program, arg, name, behind)) {
                 return Some(code);
             }
         }
@@ -120,10 +121,15 @@ fn are_letters(name: &str) -> bool {
     name.chars().all(|letter| LETTERS.contains(letter))
 }
 
-fn loads_code(options: &str) -> bool {
-    options.split([' ', '"']).any(|option| {
-        let name = option.split('=').next().unwrap_or_default().replace('_', "-");
-        matches!(name.as_str(), "-r" | "--require" | "--import" | "--loader" | "--experimental-loader" | "-e" | "--eval" | "-p" | "--print")
-            || name.starts_with("--inspect")
-    })
+/// Settings by which npm starts something else, or Node something more.
+fn setting(program: &str, arg: &str, name: &str, value: &str) -> Option<Code> {
+    let shown = arg.split('=').next().unwrap_or_default();
+    // npm takes a name that is cut short, as long as there is one that it can mean.
+    let loads = name.len() > 2 && "node-options".starts_with(name) && environment::node_hook(value).is_some();
+    let configures = name.len() > 4 && "userconfig".starts_with(name) || name.len() > 6 && "globalconfig".starts_with(name);
+    // SECURITY: a file that holds what the configuration's author has put into `env`.
+    let own = configures && is_kernel_file(value);
+    let plain = name.replace('-', "_");
+    let other = environment::NPM_HOOKS.iter().any(|hook| *hook == plain || plain.len() > 4 && hook.starts_with(&plain));
+    (loads || own || other).then(|| Code::option(program, shown))
 }
