@@ -6,7 +6,11 @@
 use indexmap::IndexMap;
 use secrecy::ExposeSecret;
 
-use super::{MAX_ARG, MAX_TOTAL};
+use super::{
+    MAX_ARG, MAX_TOTAL,
+    inline::{self, is_kernel_file},
+    name::shown,
+};
 use crate::secret::Secret;
 use crate::security::{Refusal, Rule};
 
@@ -27,7 +31,7 @@ const HOOKS: &[&str] = &[
     "BUN_OPTIONS", "NODE_REPL_EXTERNAL_MODULE",
     // Python
     "PYTHONBREAKPOINT", "PYTHONEXECUTABLE", "PYTHONHOME", "PYTHONINSPECT", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONUSERBASE",
-    "__PYVENV_LAUNCHER__",
+    "PYTHON_PRESITE", "__PYVENV_LAUNCHER__",
     // Perl, Ruby, PHP, R, Erlang
     "PERL5DB", "PERL5LIB", "PERL5OPT", "PERL5SHELL", "PERLLIB", "RUBYLIB", "RUBYOPT", "RUBYSHELL", "PHPRC", "PHP_INI_SCAN_DIR",
     "R_ENVIRON", "R_ENVIRON_USER", "R_PROFILE", "R_PROFILE_USER", "ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS", "ELIXIR_ERL_OPTIONS",
@@ -39,6 +43,10 @@ const HOOKS: &[&str] = &[
     "GIT_SSH", "GIT_SSH_COMMAND", "GIT_TEMPLATE_DIR", "SSH_ASKPASS", "SUDO_ASKPASS", "LESSCLOSE", "LESSOPEN",
     "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER",
 ];
+
+/// Command lines of programs for people. Their names are data; more than that is split into words by Python's `webbrowser`, and handed to
+/// a shell by git and others.
+const FOR_PEOPLE: &[&str] = &["BROWSER", "EDITOR", "VISUAL", "PAGER", "MANPAGER"];
 
 #[rustfmt::skip]
 const HOOK_PREFIXES: &[&str] = &[
@@ -59,7 +67,7 @@ pub(in crate::security::command) const NPM_HOOKS: &[&str] = &[
 const NODE_HOOKS: &[&str] = &[
     "-r", "--require", "--import", "--loader", "--experimental-loader", "-e", "--eval", "-p", "--print", "-pe", "-i", "--interactive",
     "--env-file", "--env-file-if-exists", "--experimental-config-file", "--experimental-default-config-file", "--experimental-policy",
-    "--openssl-config", "--openssl-shared-config", "--snapshot-blob", "--build-snapshot", "--run",
+    "--openssl-config", "--openssl-shared-config", "--snapshot-blob", "--build-snapshot", "--run", "--test-reporter", "--test-global-setup",
 ];
 
 pub(super) fn allow(env: &IndexMap<String, Secret>) -> Result<(), Refusal> {
@@ -69,7 +77,7 @@ pub(super) fn allow(env: &IndexMap<String, Secret>) -> Result<(), Refusal> {
         if !is_name(name) {
             return Err(Refusal::new(
                 Rule::EnvName,
-                format!("`{}` is not the name of a variable", name.chars().take(60).flat_map(char::escape_default).collect::<String>()),
+                format!("a name of a variable that begins with `{}` is none", shown(name)),
                 "names are made of ASCII letters, digits and underscores, and do not begin with a digit",
             ));
         }
@@ -109,12 +117,43 @@ fn hook(name: &str, value: &str) -> Result<(), Refusal> {
     if known == "PYTHONWARNINGS" && imports(value) {
         return loads("makes Python import a module");
     }
+    if FOR_PEOPLE.contains(&known.as_str()) && is_more_than_a_program(value) {
+        return loads("holds code for a shell or an interpreter");
+    }
+    if known == "UV_PYTHON" && is_other_program(value) {
+        return loads("makes uv run another program than Python");
+    }
+    if known == "UV_ENV_FILE" && is_kernel_file(value) {
+        return loads("makes uv read more variables out of those that are set here");
+    }
     let lower = name.to_ascii_lowercase();
     let Some(setting) = lower.strip_prefix("npm_config_").or_else(|| lower.strip_prefix("pnpm_config_")) else { return Ok(()) };
     if NPM_HOOKS.contains(&setting) {
         return loads("makes npm run another program");
     }
+    // SECURITY: `/proc/self/environ` is a file that holds what stands here.
+    if matches!(setting, "userconfig" | "globalconfig") && is_kernel_file(value) {
+        return loads("makes npm read its settings out of the variables that are set here");
+    }
     if setting == "node_options" { node_options(name, value) } else { Ok(()) }
+}
+
+/// Whether it is more than programs with plain arguments. `:` stands between several, and `%s` where `BROWSER` puts the URL.
+fn is_more_than_a_program(value: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:=,+@".contains(c) || cfg!(windows) && c == '\\';
+    if !value.split(' ').all(|word| word == "%s" || word.chars().all(is_plain)) {
+        return true;
+    }
+    value.split(':').any(|line| {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        words.split_first().is_some_and(|(program, args)| inline::refuse(program, args).is_err())
+    })
+}
+
+/// A version, a name or a file of a Python is none. uv runs whatever file it is given.
+fn is_other_program(python: &str) -> bool {
+    let file = super::name::plain(super::name::basename(python));
+    python.contains(['/', '\\']) && !["python", "pypy", "graalpy", "cpython"].iter().any(|name| file.starts_with(name))
 }
 
 /// `action:message:category:module:line`: a category with a dot is imported.
@@ -180,6 +219,7 @@ mod tests {
         let env = IndexMap::from([(name.to_owned(), Secret::from(value))]);
         let refusal = allow(&env).err()?;
         let shown = refusal.to_string();
+        assert!(!shown.contains("SECRET"), "{shown}");
         assert!(value.len() < 8 || value.starts_with('-') || !shown.contains(value), "the value is shown: {shown}");
         assert!(shown.contains(name) || refusal.rule == Rule::EnvName, "the name is not shown: {shown}");
         Some(refusal.rule)
@@ -192,6 +232,64 @@ mod tests {
         }
         for bad in ["", "1A", "A-B", "A B", "A=B", "A\0", "Ä", "A.B", "a%", " A", "BASH_FUNC_x%%", "A\n"] {
             assert_eq!(rule(bad, "1"), Some(Rule::EnvName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_holds_a_value_is_not_shown_whole() {
+        for (name, begins) in
+            [("API_KEY=SECRET", "`API_KEY`"), ("API_KEY: SECRET", "`API_KEY`"), (" A-B SECRET", "`A-B`"), ("=SECRET", "``")]
+        {
+            let refusal = allow(&IndexMap::from([(name.to_owned(), Secret::from("1"))])).expect_err(name);
+            assert!(refusal.what.contains(begins) && !refusal.to_string().contains("SECRET"), "{refusal}");
+        }
+        assert_eq!(rule(&format!("{}SECRET", "x-".repeat(20)), "1"), Some(Rule::EnvName));
+    }
+
+    #[test]
+    fn programs_for_people_are_names_and_plain_arguments() {
+        for name in FOR_PEOPLE {
+            for good in
+                ["", "none", "firefox", "/usr/bin/vim", "code --wait", "less -R", "firefox:w3m:links", "firefox %s", "emacsclient -a=vi"]
+            {
+                assert_eq!(rule(name, good), None, "{name}={good}");
+            }
+            for bad in [
+                "sh -c id",
+                "bash",
+                "firefox:bash -c id %s",
+                "python3 -c pass %s",
+                "env sh -c id",
+                "node -e 1 %s",
+                "vim;id",
+                "$(id)",
+                "less|sh",
+                "`id`",
+                "a 'b'",
+                "a\nid",
+            ] {
+                assert_eq!(rule(name, bad), Some(Rule::EnvHook), "{name}={bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_hold_our_variables_are_no_settings() {
+        for (name, value, expect) in [
+            ("npm_config_userconfig", "/proc/self/environ", Some(Rule::EnvHook)),
+            ("NPM_CONFIG_USERCONFIG", "../../../../proc/self/environ", Some(Rule::EnvHook)),
+            ("npm_config_globalconfig", "/proc/thread-self/environ", Some(Rule::EnvHook)),
+            ("UV_ENV_FILE", "/proc/self/environ", Some(Rule::EnvHook)),
+            ("npm_config_userconfig", "/home/me/.npmrc", None),
+            ("npm_config_globalconfig", "/dev/null", None),
+            ("UV_ENV_FILE", ".env", None),
+            ("UV_PYTHON", "3.12", None),
+            ("UV_PYTHON", "cpython@3.12", None),
+            ("UV_PYTHON", "/usr/bin/python3.12", None),
+            ("UV_PYTHON", "/tmp/other", Some(Rule::EnvHook)),
+            ("PYTHON_PRESITE", "mod", Some(Rule::EnvHook)),
+        ] {
+            assert_eq!(rule(name, value), expect, "{name}={value}");
         }
     }
 
@@ -284,6 +382,8 @@ mod tests {
             "\"--req\\uire=x\"",
             "--eval=1",
             "--env-file=x",
+            "--test --test-reporter=data:text/javascript,1",
+            "--test-global-setup=x",
             "--openssl-config=x",
             "  --require  x",
             "\"--require=x",

@@ -29,6 +29,10 @@ impl Code {
         Self(format!("`{program}` takes code from standard input here, where the server's messages go"))
     }
 
+    fn remote(program: &str) -> Self {
+        Self(format!("`{program}` takes code from a URL, which may be other code each time"))
+    }
+
     fn debugger(program: &str, option: &str) -> Self {
         let option: String = option.chars().take(40).flat_map(char::escape_default).collect();
         Self(format!("`{program} {option}` lets whoever reaches its debugger run code"))
@@ -136,12 +140,32 @@ fn is_data_url(text: &str) -> bool {
     "data:".chars().all(|expected| start.next().is_some_and(|c| c.eq_ignore_ascii_case(&expected)))
 }
 
+/// Whether it is code from elsewhere, without a package's name and version. URL parsers take `https:x` for `https://x`, too.
+fn is_remote_url(text: &str) -> bool {
+    let mut start = text.trim_start().chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).map(|c| c.to_ascii_lowercase());
+    let scheme: String = start.by_ref().take_while(|c| *c != ':').take("https".len() + 1).collect();
+    matches!(scheme.as_str(), "http" | "https") && text.contains(':')
+}
+
 /// Whether a script that is named so is standard input.
 fn is_stdin(text: &str) -> bool {
-    let text = text.strip_prefix("file://").unwrap_or(text);
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    text == "-"
-        || text.starts_with('/') && matches!(parts[..], ["dev", "stdin"] | ["dev", "fd", "0"] | ["proc", "self" | "thread-self", "fd", "0"])
+    text == "-" || is_kernel_file(text)
+}
+
+/// Whether a file is one of those through which the kernel shows a process its own input, arguments and variables. `..` at the
+/// beginning leads to the root, sooner or later.
+pub(super) fn is_kernel_file(text: &str) -> bool {
+    let text = text.strip_prefix("file:").unwrap_or(text);
+    let mut parts = Vec::new();
+    let mut from_root = text.starts_with('/');
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part != ".." {
+            parts.push(part);
+        } else if parts.pop().is_none() {
+            from_root = true;
+        }
+    }
+    from_root && matches!(parts[..], ["dev", "stdin" | "fd", ..] | ["proc", _, _, ..])
 }
 
 #[cfg(test)]

@@ -86,10 +86,11 @@ pub(super) fn plain(name: &str) -> String {
     name
 }
 
-/// For texts. SECURITY: only the first word, since people write whole command lines here, and keys in them.
-pub(super) fn shown(command: &str) -> String {
-    let word = command.split_whitespace().next().unwrap_or_default();
-    word.chars().take(60).flat_map(char::escape_default).collect()
+/// For texts. SECURITY: only up to what no name holds, since people write whole command lines and assignments here, and keys in them.
+pub(super) fn shown(name: &str) -> String {
+    let is_drive = |at: usize| at == 1 && name.trim_start()[at + 1..].starts_with(['/', '\\']);
+    let ends = |(at, c): &(usize, char)| c.is_whitespace() || "=,;\"'`".contains(*c) || *c == ':' && !is_drive(*at);
+    name.trim_start().char_indices().take_while(|part| !ends(part)).take(40).flat_map(|(_, c)| c.escape_default()).collect()
 }
 
 /// Levenshtein's.

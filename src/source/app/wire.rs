@@ -380,7 +380,7 @@ fn transport(fields: &Fields<'_>, env: &Fields<'_>, options: &Fields<'_>) -> Res
     let transport = transport.as_deref().and_then(kind_of);
 
     let command = fields.scalar("command").map(|command| command.trim().to_owned()).filter(|text| !text.is_empty());
-    let args = arguments(fields.get("args"));
+    let args = arguments(fields.get("args"))?;
     let url = fields.text("url").or_else(|| options.text("url"));
 
     let kind = match fields.scalar("type").filter(|text| !text.trim().is_empty()) {
@@ -423,13 +423,26 @@ fn kind_of(text: &str) -> Option<Kind> {
     }
 }
 
-fn arguments(raw: Option<&RawValue>) -> Vec<String> {
-    let Some(raw) = raw else { return Vec::new() };
-    match serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
-        Ok(items) => items.into_iter().filter_map(scalar_or_json).collect(),
-        // One argument was stored as JSON text of its own.
-        Err(_) => scalar(raw).filter(|text| !text.is_empty()).into_iter().collect(),
-    }
+/// SECURITY: an item that is no text is refused rather than left out or written as JSON: the others would get other places, and so
+/// other meanings.
+fn arguments(raw: Option<&RawValue>) -> Result<Vec<String>, String> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+        // One argument was stored as JSON text of its own; `{}` is an old way to say "none".
+        if Fields::of(raw.get()).is_some_and(|fields| !fields.0.is_empty()) {
+            return Err("has an object as `args`, which must be a list of texts".to_owned());
+        }
+        return Ok(scalar(raw).filter(|text| !text.is_empty()).into_iter().collect());
+    };
+    let text = |(at, raw): (usize, &RawValue)| {
+        let kind = match raw.get().as_bytes().first() {
+            Some(b'{') => "an object",
+            Some(b'[') => "a list",
+            _ => "null",
+        };
+        scalar(raw).ok_or_else(|| format!("has {kind} as item {} of `args`, which must be texts", at + 1))
+    };
+    items.into_iter().enumerate().map(text).collect()
 }
 
 fn environment(env: &Fields<'_>) -> IndexMap<String, Secret> {

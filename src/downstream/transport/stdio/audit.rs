@@ -13,30 +13,26 @@ use crate::protocol::server::{Origin, ServerId};
 /// Servers whose command line is remembered. The App can name new ones without end.
 const REMEMBERED: usize = 10_000;
 
-/// The last command line of each server, as a digest.
+/// The last command line of each server that was started, as a digest.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Mutex<HashMap<ServerId, [u8; 32]>>);
 
 /// One start. SECURITY: arguments and values of variables may be secrets and are not part of it (threat model T17).
 #[derive(Debug)]
 pub(super) struct Started {
+    id: ServerId,
+    digest: [u8; 32],
     command: String,
     args: usize,
     env: Vec<String>,
     origin: &'static str,
-    changed: bool,
 }
 
-impl Lines {
-    /// Remembers the command line.
-    pub(super) fn of(&self, program: &Program) -> Started {
-        let digest = digest(program);
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() >= REMEMBERED && !lines.contains_key(&program.server) {
-            lines.clear();
-        }
-        let changed = lines.insert(program.server.clone(), digest).is_some_and(|before| before != digest);
-        Started {
+impl Started {
+    pub(super) fn of(program: &Program) -> Self {
+        Self {
+            id: program.server.clone(),
+            digest: digest(program),
             command: program.command.program.display().to_string(),
             args: program.command.args.len(),
             env: program.command.env.iter().map(|(name, _)| name.clone()).collect(),
@@ -44,18 +40,28 @@ impl Lines {
                 Origin::App => "app",
                 Origin::File => "file",
             },
-            changed,
         }
     }
-}
 
-impl Started {
-    pub(super) fn log(&self, server: &str, pid: u32) {
-        let Self { command, args, env, origin, changed } = self;
-        if *changed {
+    /// Once the program runs: what cannot be started leaves the change to be told at the next start.
+    pub(super) fn log(self, lines: &Lines, server: &str, pid: u32) {
+        let changed = lines.remember(&self);
+        let Self { id: _, digest: _, command, args, env, origin } = self;
+        if changed {
             tracing::warn!(server, command, args, ?env, origin, "its command line is another one than at its last start");
         }
         tracing::info!(server, command, args, ?env, origin, pid, "started");
+    }
+}
+
+impl Lines {
+    /// Whether it is another one than at the last start.
+    fn remember(&self, started: &Started) -> bool {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= REMEMBERED && !lines.contains_key(&started.id) {
+            lines.clear();
+        }
+        lines.insert(started.id.clone(), started.digest).is_some_and(|before| before != started.digest)
     }
 }
 
@@ -100,13 +106,15 @@ mod tests {
             ("a", &["1", "2"], true),
             ("b", &["12"], false),
         ] {
-            assert_eq!(lines.of(&program(server, args)).changed, changed, "{server} {args:?}");
+            // One that is never started changes nothing.
+            let _ = Started::of(&program(server, &["failed"]));
+            assert_eq!(lines.remember(&Started::of(&program(server, args))), changed, "{server} {args:?}");
         }
     }
 
     #[test]
     fn what_is_written_down_holds_no_argument_and_no_value() {
-        let started = format!("{:?}", Lines::default().of(&program("a", &["--key=SECRET"])));
+        let started = format!("{:?}", Started::of(&program("a", &["--key=SECRET"])));
         assert!(started.contains("NAME") && !started.contains("SECRET"), "{started}");
     }
 }

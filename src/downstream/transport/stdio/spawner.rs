@@ -20,7 +20,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Program, audit::Lines};
+use super::{
+    Program,
+    audit::{Lines, Started},
+};
 
 /// How often it is looked whether a group has ended. Nothing tells.
 const LOOK: Duration = Duration::from_millis(20);
@@ -61,12 +64,12 @@ impl Spawner {
 
     /// The error says what went wrong without a path: clients see it.
     pub(super) async fn spawn(&self, program: Program, server: &str) -> Result<Child, String> {
-        let started = self.0.lines.of(&program);
+        let started = Started::of(&program);
         let (reply, outcome) = oneshot::channel();
         let job = Job::Spawn { program: Box::new(program), runtime: Handle::current(), reply };
         let _ = self.jobs().send(job);
         let child = outcome.await.map_err(|_| "the proxy cannot start programs any more".to_owned())??;
-        started.log(server, child.group);
+        started.log(&self.0.lines, server, child.group);
         Ok(child)
     }
 

@@ -4,7 +4,7 @@
 //! `--call`, and single letters standing together after any number of hyphens (tried with npm 11). The two do not agree on which
 //! options take a value, so a word may be a value to npx, which goes on to read options, and the command to npm.
 
-use super::{Code, Reader, is_program, other};
+use super::{Code, Reader, is_kernel_file, is_program, other};
 use crate::security::command::environment::{NPM_HOOKS, loading};
 
 /// Options of npm that stand alone, to npx and to npm.
@@ -138,8 +138,11 @@ fn option(program: &str, arg: &str, name: &str, rest: &[String]) -> Option<Code>
         return Some(Code::option(program, shown));
     }
     let of_node = name.len() > "node-".len() && "node-options".starts_with(name);
-    let value = split(arg).1.or_else(|| rest.first().map(String::as_str));
-    (of_node && value.is_some_and(|value| loading(value).is_some())).then(|| Code::option(program, shown))
+    let value = split(arg).1.or_else(|| rest.first().map(String::as_str)).unwrap_or_default();
+    // SECURITY: a file of the kernel's can hold what the configuration's author has put into `env`.
+    let configures = name.len() > 4 && "userconfig".starts_with(name) || name.len() > 6 && "globalconfig".starts_with(name);
+    let code = of_node && loading(value).is_some() || configures && is_kernel_file(value);
+    code.then(|| Code::option(program, shown))
 }
 
 /// npm takes `--no-name=value` for `--name=value`.

@@ -103,6 +103,15 @@ fn usual(program: &str, kind: &Kind, args: &[String]) -> Option<Code> {
             if kind.code.contains(letter) && arg.starts_with('-') {
                 return Some(Code::option(program, &format!("-{letter}")));
             }
+            if kind.names == SHELLS && kind.valued.contains(letter) {
+                // Most take the next argument, and read on in this one; zsh takes the rest of it.
+                match rest {
+                    [word, ..] if is_stdin(word) => return Some(Code::stdin(program)),
+                    [word, after @ ..] if !word.starts_with(['-', '+']) => rest = after,
+                    _ => {}
+                }
+                continue;
+            }
             if kind.valued.contains(letter) {
                 if at + letter.len_utf8() == letters.len() {
                     rest = rest.get(1..).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! uv, uvx and uvenv, which start other programs (tried with uv 0.12 and uvenv 3).
 
 use super::{
-    Code, Reader, is_stdin,
+    Code, Reader, is_kernel_file, is_remote_url, is_stdin,
     options::{Grammar, Options, Step},
 };
 
@@ -13,6 +13,7 @@ static UV: Grammar = Grammar {
         "color",
         "config-file",
         "directory",
+        "preview-features",
         "project",
         "python-fetch",
         "python-preference",
@@ -31,7 +32,7 @@ const VALUED: &[&str] = &[
     "exclude-newer", "exclude-newer-package", "extra", "extra-index-url", "find-links", "fork-strategy", "from", "group", "index",
     "index-strategy", "index-url", "keyring-provider", "link-mode", "no-binary-package", "no-build-isolation-package",
     "no-build-package", "no-editable-package", "no-extra", "no-group", "no-sources-package", "only-group", "override", "overrides",
-    "package", "prerelease", "prerelease-package", "project", "python", "python-fetch", "python-platform", "python-preference",
+    "package", "prerelease", "prerelease-package", "preview-features", "project", "python", "python-fetch", "python-platform", "python-preference",
     "refresh-package", "reinstall-package", "resolution", "torch-backend", "trusted-host", "upgrade-group", "upgrade-package", "with",
     "with-editable", "with-executables-from", "with-requirements", "max-recursion-depth",
 ];
@@ -62,13 +63,8 @@ impl Reader {
             match options.next() {
                 Step::Word { word: "run", rest, .. } => return self.uv_run(rest),
                 Step::Word { word: "tool", rest, .. } => return self.uv_tool(rest),
-                // Its value, perhaps; whatever command follows is read as if it were none.
                 Step::Doubtful { .. } => {
-                    let rest = options.rest();
-                    if let [word, after @ ..] = rest
-                        && !matches!(word.as_str(), "run" | "tool")
-                        && let Some(code) = self.uv(after)
-                    {
+                    if let Some(code) = self.uv(behind_value(options.rest())) {
                         return Some(code);
                     }
                 }
@@ -83,7 +79,12 @@ impl Reader {
         loop {
             match options.next() {
                 Step::Word { word: "run" | "uvx", rest, .. } => return self.uvx(rest),
-                Step::Option { .. } | Step::Doubtful { .. } => {}
+                Step::Doubtful { .. } => {
+                    if let Some(code) = self.uv_tool(behind_value(options.rest())) {
+                        return Some(code);
+                    }
+                }
+                Step::Option { .. } => {}
                 Step::Word { .. } | Step::End => return None,
             }
         }
@@ -95,9 +96,14 @@ impl Reader {
         loop {
             match options.next() {
                 Step::Option { name: "m" | "module", .. } => module = true,
+                // SECURITY: a file that holds what the configuration's author has put into `env`.
+                Step::Option { name: "env-file", value: Some(file) } if is_kernel_file(file) => {
+                    return Some(Code::option("uv run", "--env-file /proc"));
+                }
                 Step::Option { .. } => {}
                 Step::Word { word, rest, .. } if module => return self.module("uv run", word, rest),
                 Step::Word { word, .. } if is_stdin(word) => return Some(Code::stdin("uv run")),
+                Step::Word { word, .. } if is_remote_url(word) => return Some(Code::remote("uv run")),
                 Step::Word { word, rest, .. } => return self.started("uv run", word, rest),
                 Step::Doubtful { .. } => {
                     // The next word is its value, or what is run: whichever is worse.
@@ -129,12 +135,21 @@ impl Reader {
     }
 
     fn doubtful(&mut self, by: &str, rest: &[String]) -> Option<Code> {
-        let [word, after @ ..] = rest else { return None };
-        if word.starts_with('-') { None } else { self.started(by, word, after) }
+        match rest {
+            [word, ..] if word.starts_with('-') => None,
+            [word, ..] if is_remote_url(word) => Some(Code::remote(by)),
+            [word, after @ ..] => self.started(by, word, after),
+            [] => None,
+        }
     }
 
     /// It takes its options anywhere before `--`, and drops that.
     pub(super) fn uvenv(&mut self, args: &[String]) -> Option<Code> {
+        // Options of its own may stand before the command, and take a word: whatever command follows, it is read.
+        let leading = args.iter().take_while(|arg| arg.starts_with('-')).count();
+        if leading > 0 {
+            return (leading..args.len()).find_map(|at| self.uvenv(&args[at..]));
+        }
         let [command, rest @ ..] = args else { return None };
         // SECURITY: each would be read anew, however often they are nested.
         if self.of_uvenv {
@@ -167,6 +182,11 @@ impl Reader {
             _ => None,
         }
     }
+}
+
+/// Behind the value of an option that may have one; what may be the value is read as a command, too.
+fn behind_value(rest: &[String]) -> &[String] {
+    rest.get(1..).unwrap_or_default()
 }
 
 fn after_word(rest: &[String]) -> &[String] {

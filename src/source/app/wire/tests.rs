@@ -85,13 +85,32 @@ fn a_missing_type_is_stdio_unless_there_is_only_a_url() {
 #[test]
 fn scalars_where_text_belongs() {
     check_servers(
-        r#"[{"uuid": "a", "name": 42, "command": true, "args": [1, 1.50, false, null, "x", {"k": [1]}], "env": {"N": 7, "B": true, "Z": null, "O": {"k":1}}},
+        r#"[{"uuid": "a", "name": 42, "command": true, "args": [1, 1.50, false, "x"], "env": {"N": 7, "B": true, "Z": null, "O": {"k":1}}},
             {"uuid": "b", "name": "b", "command": 123, "args": "-y", "env": null},
             {"uuid": "c", "name": "c", "command": "x", "args": null, "env": "{\"STORED\":\"as text\"}"}]"#,
         expect![[r#"
-            a `42` "-": true ["1", "1.50", "false", "x", "{\"k\": [1]}"] [B=true,N=7,O={"k":1}]
+            a `42` "-": true ["1", "1.50", "false", "x"] [B=true,N=7,O={"k":1}]
             b `b` "-": 123 ["-y"] []
             c `c` "-": x [] [STORED=as text]"#]],
+    );
+}
+
+#[test]
+fn arguments_that_are_no_text_are_refused() {
+    check_servers(
+        r#"[{"uuid": "a", "name": "a", "command": "x", "args": ["--key", null, "SECRET"]},
+            {"uuid": "b", "name": "b", "command": "x", "args": ["a", "b", {"k": "SECRET"}]},
+            {"uuid": "c", "name": "c", "command": "x", "args": [["SECRET"]]},
+            {"uuid": "d", "name": "d", "command": "x", "args": {"0": "SECRET"}},
+            {"uuid": "e", "name": "e", "command": "x", "args": {}},
+            {"uuid": "f", "name": "f", "command": "x", "args": ["", "null", "{}"]}]"#,
+        expect![[r#"
+            e `e` "-": x [] []
+            f `f` "-": x ["", "null", "{}"] []
+            ! server `a` of the App has null as item 2 of `args`, which must be texts; it is left out
+            ! server `b` of the App has an object as item 3 of `args`, which must be texts; it is left out
+            ! server `c` of the App has a list as item 1 of `args`, which must be texts; it is left out
+            ! server `d` of the App has an object as `args`, which must be a list of texts; it is left out"#]],
     );
 }
 
