@@ -79,7 +79,7 @@ impl Reader {
             "npm" | "pnpm" | "yarn" => self.npm(&name, args),
             "uv" => self.uv(args),
             "uvx" => self.uvx(args),
-            "uvenv" => self.uvenv(args),
+            "uvenv" => Self::uvenv(args),
             "bun" => self.bun(args),
             _ if other::is_wrapper(&name) => self.wrapper(args),
             _ => other::read(&name, args),
