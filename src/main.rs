@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         guard::run();
         return ExitCode::SUCCESS;
     }
+    app::memory::keep_descriptors();
     // Before a key is read.
     app::memory::keep_private();
     let environment = Environment::of_process();

@@ -1,4 +1,4 @@
-//! What this process holds is not left lying about: keys are in its memory.
+//! What this process holds is not left lying about: keys in its memory, and what its parent has left open in it.
 
 /// No core file, and on Linux no look into the memory for other processes of the same user (threat model, section 7). Children
 /// inherit the first, and may raise it again.
@@ -14,4 +14,13 @@ pub fn keep_private() {
     }
     #[cfg(all(target_os = "linux", not(debug_assertions)))]
     let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// SECURITY: descriptors that our parent has left open in us do not go on to the servers that we start (threat model T15). They stay open
+/// here: the parent may wait for their end.
+///
+/// To be called before anything else opens files or starts threads.
+pub fn keep_descriptors() {
+    #[cfg(unix)]
+    close_fds::set_fds_cloexec(3, &[]);
 }

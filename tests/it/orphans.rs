@@ -120,7 +120,7 @@ fn nothing_survives_a_proxy_that_is_killed() {
 #[test]
 fn the_guard_holds_nothing_of_the_proxy() {
     let Tree { guard, client, .. } = Tree::plain();
-    for (fd, expect) in [("0", "pipe:"), ("1", "/dev/null"), ("2", "/dev/null")] {
+    for (fd, expect) in [("0", "pipe:"), ("1", "pipe:"), ("2", "/dev/null")] {
         let target = std::fs::read_link(format!("/proc/{guard}/fd/{fd}")).expect("it is open");
         assert!(target.to_string_lossy().starts_with(expect), "{fd}: {target:?}");
     }
@@ -144,6 +144,50 @@ fn a_lost_guard_is_replaced() {
     let begun = Instant::now();
     assert_eq!(client.finish().code, Some(0));
     Tree::ends(group, second, begun);
+}
+
+/// Without anything else that happens.
+#[test]
+fn a_guard_that_ends_is_replaced_at_once() {
+    let Tree { client, group, guard } = Tree::plain();
+    let mut client = client;
+    let proxy = client.process().id();
+    signal(guard, "-KILL");
+    let second = eventually("there is another", || guards(proxy).first().copied().filter(|pid| *pid != guard));
+    assert!(!std::path::Path::new(&format!("/proc/{guard}")).exists(), "the first is a zombie");
+    let begun = Instant::now();
+    client.kill();
+    Tree::ends(group, second, begun);
+}
+
+/// A guard that is stopped is killed and replaced, sooner or later, and holds nothing up until then.
+#[test]
+fn a_guard_that_is_stopped_holds_nothing_up() {
+    let Tree { mut client, group, guard } = Tree::plain();
+    signal(guard, "-STOP");
+    client.call("alpha__crash", json!({}));
+    eventually("nothing is left of the first group", || members(group).is_empty().then_some(()));
+    signal(guard, "-CONT");
+    assert_eq!(client.finish().code, Some(0));
+}
+
+/// What the client has left open in the proxy is not the servers'.
+#[test]
+fn a_server_inherits_no_descriptor() {
+    let home = tempfile::TempDir::new().expect("there is room");
+    let file = home.path().join("left-open");
+    std::fs::write(&file, "").expect("there is room");
+    // As programs open files that do not think of their children; std does.
+    let left_open = nix::fcntl::open(&file, nix::fcntl::OFlag::O_RDONLY, nix::sys::stat::Mode::empty()).expect("it is there");
+    let Tree { mut client, group, guard } = Tree::plain();
+    let holds = |pid: u32| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").flatten();
+        open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == file)
+    };
+    assert!(holds(client.process().id()), "the proxy itself has it");
+    drop(left_open);
+    assert!(members(group).into_iter().chain([guard]).all(|pid| !holds(pid)));
+    client.kill();
 }
 
 #[test]

@@ -141,7 +141,8 @@ fn hook(name: &str, value: &str) -> Result<(), Refusal> {
 /// Whether it is more than programs with plain arguments. `:` stands between several, and `%s` where `BROWSER` puts the URL.
 fn is_more_than_a_program(value: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || "_-./:=,+@".contains(c) || cfg!(windows) && c == '\\';
-    if !value.split(' ').all(|word| word == "%s" || word.chars().all(is_plain)) {
+    // Longer than any such line; reading one has to end.
+    if value.len() > 1024 || !value.split(' ').all(|word| word == "%s" || word.chars().all(is_plain)) {
         return true;
     }
     value.split(':').any(|line| {
@@ -256,6 +257,7 @@ mod tests {
             }
             for bad in [
                 "sh -c id",
+                &"env ".repeat(1000),
                 "bash",
                 "firefox:bash -c id %s",
                 "python3 -c pass %s",

@@ -278,7 +278,8 @@ fn of_a_long_text_only_the_beginning_is_read() {
     let endless = "token=".repeat(32 * 1024 * 1024 / 6);
     let shown = quote(&endless, 300);
     assert_eq!(shown, "token=…");
-    assert_eq!(quote(&"x".repeat(1 << 20), 5), "xxxxx…");
+    // A word that is in no other test's secrets: the list is one for all.
+    assert_eq!(quote(&"plain ".repeat(1 << 18), 5), "plain…");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 

@@ -3,19 +3,23 @@
 //! The parent-death signal reaches only the child itself, not what `npx` or a shell has started, and only on Linux. So this program
 //! is started once more, with the first child, and reads from a pipe which groups there are: a line `+ID` or `-ID` each. The pipe ends
 //! with us, however that comes about. Then what is still there is asked to end, and killed.
+//!
+//! A guard that ends before us is replaced at once: a thread waits for the end of its output, which comes with its own. One that does
+//! not read any more is replaced, too, rather than waited for.
 
 use std::{
     collections::BTreeSet,
-    io::{self, BufRead, Write},
+    io::{self, BufRead, ErrorKind, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::{SigSet, Signal, killpg},
     unistd::{Pid, close},
 };
@@ -26,18 +30,28 @@ pub const COMMAND: &str = "guard-children";
 /// From asking groups to end to killing them.
 const GRACE: Duration = Duration::from_millis(700);
 
+/// How long a guard may leave its pipe full.
+const READS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Between a replacement that ended soon and the next one.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Told that the guard with this process id has ended.
+pub(super) type OnEnd = Box<dyn FnOnce(u32) + Send>;
+
 /// Our end of it.
-#[derive(Debug)]
 pub(super) struct Guard {
     program: Option<PathBuf>,
+    on_end: Box<dyn Fn() -> OnEnd + Send>,
     running: Option<(Child, ChildStdin)>,
     groups: BTreeSet<u32>,
     warned: bool,
 }
 
 impl Guard {
-    pub(super) fn new(program: Option<PathBuf>) -> Self {
-        Self { program, running: None, groups: BTreeSet::new(), warned: false }
+    /// `on_end` makes what is called, on a thread of its own, when a guard has ended; it is to lead to [`Self::ended`].
+    pub(super) fn new(program: Option<PathBuf>, on_end: impl Fn() -> OnEnd + Send + 'static) -> Self {
+        Self { program, on_end: Box::new(on_end), running: None, groups: BTreeSet::new(), warned: false }
     }
 
     pub(super) fn add(&mut self, group: u32) {
@@ -52,21 +66,43 @@ impl Guard {
         }
     }
 
+    /// Replaces the guard with this process id, if it is still ours and there is something to guard.
+    pub(super) fn ended(&mut self, pid: u32) {
+        if self.running.as_ref().is_none_or(|(guard, _)| guard.id() != pid) {
+            return;
+        }
+        self.forget();
+        if !self.groups.is_empty() {
+            self.restart(PAUSE);
+        }
+    }
+
     fn tell(&mut self, line: &str) {
-        // In one write: of half a line it would end half a number's group.
         if let Some((_, pipe)) = &mut self.running
-            && pipe.write_all(line.as_bytes()).is_ok()
+            && write(pipe, line).is_ok()
         {
             return;
         }
-        if let Some((mut ended, _)) = self.running.take() {
-            let _ = ended.kill();
-            let _ = ended.wait();
+        self.forget();
+        self.restart(Duration::ZERO);
+    }
+
+    fn forget(&mut self) {
+        if let Some((mut guard, _)) = self.running.take() {
+            let _ = guard.kill();
+            let _ = guard.wait();
         }
+    }
+
+    /// `lives` is how long it should live: of the end of one that lived shorter we are told that much later.
+    fn restart(&mut self, lives: Duration) {
         let Some(program) = &self.program else { return };
-        let all: Vec<_> = self.groups.iter().map(|group| format!("+{group}\n")).collect();
-        match start(program).and_then(|(child, mut pipe)| pipe.write_all(all.concat().as_bytes()).map(|()| (child, pipe))) {
-            Ok(running) => self.running = Some(running),
+        match start(program, lives, (self.on_end)()) {
+            Ok(running) => {
+                let (_, pipe) = self.running.insert(running);
+                // If this fails, it has ended, which we are told, or the next line finds out.
+                let _ = self.groups.iter().try_for_each(|group| write(pipe, &format!("+{group}\n")));
+            }
             Err(_) if self.warned => {}
             Err(error) => {
                 self.warned = true;
@@ -76,8 +112,20 @@ impl Guard {
     }
 }
 
+/// Writes a line, which never waits for long. The pipe takes a line whole or not at all: of half a one the guard would end half a
+/// number's group.
+fn write(pipe: &mut ChildStdin, line: &str) -> io::Result<()> {
+    let deadline = Instant::now() + READS_WITHIN;
+    loop {
+        match pipe.write_all(line.as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            outcome => return outcome,
+        }
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "it is this program itself, with fixed arguments")]
-fn start(program: &Path) -> io::Result<(Child, ChildStdin)> {
+fn start(program: &Path, lives: Duration, on_end: OnEnd) -> io::Result<(Child, ChildStdin)> {
     // An update may have replaced the file while we ran.
     let program = if program.exists() { program } else { Path::new("/proc/self/exe") };
     let mut child = Command::new(program)
@@ -85,14 +133,27 @@ fn start(program: &Path) -> io::Result<(Child, ChildStdin)> {
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
-        // Clients wait for the end of these.
-        .stdout(Stdio::null())
+        // Its end is how we learn of its own. Clients wait for the end of ours, and of the next.
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         // What a terminal sends to us is not for it.
         .process_group(0)
         .spawn()?;
     let pipe = child.stdin.take().expect("stdin is piped");
+    let output = child.stdout.take().expect("stdout is piped");
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let pid = child.id();
+    thread::Builder::new().name("guard's end".to_owned()).spawn(move || wait(output, pid, lives, on_end))?;
     Ok((child, pipe))
+}
+
+fn wait(mut output: ChildStdout, pid: u32, lives: Duration, on_end: OnEnd) {
+    let begun = Instant::now();
+    let _ = output.read(&mut [0]);
+    if begun.elapsed() < lives {
+        thread::sleep(lives);
+    }
+    on_end(pid);
 }
 
 /// The process itself: until its input ends and nothing is left to end.
@@ -163,9 +224,24 @@ mod tests {
 
     #[test]
     fn without_a_program_nothing_is_started() {
-        let mut guard = Guard::new(None);
+        let mut guard = Guard::new(None, || Box::new(|_| {}));
         guard.add(10);
         guard.remove(10);
         assert!(guard.running.is_none() && guard.groups.is_empty());
+    }
+
+    /// A guard that does not read does not hold up whoever starts programs.
+    #[test]
+    fn a_full_pipe_is_not_waited_for() {
+        #[expect(clippy::disallowed_methods, reason = "it reads nothing and ends soon")]
+        let mut deaf = Command::new("sleep").arg("60").stdin(Stdio::piped()).spawn().expect("every Unix has it");
+        let mut pipe = deaf.stdin.take().expect("stdin is piped");
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("it is ours");
+        let begun = Instant::now();
+        let written = (0..100_000).try_for_each(|_| write(&mut pipe, "+1000\n"));
+        deaf.kill().expect("it is ours");
+        deaf.wait().expect("it is ours");
+        assert!(written.is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

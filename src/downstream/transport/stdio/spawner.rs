@@ -48,6 +48,9 @@ enum Job {
     },
     /// Nothing is left of this group.
     Ended(u32),
+    /// The guard with this process id has ended.
+    #[cfg(unix)]
+    Unguarded(u32),
 }
 
 impl fmt::Debug for Spawner {
@@ -76,11 +79,16 @@ impl Spawner {
     fn jobs(&self) -> &mpsc::Sender<Job> {
         self.0.jobs.get_or_init(|| {
             let (jobs, queue) = mpsc::channel();
+            #[cfg(unix)]
+            let told = jobs.clone();
             let worker = Worker {
                 // Held, so that the thread does not end before the process.
                 jobs: jobs.clone(),
                 #[cfg(unix)]
-                guard: super::guard::Guard::new(self.0.guard.clone()),
+                guard: super::guard::Guard::new(self.0.guard.clone(), move || {
+                    let told = told.clone();
+                    Box::new(move |pid| drop(told.send(Job::Unguarded(pid))))
+                }),
             };
             // Without the thread no child can be started, and each attempt says so.
             if let Err(error) = thread::Builder::new().name("spawner".to_owned()).spawn(move || worker.run(&queue)) {
@@ -105,6 +113,8 @@ impl Worker {
                 Job::Spawn { program, runtime, reply } => drop(reply.send(self.spawn(&program, &runtime))),
                 #[cfg(unix)]
                 Job::Ended(group) => self.guard.remove(group),
+                #[cfg(unix)]
+                Job::Unguarded(pid) => self.guard.ended(pid),
                 #[cfg(not(unix))]
                 Job::Ended(_) => {}
             }

@@ -145,12 +145,10 @@ impl Reader {
 
     /// It takes its options anywhere before `--`, and drops that.
     pub(super) fn uvenv(&mut self, args: &[String]) -> Option<Code> {
-        // Options of its own may stand before the command, and take a word: whatever command follows, it is read.
-        let leading = args.iter().take_while(|arg| arg.starts_with('-')).count();
-        if leading > 0 {
-            return (leading..args.len()).find_map(|at| self.uvenv(&args[at..]));
-        }
-        let [command, rest @ ..] = args else { return None };
+        // Options of its own may stand before the command; whatever they are, the first command counts.
+        let is_command = |arg: &String| matches!(arg.as_str(), "run" | "x" | "runpython" | "runuv");
+        let at = if args.first().is_some_and(|arg| arg.starts_with('-')) { args.iter().position(is_command)? } else { 0 };
+        let [command, rest @ ..] = &args[at..] else { return None };
         // SECURITY: each would be read anew, however often they are nested.
         if self.of_uvenv {
             return Some(Code::option("uvenv", "run uvenv"));
@@ -186,7 +184,11 @@ impl Reader {
 
 /// Behind the value of an option that may have one; what may be the value is read as a command, too.
 fn behind_value(rest: &[String]) -> &[String] {
-    rest.get(1..).unwrap_or_default()
+    match rest {
+        [word, after @ ..] if !word.starts_with('-') => after,
+        // SECURITY: with both readings of every option, a long line would take for ever.
+        _ => &[],
+    }
 }
 
 fn after_word(rest: &[String]) -> &[String] {

@@ -132,7 +132,7 @@ fn the_unusable_is_left_out_with_its_name() {
             ! server `no url` of the App has no URL; it is left out
             ! the App lists the server `no id` without a usable identifier; it is left out
             ! the App lists the server `poser` without a usable identifier; it is left out
-            ! server `odd name` of the App has the unknown type `CARRIER_PIGEON`; it is left out
+            ! server `odd\nname` of the App has the unknown type `CARRIER_PIGEON`; it is left out
             ! the App lists a server that is not an object; it is left out
             ! the App lists a server that is not an object; it is left out"#]],
     );
