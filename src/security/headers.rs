@@ -157,7 +157,7 @@ fn judge_name(name: &str) -> Result<HeaderName, Refusal> {
     }
     // SECURITY: checked before the library, which would bring it into lower case (RFC 9110, 5.1 and 5.6.2).
     if name.is_empty() || !name.bytes().all(is_token) {
-        let what = format!("`{}` is not a header name", name.escape_default());
+        let what = format!("{} is not a header name", shown(name));
         return Err(Refusal::new(Rule::HeaderName, what, "letters, digits and !#$%&'*+-.^_`|~ are allowed, without blanks or a colon"));
     }
     let header = HeaderName::try_from(name).expect("tokens of this length are header names");
@@ -189,6 +189,19 @@ fn judge_value(name: &HeaderName, value: &str) -> Result<HeaderValue, Refusal> {
     let mut value = HeaderValue::from_str(value).expect("visible ASCII, blanks and tabs make a value");
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// What is no name, as far as it could be one.
+///
+/// SECURITY: a whole header may stand where its name belongs, `Authorization: Bearer …`, or the value alone.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 40;
+    let token = &name[..name.bytes().take(LONGEST).take_while(|&byte| is_token(byte)).count()];
+    match token {
+        "" => "what begins with no letter or digit".to_owned(),
+        token if token.len() == name.len() => format!("`{token}`"),
+        token => format!("what begins with `{token}`"),
+    }
 }
 
 /// `tchar` of RFC 9110, 5.6.2.
@@ -269,6 +282,23 @@ mod tests {
         }
         check(&"x".repeat(MAX_NAME), "value", None);
         check(&"x".repeat(MAX_NAME + 1), "value", Some(Rule::HeaderSize));
+    }
+
+    #[test]
+    fn a_header_in_place_of_its_name_is_not_shown() {
+        for (name, shown) in [
+            ("Authorization: Bearer abc123", "what begins with `Authorization` is"),
+            ("X-Api-Key=abc123", "what begins with `X-Api-Key` is"),
+            ("X-Api-Key abc123", "what begins with `X-Api-Key` is"),
+            (": abc123", "no letter"),
+            ("", "no letter"),
+            ("Größe abc123", "what begins with `Gr` is"),
+        ] {
+            let said = judge(name, "value").expect_err(name).to_string();
+            assert!(said.contains(shown) && !said.contains("abc123"), "{said}");
+        }
+        let long = judge(&format!("{} x", "k".repeat(200)), "value").expect_err("a blank").to_string();
+        assert!(long.len() < 300 && !long.contains(&"k".repeat(41)), "{long}");
     }
 
     #[test]

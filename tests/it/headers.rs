@@ -12,7 +12,7 @@ fn refused() -> [(&'static str, String, &'static str); 7] {
         ("Mcp-Session-Id", "stolen-s3ssion".to_owned(), "header-reserved"),
         ("Cookie", "a=b-s3cr3t".to_owned(), "header-reserved"),
         ("X-Key", "k3y\r\nX-Other: 1".to_owned(), "header-value"),
-        ("X Key", "s3cr3t".to_owned(), "header-name"),
+        ("X-Blank Key", "s3cr3t".to_owned(), "header-name"),
         ("X-Key", "k".repeat(8 * 1024 + 1), "header-size"),
     ]
 }
@@ -24,7 +24,9 @@ fn is_refused(proxy: Proxy, name: &str, value: &str, rule: &str) {
     assert_eq!(client.call("good__echo", json!({}))["structuredContent"]["server"], "good");
     let told = client.call_until("it is told", "pluggedin_discover_tools", &json!({}), |told| told.to_string().contains(rule));
     let told = told["content"][0]["text"].as_str().expect("it is text").to_lowercase();
-    assert!(told.contains(&name.to_lowercase()) && told.contains("hint: "), "{told}");
+    // What is no name is shown as far as it could be one.
+    let shown = name.split(' ').next().unwrap_or_default().to_lowercase();
+    assert!(told.contains(&format!("`{shown}`")) && told.contains("hint: "), "{told}");
     let stderr = client.finish().stderr;
     for said in [told, stderr] {
         assert!(!said.contains(value), "{name}: {said}");
