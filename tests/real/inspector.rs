@@ -17,7 +17,11 @@ async fn inspect(node: &Node, method: &[&str]) -> Result<Value> {
     let proxy = json!({"command": PROXY, "args": ["--config", servers, "--list-wait", "60"]});
     fs::write(&client, json!({"mcpServers": {"proxy": proxy}}).to_string())?;
 
+    // It looks for a `package.json` above its working directory, where there must be none.
+    let folder = scratch.path().join("empty");
+    fs::create_dir(&folder)?;
     let mut inspector = Command::new("node");
+    inspector.current_dir(folder);
     inspector.arg(node.inspector()).args(["--cli", "--server", "proxy", "--config"]).arg(client).args(method);
     inspector.stdin(Stdio::null()).env("HOME", scratch.path()).env_remove("PLUGGEDIN_API_KEY").kill_on_drop(true);
     let output = within("end of the Inspector", inspector.output()).await??;
