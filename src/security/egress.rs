@@ -9,7 +9,7 @@
 //! - *Servers of the owner's file, and the App itself*, may be anywhere.
 //!
 //! For both: `http` and `https` only, no user name, nothing that parsers read differently, no metadata service unless its exact address
-//! was opened, and never the proxy's own listener. What a name leads to is judged where connections are made ([`connect`]), again for each.
+//! was opened, and never the proxy's own listener. What a name leads to is judged where connections are made (`connect`), again for each.
 
 mod address;
 mod body;
