@@ -369,24 +369,9 @@ impl Known {
 
     fn nearest(&self, name: &str) -> Option<&str> {
         let all = self.flags.iter().chain(&self.valued).filter(|known| known.starts_with("--"));
-        let (distance, known) = all.map(|known| (distance(name, known), known)).min()?;
+        let (distance, known) = all.map(|known| (strsim::levenshtein(name, known), known)).min()?;
         (distance <= 3 && distance * 3 < known.len()).then_some(known)
     }
-}
-
-/// Levenshtein's.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// A word that nothing asked for. A long one may be a key in the wrong place.

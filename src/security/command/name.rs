@@ -47,7 +47,8 @@ pub(super) fn of_app(command: &str, extra: &[String]) -> Result<(), Refusal> {
         return refuse(format!("it holds characters that only look like others; {LIST}"));
     }
     let near = plain(basename(trimmed));
-    let nearest = allowed().map(|name| (distance(&near, name), name)).min();
+    // Longer ones are no slip of a name, and comparing takes time.
+    let nearest = allowed().filter(|_| near.len() <= 64).map(|name| (strsim::levenshtein(&near, name), name)).min();
     if let Some((_, name)) = nearest.filter(|(distance, name)| *distance == 0 || *distance == 1 && name.len() > 3) {
         return refuse(format!("did you mean `{name}`? {LIST}"));
     }
@@ -91,23 +92,4 @@ pub(super) fn shown(name: &str) -> String {
     let is_drive = |at: usize| at == 1 && name.trim_start()[at + 1..].starts_with(['/', '\\']);
     let ends = |(at, c): &(usize, char)| c.is_whitespace() || "=,;\"'`".contains(*c) || *c == ':' && !is_drive(*at);
     name.trim_start().char_indices().take_while(|part| !ends(part)).take(40).flat_map(|(_, c)| c.escape_default()).collect()
-}
-
-/// Levenshtein's.
-fn distance(a: &str, b: &str) -> usize {
-    // Longer than any name that could be meant.
-    if a.len() > 64 {
-        return usize::MAX;
-    }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
