@@ -21,7 +21,7 @@ const MISUSED: u8 = 2;
 fn main() -> ExitCode {
     #[cfg(unix)]
     if std::env::args_os().nth(1).is_some_and(|arg| arg == guard::COMMAND) {
-        guard::run();
+        guard::run(std::env::args_os().skip(2));
         return ExitCode::SUCCESS;
     }
     app::memory::keep_descriptors();

@@ -32,7 +32,10 @@ fn members(group: u32) -> Vec<u32> {
 
 /// The helper processes of a proxy.
 fn guards(proxy: u32) -> Vec<u32> {
-    let is_guard = |pid: u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0guard-children\0"));
+    let is_guard = |pid: u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(b"guard-children")
+    };
     all().into_iter().filter(|(pid, (parent, _))| *parent == proxy && is_guard(*pid)).map(|(pid, _)| pid).collect()
 }
 

@@ -1,14 +1,15 @@
 //! A small process that outlives us by a moment, if it must, and ends the process groups of our children.
 //!
 //! The parent-death signal reaches only the child itself, not what `npx` or a shell has started, and only on Linux. So this program
-//! is started once more, with the first child, and reads from a pipe which groups there are: a line `+ID` or `-ID` each. The pipe ends
-//! with us, however that comes about. Then what is still there is asked to end, and killed.
+//! is started once more, with the first child. Its arguments say which groups there are, and what it reads from a pipe, which come and
+//! go: a line `+ID` or `-ID` each. The pipe ends with us, however that comes about. Then what is still there is asked to end, and killed.
 //!
 //! A guard that ends before us is replaced at once: a thread waits for the end of its output, which comes with its own. One that does
 //! not read any more is replaced, too, rather than waited for.
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     io::{self, BufRead, ErrorKind, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -97,12 +98,8 @@ impl Guard {
     /// `lives` is how long it should live: of the end of one that lived shorter we are told that much later.
     fn restart(&mut self, lives: Duration) {
         let Some(program) = &self.program else { return };
-        match start(program, lives, (self.on_end)()) {
-            Ok(running) => {
-                let (_, pipe) = self.running.insert(running);
-                // If this fails, it has ended, which we are told, or the next line finds out.
-                let _ = self.groups.iter().try_for_each(|group| write(pipe, &format!("+{group}\n")));
-            }
+        match start(program, &self.groups, lives, (self.on_end)()) {
+            Ok(running) => self.running = Some(running),
             Err(_) if self.warned => {}
             Err(error) => {
                 self.warned = true;
@@ -125,11 +122,13 @@ fn write(pipe: &mut ChildStdin, line: &str) -> io::Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is this program itself, with fixed arguments")]
-fn start(program: &Path, lives: Duration, on_end: OnEnd) -> io::Result<(Child, ChildStdin)> {
+fn start(program: &Path, groups: &BTreeSet<u32>, lives: Duration, on_end: OnEnd) -> io::Result<(Child, ChildStdin)> {
     // An update may have replaced the file while we ran.
     let program = if program.exists() { program } else { Path::new("/proc/self/exe") };
     let mut child = Command::new(program)
         .arg(COMMAND)
+        // Not through the pipe: we may be killed before we have written.
+        .args(groups.iter().map(u32::to_string))
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -156,8 +155,9 @@ fn wait(mut output: ChildStdout, pid: u32, lives: Duration, on_end: OnEnd) {
     on_end(pid);
 }
 
-/// The process itself: until its input ends and nothing is left to end.
-pub fn run() {
+/// The process itself, with the groups that there are: until its input ends and nothing is left to end.
+pub fn run(groups: impl Iterator<Item = OsString>) {
+    let groups = groups.filter_map(|group| group.to_str()?.parse().ok()).collect();
     // Whoever ends a proxy by its name, or a whole service, asks the guard, too; it has to stay until the proxy has ended.
     let mut asked = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
@@ -168,12 +168,11 @@ pub fn run() {
     for inherited in 3..1024 {
         let _ = close(inherited);
     }
-    end(watch(io::stdin().lock()));
+    end(watch(groups, io::stdin().lock()));
 }
 
-/// Reads which groups there are, to the end.
-fn watch(input: impl BufRead) -> BTreeSet<u32> {
-    let mut groups = BTreeSet::new();
+/// Reads which groups come and go, to the end, and gives those that are left.
+fn watch(mut groups: BTreeSet<u32>, input: impl BufRead) -> BTreeSet<u32> {
     for line in input.lines().map_while(Result::ok) {
         let Some(group) = line.get(1..).and_then(|id| id.parse().ok()) else { continue };
         if line.starts_with('+') {
@@ -211,8 +210,8 @@ mod tests {
 
     #[test]
     fn groups_come_and_go() {
-        let groups = watch(&b"+10\n+11\n-10\n+12\n\nnonsense\n+-5\n+x\n-99\n+13"[..]);
-        assert_eq!(groups, BTreeSet::from([11, 12, 13]));
+        let groups = watch(BTreeSet::from([8, 9]), &b"-9\n+10\n+11\n-10\n+12\n\nnonsense\n+-5\n+x\n-99\n+13"[..]);
+        assert_eq!(groups, BTreeSet::from([8, 11, 12, 13]));
     }
 
     #[test]
