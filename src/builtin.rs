@@ -28,10 +28,14 @@ use crate::{
 };
 
 mod arguments;
+mod clipboard;
+mod collective;
 mod definition;
 mod discover;
 mod guide;
 mod knowledge;
+mod members;
+mod memory;
 mod outcome;
 mod resources;
 mod services;
@@ -43,7 +47,26 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 3] = [setup::DEFINITION, discover::DEFINITION, knowledge::ASK];
+static TOOLS: [Definition; 18] = [
+    setup::DEFINITION,
+    discover::DEFINITION,
+    knowledge::ASK,
+    clipboard::SET,
+    clipboard::GET,
+    clipboard::DELETE,
+    clipboard::LIST,
+    clipboard::PUSH,
+    clipboard::POP,
+    memory::SESSION_START,
+    memory::SESSION_END,
+    memory::OBSERVE,
+    memory::SEARCH,
+    memory::DETAILS,
+    collective::QUERY,
+    collective::FEEDBACK,
+    collective::SEARCH_WITH_CONTEXT,
+    collective::INDIVIDUATION,
+];
 
 /// Which of its own entries the proxy offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
