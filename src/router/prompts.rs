@@ -24,6 +24,7 @@ impl Router {
         let catalog = self.catalog.settled().await;
         let unknown = || CallError::UnknownPrompt { name: name.clone() };
         match catalog.prompt(&name).ok_or_else(unknown)? {
+            Prompt::Builtin => Ok(Answer::Result(self.builtin.prompt())),
             Prompt::Instructions { server, description } => {
                 instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown)
             }

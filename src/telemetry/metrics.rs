@@ -117,6 +117,11 @@ labels! {
         Instructions => "custom_instructions",
         Resolve => "resolve",
         Discover => "discover",
+        Knowledge => "knowledge_base",
+        Notifications => "notifications",
+        Documents => "documents",
+        Clipboard => "clipboard",
+        Memory => "memory",
         Other => "other",
     }
 }
