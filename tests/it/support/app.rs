@@ -13,7 +13,7 @@ mod memory; // sessions, observations, memories
 mod notifications; // what people are told
 mod reply; // answers
 
-use super::{KEY, Server, lock};
+use super::{KEY, Server, http, lock};
 use crate::scripted::Port;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-pub(crate) use device::{Approval, DEVICE_CODE, USER_CODE};
+pub(crate) use device::{Approval, DEVICE_CODE, DEVICE_KEY, USER_CODE};
 pub(crate) use documents::Document;
 pub(crate) use knowledge::Passage;
 pub(crate) use memory::Session;
@@ -201,6 +201,11 @@ impl App {
         format!("http://{}", self.port.address)
     }
 
+    /// A request of one's own, with the key.
+    pub(crate) fn request(&self, method: &str, target: &str) -> http::Request {
+        http::Request::to(self.port.address, method, target).key(KEY)
+    }
+
     /// Switches the workspace, as its owner does in the App.
     pub(crate) fn switch_to(&self, workspace: Workspace) {
         self.switch(KEY, workspace);
@@ -243,8 +248,12 @@ impl App {
         std::mem::take(&mut *lock(&self.shared.violations))
     }
 
-    /// What the person in front of the browser does about a sign-in.
+    /// What the person in front of the browser does about a sign-in. The new key is for the same workspace.
     pub(crate) fn sign_in_is(&self, approval: Approval) {
+        if approval == Approval::Approved {
+            let workspace = self.with(|workspace| workspace.clone());
+            self.switch(DEVICE_KEY, workspace);
+        }
         lock(&self.shared.device).approval = approval;
     }
 
