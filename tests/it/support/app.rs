@@ -20,7 +20,6 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{Html, IntoResponse, Json, Redirect, Response};
-use contract::Contract;
 use device::Device;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -120,7 +119,6 @@ struct Shared {
     violations: Mutex<Vec<String>>,
     /// Requests whose sender left before there was an answer.
     abandoned: Mutex<Vec<String>>,
-    contract: Contract,
     device: Mutex<Device>,
 }
 
@@ -378,7 +376,7 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
         requested_with: owned("x-requested-with"),
         body: call.json(),
     });
-    lock(&shared.violations).extend(shared.contract.violations(&call));
+    lock(&shared.violations).extend(contract::violations(&call));
     let how = {
         let answers = lock(&shared.answers);
         let places = [format!("{} {uri}", call.method), uri.to_string(), call.line(), call.path.clone(), String::new()];
