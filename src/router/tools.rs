@@ -2,11 +2,12 @@
 
 use tokio::time::timeout;
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing, measure};
+use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing, measure};
 use crate::{
     catalog::{Catalog, Change, Owner, Tool},
     protocol::message::Message,
     security::rate_limit::What,
+    source::app::activity::Action,
 };
 
 impl Router {
@@ -38,7 +39,8 @@ impl Router {
                     let params = outgoing.params.clone();
                     outgoing.rename(&params, "name", &original);
                 }
-                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
+                outgoing.subject = Some(Subject { action: Action::ToolCall, item: original });
+                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &mut outgoing).await?, None))
             }
             Owner::Unknown => Err(CallError::UnknownTool { name }),
         }
