@@ -89,9 +89,12 @@ impl Activities {
         answer: &Result<Message, CallError>,
         outcome: Outcome,
     ) {
-        if let Some(failure) = End::of(answer, outcome).failure() {
-            self.0.push(Entry { whose: Whose::Server(server), subject, took, failure });
-        }
+        let failure = match End::of(answer, outcome) {
+            End::Done => None,
+            End::Failed(text) => Some(text),
+            End::Mistaken => return,
+        };
+        self.0.push(Entry { whose: Whose::Server(server), subject, took, failure });
     }
 
     /// A client has got the instructions of a server's owner as a prompt.
@@ -141,27 +144,17 @@ impl End {
     fn of_error(error: &str) -> Self {
         let error = Object::parse(error).ok();
         let code = error.as_ref().and_then(|error| error.get("code")?.parse().ok());
-        match code {
-            // The last one asks for something else first; the call comes again.
-            Some(INVALID_PARAMS | METHOD_NOT_FOUND | RESOURCE_NOT_FOUND | URL_ELICITATION_REQUIRED) => Self::Mistaken,
-            Some(_) | None => {
-                let message = error.as_ref().and_then(|error| error.string("message"));
-                Self::failed(message.as_deref().unwrap_or("the server gave no reason"))
-            }
+        // The last one asks for something else first; the call comes again.
+        if let Some(INVALID_PARAMS | METHOD_NOT_FOUND | RESOURCE_NOT_FOUND | URL_ELICITATION_REQUIRED) = code {
+            return Self::Mistaken;
         }
+        let message = error.as_ref().and_then(|error| error.string("message"));
+        Self::failed(message.as_deref().unwrap_or("the server gave no reason"))
     }
 
     fn failed(text: &str) -> Self {
-        Self::Failed(text[..text.floor_char_boundary(LONGEST)].to_owned())
-    }
-
-    /// What is told: nothing, or whether it failed.
-    fn failure(self) -> Option<Option<String>> {
-        match self {
-            Self::Done => Some(None),
-            Self::Failed(text) => Some(Some(text)),
-            Self::Mistaken => None,
-        }
+        let end = (0..=LONGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        Self::Failed(text[..end].to_owned())
     }
 }
 
