@@ -1,155 +1,202 @@
-//! The proxy's own tools. One table drives listing and dispatch.
+//! The proxy's own tools, resources and prompt. One table drives listing, dispatch, help texts and documents.
+//!
+//! A tool runs after its arguments were found to be what its schema wants ([`arguments`]); what it says of failures is in
+//! our own words ([`outcome`]). Those of the App ask it once, with a time limit, and nothing is tried again: dropping a call
+//! aborts its request.
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    fmt,
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use bytes::Bytes;
-use rmcp::model::{Tool, ToolAnnotations};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{catalog::Catalog, downstream::Pool, protocol::server::ServerId, source::SourceHandle};
+use self::{
+    arguments::InputSchema,
+    definition::{Definition, Run},
+    outcome::{Failure, Output},
+    services::Services,
+};
+use crate::{
+    catalog::{Catalog, CatalogHandle, build::Own},
+    downstream::Pool,
+    protocol::server::ServerId,
+    source::SourceHandle,
+};
 
+mod arguments;
+mod definition;
 mod discover;
+mod guide;
+mod knowledge;
+mod outcome;
+mod resources;
+mod services;
 mod setup;
+mod time;
 
-/// One built-in tool.
-struct Definition {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    /// A JSON Schema.
-    input_schema: &'static str,
-    read_only: bool,
-    idempotent: bool,
-    which: Which,
+pub use definition::Area;
+pub use guide::instructions;
+pub use outcome::{Ended, How};
+
+/// All of them, in the order of lists.
+static TOOLS: [Definition; 3] = [setup::DEFINITION, discover::DEFINITION, knowledge::ASK];
+
+/// Which of its own entries the proxy offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Offer {
+    #[default]
+    All,
+    /// What works without the App.
+    Minimal,
+    None,
 }
-
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Setup,
-    Discover,
-}
-
-const TOOLS: [Definition; 2] = [setup::DEFINITION, discover::DEFINITION];
 
 /// What the built-in tools work with.
 #[derive(Debug)]
 pub struct Builtin {
+    offer: Offer,
     source: SourceHandle,
     pool: Pool,
+    catalog: CatalogHandle,
     tracker: TaskTracker,
     token: CancellationToken,
     /// What the App is looking at: one server, or all of them.
     discovering: Arc<Mutex<HashSet<Option<ServerId>>>>,
 }
 
-/// A tool's text, and whether it is bad news.
-struct Outcome {
-    text: String,
-    is_error: bool,
+/// One call of a tool.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// It stands in the table.
+    pub name: &'a str,
+    /// JSON text.
+    pub arguments: Option<&'a str>,
+    /// What can be called at the moment.
+    pub catalog: &'a Catalog,
+    /// Where it is told how far the call is, if the client wants to know.
+    pub progress: Option<&'a dyn Progress>,
 }
 
-impl Outcome {
-    fn ok(text: String) -> Self {
-        Self { text, is_error: false }
-    }
+/// The client of a call, as far as it waits for news.
+pub trait Progress: Send + Sync {
+    /// `done` of `total` steps.
+    fn tell(&self, done: usize, total: usize, message: &str) -> BoxFuture<'_, ()>;
+}
 
-    fn error(text: String) -> Self {
-        Self { text, is_error: true }
-    }
-
-    /// A `CallToolResult`.
-    fn into_result(self) -> Bytes {
-        let Self { text, is_error } = self;
-        json!({ "content": [{ "type": "text", "text": text }], "isError": is_error }).to_string().into()
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// Names and records for `tools/list`.
-pub fn records() -> Vec<(String, Bytes)> {
-    TOOLS.iter().map(|definition| (definition.name.to_owned(), definition.record())).collect()
+/// Names and records for lists.
+pub fn offered(offer: Offer) -> Own {
+    Own {
+        tools: tools(offer).map(|definition| (definition.name.to_owned(), definition.record())).collect(),
+        prompts: if offer == Offer::None { Vec::new() } else { vec![guide::prompt_record()] },
+        resources: resources::records(offer),
+    }
 }
 
-impl Definition {
-    fn record(&self) -> Bytes {
-        let schema = serde_json::from_str(self.input_schema).expect("the schema is a constant object");
-        let annotations = ToolAnnotations::with_title(self.title)
-            .read_only(self.read_only)
-            .destructive(false)
-            .idempotent(self.idempotent)
-            .open_world(false);
-        let tool = Tool::new(self.name, self.description, Arc::new(schema)).with_title(self.title).with_annotations(annotations);
-        serde_json::to_vec(&tool).expect("a tool is always JSON").into()
-    }
+/// What a tool belongs to.
+pub fn area(name: &str) -> Option<Area> {
+    find(name).map(|(_, definition)| definition.area)
+}
+
+fn tools(offer: Offer) -> impl Iterator<Item = &'static Definition> {
+    TOOLS.iter().filter(move |definition| match offer {
+        Offer::All => true,
+        Offer::Minimal => matches!(definition.run, Run::Here(_)),
+        Offer::None => false,
+    })
+}
+
+fn find(name: &str) -> Option<(usize, &'static Definition)> {
+    TOOLS.iter().enumerate().find(|(_, definition)| definition.name == name)
 }
 
 impl Builtin {
     /// Cancelling `token` ends what runs in the background; `tracker` waits for that.
-    pub fn new(source: SourceHandle, pool: Pool, tracker: TaskTracker, token: CancellationToken) -> Self {
-        Self { source, pool, tracker, token, discovering: Arc::default() }
+    pub fn new(
+        offer: Offer,
+        source: SourceHandle,
+        pool: Pool,
+        catalog: CatalogHandle,
+        tracker: TaskTracker,
+        token: CancellationToken,
+    ) -> Self {
+        Self { offer, source, pool, catalog, tracker, token, discovering: Arc::default() }
     }
 
-    /// The `result` of `tools/call`. `name` stands in the table.
-    pub fn call(&self, name: &str, arguments: Option<&str>, catalog: &Catalog) -> Bytes {
-        let Some(definition) = TOOLS.iter().find(|definition| definition.name == name) else {
-            return Outcome::error(format!("unknown built-in tool: {name}")).into_result();
+    /// Dropping it aborts what it asks.
+    pub async fn call(&self, call: Call<'_>) -> Ended {
+        self.run(call).await.into()
+    }
+
+    async fn run(&self, call: Call<'_>) -> Result<Output, Failure> {
+        /// Made when a tool is first called.
+        static SCHEMAS: [OnceLock<InputSchema>; TOOLS.len()] = [const { OnceLock::new() }; TOOLS.len()];
+        let Some((index, definition)) = find(call.name) else {
+            return Err(Failure::mistake(format!("unknown built-in tool: {}", call.name)));
         };
-        let outcome = match definition.which {
-            Which::Setup => read(arguments).map(|arguments| self.setup(&arguments)),
-            Which::Discover => read(arguments).map(|arguments| self.discover(&arguments, catalog)),
-        };
-        outcome.unwrap_or_else(Outcome::error).into_result()
-    }
-}
-
-/// The arguments of a tool, or a sentence about what is wrong with them.
-fn read<T: DeserializeOwned + Default>(arguments: Option<&str>) -> Result<T, String> {
-    match arguments {
-        None | Some("null") => Ok(T::default()),
-        Some(arguments) => serde_json::from_str(arguments).map_err(|error| format!("invalid arguments: {error}")),
-    }
-}
-
-/// What a model should know of all this, sent with `initialize`.
-pub fn instructions(catalog: &Catalog) -> String {
-    /// Instructions of servers' owners, together.
-    const OWNERS_MAX: usize = 8_000;
-    let mut text = "This server brings the tools, resources and prompts of several MCP servers together. \
-        Most tools' names begin with their server: `{server}__{tool}`. \
-        `pluggedin_discover_tools` lists what is there by callable names, with the state of each server; \
-        `pluggedin_setup` explains how to connect it to plugged.in or to a local file."
-        .to_owned();
-    let start = text.len();
-    for (_, server) in catalog.servers().filter(|(_, server)| !server.instructions.is_empty()) {
-        let about: Vec<_> = server.instructions.iter().map(|message| message.text.as_str()).collect();
-        let about = format!("\n\n## Instructions for tools of {}\n{}", server.name, about.join("\n\n"));
-        if text.len() - start + about.len() <= OWNERS_MAX {
-            text.push_str(&about);
+        let schema = SCHEMAS[index].get_or_init(|| InputSchema::of(definition.input_schema));
+        let arguments = schema.read(call.arguments)?;
+        match definition.run {
+            Run::Here(run) => run(self, &call, arguments).await,
+            Run::App(run) => {
+                let app = self.source.app().ok_or_else(services::no_key)?;
+                run(Services { app: &app }, arguments).await
+            }
         }
     }
-    text
-}
 
-/// A `bool` that may be left out or be `null`.
-fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    /// The `result` of `resources/read` of one of [`offered`]'s resources.
+    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Bytes {
+        resources::read(self, uri, catalog).await
+    }
+
+    /// The `result` of `prompts/get`.
+    pub fn prompt(&self) -> Bytes {
+        guide::prompt(self.offer, self.source.app().is_some())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use rmcp::model::Tool;
+
     use super::*;
 
     #[test]
     fn records_are_tools() {
-        for (name, record) in records() {
+        for (name, record) in offered(Offer::All).tools {
             let tool: Tool = serde_json::from_slice(&record).expect("rmcp reads what it wrote");
             assert_eq!(tool.name, name);
             assert!(name.starts_with("pluggedin_") && tool.title.is_some() && tool.description.is_some());
             assert_eq!(tool.input_schema["type"], "object");
+            assert!(tool.output_schema.is_none_or(|schema| schema["type"] == "object"));
         }
+    }
+
+    #[test]
+    fn every_schema_can_be_used() {
+        for definition in &TOOLS {
+            let schema = InputSchema::of(definition.input_schema);
+            assert!(schema.read(Some("[]")).is_err(), "{}", definition.name);
+            if let Some(output) = definition.output_schema {
+                let _ = InputSchema::of(output);
+            }
+        }
+    }
+
+    #[test]
+    fn less_can_be_offered() {
+        let names = |offer| offered(offer).tools.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(Offer::Minimal), ["pluggedin_setup", "pluggedin_discover_tools"]);
+        assert!(names(Offer::None).is_empty() && offered(Offer::None).prompts.is_empty() && offered(Offer::None).resources.is_empty());
     }
 }

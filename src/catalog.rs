@@ -71,7 +71,7 @@ pub struct Change {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// One of the proxy's own tools.
+    /// The proxy itself.
     Builtin,
     Server(ServerId),
     /// The App listed it, without saying of which server; nobody has claimed it yet.
@@ -90,6 +90,8 @@ impl Owner {
 
 #[derive(Debug, Clone)]
 pub enum Prompt {
+    /// One of the proxy's own.
+    Builtin,
     Forwarded {
         owner: Owner,
         original: String,

@@ -29,6 +29,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::{
+    builtin::Offer,
     catalog::{
         build::{Naming, ToolPrefix},
         integrity, keeper, store,
@@ -46,7 +47,7 @@ use crate::{
     source,
     telemetry::logging,
 };
-use app::{Asking, Keys};
+use app::{AppAddress, Asking, Keys};
 pub use check::{Asked, Check};
 use cli::{Cli, Options, Parsed, Sub};
 pub use env::Environment;
@@ -81,6 +82,10 @@ pub struct Parts {
     pub cache_dir: Option<PathBuf>,
     /// The same for what must outlast a cache.
     pub state_dir: Option<PathBuf>,
+    /// Which entries of its own the proxy offers.
+    pub builtin: Offer,
+    /// The origin that the App takes for its own, where it is not the one of its address.
+    pub app_origin: Option<String>,
     /// Where it is kept what tools were.
     pub records: Option<PathBuf>,
     /// How often clients may call.
@@ -185,9 +190,8 @@ impl Config {
         let mut given = Settings::new(environment, options.env_file.as_deref(), problems);
 
         let Options {
-            pluggedin_api_key,
-            pluggedin_api_key_file,
-            pluggedin_api_base_url,
+            app,
+            builtin_tools,
             config,
             transport,
             tool_prefix,
@@ -216,13 +220,13 @@ impl Config {
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
         let (egress, plain_http) = given.egress(egress);
-        let asking = Asking { keys, plain_http, egress: &egress };
-        let (app_base_url, app) = given.app((pluggedin_api_key, pluggedin_api_key_file), pluggedin_api_base_url, &asking);
+        let AppAddress { app_base_url, app_origin, app } = given.app(app, &Asking { keys, plain_http, egress: &egress });
         let reach = Reach { app: app.is_some() || keys == Keys::OfClients, http: over_http };
         let (rates, app_rate) = given.rates(rates, reach);
         let app = app.map(|app| source::app::Config { rate: app_rate, ..app });
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = given.local_file(config);
+        let builtin = given.builtin_tools(builtin_tools, reach.app || file.is_none());
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
@@ -257,6 +261,8 @@ impl Config {
             egress,
             cache_dir,
             state_dir,
+            builtin,
+            app_origin,
             records,
             rates,
             app_rate,
@@ -289,7 +295,13 @@ impl Parts {
     /// and its listings are kept apart from those of all other keys.
     #[must_use]
     pub fn for_key(&self, key: Secret) -> Self {
-        let app = source::app::Config { base_url: self.app_base_url.clone(), key, rate: self.app_rate, egress: Arc::clone(&self.egress) };
+        let app = source::app::Config {
+            base_url: self.app_base_url.clone(),
+            key,
+            rate: self.app_rate,
+            origin: self.app_origin.clone(),
+            egress: Arc::clone(&self.egress),
+        };
         let source = source::Config { app: Some(app), ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
         let records = records(self.state_dir.as_deref(), &source);
@@ -473,6 +485,18 @@ impl<'a> Settings<'a> {
             "uuid" => Ok(ToolPrefix::Uuid),
             "none" => Ok(ToolPrefix::None),
             _ => Err("must be `slug`, `uuid` or `none`".to_owned()),
+        })
+    }
+
+    /// Beside a file and without the App a model is not offered what cannot work. Who has neither is to learn what there is.
+    fn builtin_tools(&mut self, option: Option<String>, all_make_sense: bool) -> Offer {
+        let default = if all_make_sense { Offer::All } else { Offer::Minimal };
+        let given = self.option("--builtin-tools", option, env::BUILTIN_TOOLS);
+        self.parse(given, default, |text| match text {
+            "all" => Ok(Offer::All),
+            "minimal" => Ok(Offer::Minimal),
+            "none" => Ok(Offer::None),
+            _ => Err("must be `all`, `minimal` or `none`".to_owned()),
         })
     }
 

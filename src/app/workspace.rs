@@ -41,6 +41,8 @@ impl Workspace {
             rates: _,
             app_rate: _,
             state_dir: _,
+            builtin,
+            app_origin: _,
             records,
         } = parts;
         let source = Source::start(source, tracker, token);
@@ -50,11 +52,11 @@ impl Workspace {
             source: source.snapshots(),
             pool: pool.clone(),
             events: heard.events,
-            builtin: builtin::records(),
+            builtin: builtin::offered(builtin),
             integrity: integrity.clone(),
         };
         let catalog = keeper::start(catalog, keeper, tracker, token.clone());
-        let builtin = Arc::new(Builtin::new(source.clone(), pool.clone(), tracker.clone(), token.clone()));
+        let builtin = Arc::new(Builtin::new(builtin, source.clone(), pool.clone(), catalog.clone(), tracker.clone(), token.clone()));
         let parts = router::Parts {
             catalog: catalog.clone(),
             pool: pool.clone(),

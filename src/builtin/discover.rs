@@ -3,11 +3,19 @@
 use std::{
     fmt::Write,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
-use serde::Deserialize;
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio::time::timeout;
 
-use super::{Builtin, Definition, Outcome, Which, flag, setup};
+use super::{
+    Builtin, Call, Progress,
+    arguments::Arguments,
+    definition::{Area, Definition, Hints, Run, Running},
+    outcome::{Failure, Output},
+    setup,
+};
 use crate::{
     catalog::{Catalog, ListKind, Owner, Prompt},
     downstream::{State, Status},
@@ -19,10 +27,11 @@ pub(super) const DEFINITION: Definition = Definition {
     name: "pluggedin_discover_tools",
     title: "Discover tools",
     description: "Lists all tools, prompts and resources by the names they are called by, with the state of each server. Also asks plugged.in, in the background, to look at its servers again.",
+    area: Area::Discovery,
     input_schema: r#"{"type":"object","properties":{"server_uuid":{"type":"string","format":"uuid","description":"Only this server"},"force_refresh":{"type":"boolean","description":"Have every server asked again, even if that was done a moment ago","default":false}},"additionalProperties":false}"#,
-    read_only: true,
-    idempotent: false,
-    which: Which::Discover,
+    output_schema: None,
+    hints: Hints { read_only: true, destructive: false, idempotent: false },
+    run: Run::Here(run),
 };
 
 /// Descriptions are shown up to this length.
@@ -32,27 +41,64 @@ const NAME: usize = 200;
 /// Entries of one kind that are shown of one server.
 const SHOWN: usize = 200;
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Arguments {
-    #[serde(default)]
-    server_uuid: Option<String>,
-    #[serde(default, deserialize_with = "flag")]
-    force_refresh: bool,
-}
+/// How long one server may take while the client is told of each.
+const PER_SERVER: Duration = Duration::from_secs(20);
+/// Servers that are looked at together.
+const TOGETHER: usize = 8;
 
-impl Builtin {
-    pub(super) fn discover(&self, arguments: &Arguments, catalog: &Catalog) -> Outcome {
-        let only = match arguments.server_uuid.as_deref().map(ServerId::new) {
-            Some(id) if catalog.server(&id).is_none() => {
-                return Outcome::error(format!(
+fn run<'a>(builtin: &'a Builtin, call: &'a Call<'a>, arguments: Arguments) -> Running<'a> {
+    async move {
+        let only = match arguments.text("server_uuid").map(ServerId::new) {
+            Some(id) if call.catalog.server(&id).is_none() => {
+                return Err(Failure::mistake(format!(
                     "invalid arguments: `server_uuid` names no server of this workspace: {}",
                     redact::quote(id.as_str(), 100)
-                ));
+                )));
             }
             only => only,
         };
-        self.look_again(only.clone(), arguments.force_refresh);
-        Outcome::ok(self.report(catalog, only.as_ref(), arguments.force_refresh))
+        let force = arguments.flag("force_refresh");
+        let Some(progress) = call.progress else {
+            builtin.look_again(only.clone(), force);
+            return Ok(Output::text(builtin.report(call.catalog, only.as_ref(), force)));
+        };
+        builtin.look_now(only.as_ref(), force, progress).await;
+        Ok(Output::text(builtin.report(&builtin.catalog.current(), only.as_ref(), false)))
+    }
+    .boxed()
+}
+
+impl Builtin {
+    /// Looks at servers one by one and tells of each, for a client that waits for it.
+    async fn look_now(&self, only: Option<&ServerId>, force: bool, progress: &dyn Progress) {
+        let servers: Vec<_> =
+            self.pool.servers().into_iter().map(|(config, _)| config).filter(|config| only.is_none_or(|only| config.id == *only)).collect();
+        let total = servers.len();
+        let mut looks = stream::iter(servers).map(|config| self.look_at(config, force)).buffer_unordered(TOGETHER).enumerate();
+        while let Some((index, said)) = looks.next().await {
+            progress.tell(index + 1, total, &said).await;
+        }
+        if self.source.app().is_some() {
+            // What the App has found shows in its lists only.
+            let _ = timeout(PER_SERVER, self.source.refresh_and_wait()).await;
+        }
+    }
+
+    /// One server: by ourselves, and by the App if it is one of its own. The App can reach others than we can, and its word
+    /// decides which tools are switched on.
+    async fn look_at(&self, config: Arc<ServerConfig>, force: bool) -> String {
+        let name = redact::quote(&config.name, NAME);
+        let by_app = async { self.source.app().filter(|_| config.origin == Origin::App)?.discover(Some(&config.id), force).await.err() };
+        let (link, refused) = tokio::join!(timeout(PER_SERVER, self.pool.link(&config.id)), by_app);
+        let state = match link {
+            Ok(Ok(_)) => "connected".to_owned(),
+            Ok(Err(error)) => format!("not available: {}", line::escape(&redact::redact(&error.to_string()))),
+            Err(_) => "still connecting".to_owned(),
+        };
+        match refused {
+            None => format!("{name}: {state}"),
+            Some(error) => format!("{name}: {state}; plugged.in did not look at it: {}", Failure::from(error).said),
+        }
     }
 
     /// Asks servers that failed once more, and has the App look at its own, which
@@ -122,7 +168,7 @@ impl Entries<'_> {
     fn prompts_of(&self, server: &ServerId) -> Vec<&Entry> {
         let mine = |name: &str| match self.catalog.prompt(name) {
             Some(Prompt::Forwarded { owner: Owner::Server(id), .. } | Prompt::Instructions { server: id, .. }) => id == server,
-            Some(Prompt::Forwarded { .. }) | None => false,
+            Some(Prompt::Builtin | Prompt::Forwarded { .. }) | None => false,
         };
         self.prompts.iter().filter(|(name, _)| mine(name)).collect()
     }

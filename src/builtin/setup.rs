@@ -1,8 +1,13 @@
 //! `pluggedin_setup`: how to set the proxy up, and how it is set up now.
 
-use serde::Deserialize;
+use futures_util::FutureExt;
 
-use super::{Builtin, Definition, Outcome, Which};
+use super::{
+    Builtin, Call,
+    arguments::Arguments,
+    definition::{Area, Definition, Hints, Run, Running},
+    outcome::Output,
+};
 use crate::{
     security::{line, redact},
     source::{AppStatus, FileStatus, Snapshot},
@@ -12,44 +17,36 @@ pub(super) const DEFINITION: Definition = Definition {
     name: "pluggedin_setup",
     title: "Set up plugged.in",
     description: "Explains how to connect this proxy to plugged.in or to a local file of MCP servers, and shows what is wrong with the present set-up. Works without an API key.",
+    area: Area::Setup,
     input_schema: r#"{"type":"object","properties":{"topic":{"type":"string","enum":["getting_started","api_key","configuration","troubleshooting"],"description":"What to explain","default":"getting_started"}}}"#,
-    read_only: true,
-    idempotent: true,
-    which: Which::Setup,
+    output_schema: None,
+    hints: Hints { read_only: true, destructive: false, idempotent: true },
+    run: Run::Here(run),
 };
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Arguments {
-    #[serde(default)]
-    topic: Topic,
+#[expect(clippy::needless_pass_by_value, reason = "as all tools have them")]
+fn run<'a>(builtin: &'a Builtin, _: &'a Call<'a>, arguments: Arguments) -> Running<'a> {
+    let text = match arguments.required("topic") {
+        "api_key" => API_KEY,
+        "configuration" => CONFIGURATION,
+        "troubleshooting" => TROUBLESHOOTING,
+        _ => GETTING_STARTED,
+    };
+    async move { Ok(Output::text(with_state(builtin, text))) }.boxed()
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Topic {
-    #[default]
-    GettingStarted,
-    ApiKey,
-    Configuration,
-    Troubleshooting,
+/// All topics.
+pub(super) fn guide(builtin: &Builtin) -> String {
+    with_state(builtin, &[GETTING_STARTED, API_KEY, CONFIGURATION, TROUBLESHOOTING].join("\n\n"))
 }
 
-impl Builtin {
-    pub(super) fn setup(&self, arguments: &Arguments) -> Outcome {
-        let guide = match arguments.topic {
-            Topic::GettingStarted => GETTING_STARTED,
-            Topic::ApiKey => API_KEY,
-            Topic::Configuration => CONFIGURATION,
-            Topic::Troubleshooting => TROUBLESHOOTING,
-        };
-        let snapshot = self.source.snapshot();
-        let key = "https://plugged.in/api-keys";
-        let address = self
-            .source
-            .app()
-            .map_or_else(|| key.to_owned(), |app| app.base_url().join("api-keys").map_or(key.to_owned(), |url| url.to_string()));
-        Outcome::ok(format!("{}\n\n## The present state\n\n{}", guide.replace("{api_keys}", &address), state(&snapshot)))
-    }
+fn with_state(builtin: &Builtin, text: &str) -> String {
+    let key = "https://plugged.in/api-keys";
+    let address = builtin
+        .source
+        .app()
+        .map_or_else(|| key.to_owned(), |app| app.base_url().join("api-keys").map_or(key.to_owned(), |url| url.to_string()));
+    format!("{}\n\n## The present state\n\n{}", text.replace("{api_keys}", &address), state(&builtin.source.snapshot()))
 }
 
 /// What the sources say of themselves, a line each.
@@ -100,7 +97,7 @@ const API_KEY: &str = "# The API key
 3. Give it to the proxy, strongest first:
    - `--pluggedin-api-key KEY`
    - `PLUGGEDIN_API_KEY` in the environment (the `env` of the client's configuration)
-   - a file `~/.config/pluggedin/credentials.json`: `{\"api_key\": \"KEY\"}`
+   - a file `~/.config/pluggedin/credentials.json`: `{\"api_key\": \"KEY\"}`; `pluggedin-mcp-proxy login` makes the key and the file
 4. Restart the MCP client.
 
 For an App of your own, also set `--pluggedin-api-base-url URL` or `PLUGGEDIN_API_BASE_URL`.";

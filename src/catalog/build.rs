@@ -62,6 +62,15 @@ pub struct Listing {
     pub live: bool,
 }
 
+/// What the proxy itself offers: names and records, as lists show them.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    pub tools: Vec<(String, Bytes)>,
+    pub prompts: Vec<(String, Bytes)>,
+    /// By their URIs.
+    pub resources: Vec<(String, Bytes)>,
+}
+
 /// Everything that a catalog is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -70,8 +79,7 @@ pub struct Inputs<'a> {
     /// Servers whose tools the App has recorded, now or earlier: of these only what it
     /// lists is on.
     pub recorded: &'a HashSet<ServerId>,
-    /// The proxy's own tools: name and record.
-    pub builtin: &'a [(String, Bytes)],
+    pub builtin: &'a Own,
     pub naming: Naming,
     /// Tools that are not what they were, and whether they are kept from clients.
     pub changes: &'a HashMap<ServerId, Changes>,
@@ -116,7 +124,7 @@ impl Builder<'_> {
     }
 
     fn tools(&mut self) {
-        for (name, record) in self.inputs.builtin {
+        for (name, record) in &self.inputs.builtin.tools {
             self.catalog.tools.insert(name.clone(), Tool { owner: Owner::Builtin, original: name.clone(), change: None });
             self.entries[ListKind::Tools as usize].push(record.clone());
         }
@@ -177,6 +185,10 @@ impl Builder<'_> {
     }
 
     fn prompts(&mut self) {
+        for (name, record) in &self.inputs.builtin.prompts {
+            self.entries[ListKind::Prompts as usize].push(record.clone());
+            self.catalog.prompts.insert(name.clone(), Prompt::Builtin);
+        }
         self.instruction_prompts();
         let mut claimed = HashSet::new();
         for config in &self.inputs.snapshot.servers {
@@ -237,6 +249,10 @@ impl Builder<'_> {
     }
 
     fn resources(&mut self) {
+        for (uri, record) in &self.inputs.builtin.resources {
+            self.entries[ListKind::Resources as usize].push(record.clone());
+            self.catalog.resources.insert(uri.clone(), Resource { owner: Owner::Builtin, original: uri.clone() });
+        }
         let mut claimed = HashSet::new();
         for config in &self.inputs.snapshot.servers {
             let Some(listing) = self.inputs.listings.get(&config.id) else { continue };

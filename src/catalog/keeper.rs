@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -18,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Catalog, CatalogHandle, ListKind,
-    build::{self, Inputs, Listing, Naming},
+    build::{self, Inputs, Listing, Naming, Own},
     integrity::{Changes, Integrity},
     store::{self, Kept, Stored},
 };
@@ -68,8 +67,8 @@ pub struct Parts {
     pub source: watch::Receiver<Arc<Snapshot>>,
     pub pool: Pool,
     pub events: mpsc::Receiver<Event>,
-    /// The proxy's own tools: name and record.
-    pub builtin: Vec<(String, Bytes)>,
+    /// What the proxy itself offers.
+    pub builtin: Own,
     /// Tells whether tools have changed.
     pub integrity: Option<Arc<Integrity>>,
 }
@@ -130,7 +129,7 @@ struct Keeper {
     saving: Option<Instant>,
     source: watch::Receiver<Arc<Snapshot>>,
     pool: Pool,
-    builtin: Vec<(String, Bytes)>,
+    builtin: Own,
     tracker: TaskTracker,
     snapshot: Arc<Snapshot>,
     fingerprints: HashMap<ServerId, Fingerprint>,

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use url::Url;
 
-use super::{Given, Settings, bounded, defaults, egress::plain_http, env, file};
+use super::{Given, Settings, bounded, cli::AppOptions, defaults, egress::plain_http, env, file};
 use crate::{
     secret::Secret,
     security::{
@@ -29,6 +29,16 @@ pub(super) struct Asking<'a> {
     /// Plain `http` to a public host is what the operator wants.
     pub(super) plain_http: bool,
     pub(super) egress: &'a Arc<Policy>,
+}
+
+/// What comes of it.
+pub(super) struct AppAddress {
+    /// That the operator names, or the default one.
+    pub(super) app_base_url: Url,
+    /// What the App takes for its own origin, where that is said.
+    pub(super) app_origin: Option<String>,
+    /// With the proxy's own key, if there is one.
+    pub(super) app: Option<source::app::Config>,
 }
 
 /// A key has 256 bytes at most, and may end in a line break or two.
@@ -79,14 +89,11 @@ impl Settings<'_> {
     /// and each credentials file are levels of their own. The address comes from the key's level or from the operator, so no
     /// file, and least of all one that lies in a project, can redirect another's key (threat model T18).
     /// Clients' keys go where the operator says; the proxy's own is not at hand then.
-    pub(super) fn app(
-        &mut self,
-        key: (Option<String>, Option<String>),
-        base_url: Option<String>,
-        asking: &Asking<'_>,
-    ) -> (Url, Option<source::app::Config>) {
-        let key = self.key(key);
-        let base_url = self.option("--pluggedin-api-base-url", base_url, env::API_BASE_URL);
+    pub(super) fn app(&mut self, options: AppOptions, asking: &Asking<'_>) -> AppAddress {
+        let AppOptions { pluggedin_api_key, pluggedin_api_key_file, pluggedin_api_base_url, app_origin } = options;
+        let key = self.key((pluggedin_api_key, pluggedin_api_key_file));
+        let app_origin = self.app_origin(app_origin);
+        let base_url = self.option("--pluggedin-api-base-url", pluggedin_api_base_url, env::API_BASE_URL);
         let key_is_elsewhere = asking.keys == Keys::Own && !key.as_ref().is_some_and(|key| key.in_env_file);
         let base_url = match base_url {
             Some(Given { from, in_env_file: true, .. }) if key_is_elsewhere => {
@@ -114,7 +121,24 @@ impl Settings<'_> {
         {
             self.judge_plain_http(url, from, asking.plain_http);
         }
-        (operators_url.unwrap_or_else(default_base_url), app)
+        AppAddress {
+            app_base_url: operators_url.unwrap_or_else(default_base_url),
+            app: app.map(|app| source::app::Config { origin: app_origin.clone(), ..app }),
+            app_origin,
+        }
+    }
+
+    /// The origin that the App takes for its own.
+    fn app_origin(&mut self, option: Option<String>) -> Option<String> {
+        let given = self.option("--app-origin", option, env::APP_ORIGIN);
+        self.parse(given, None, |text| {
+            let url = parse_base_url(text)?;
+            if url.path() == "/" {
+                Ok(Some(url.origin().ascii_serialization()))
+            } else {
+                Err("must be scheme, host and port alone".to_owned())
+            }
+        })
     }
 
     fn own_app(&mut self, key: Option<Given>, operators: Option<Url>, egress: &Arc<Policy>) -> Option<source::app::Config> {
@@ -145,7 +169,7 @@ impl Settings<'_> {
                 self.warn(format!("the base URL in `{}` is ignored, because the API key comes from elsewhere", file.place));
             }
         }
-        Some(source::app::Config { base_url, key, rate: None, egress: Arc::clone(egress) })
+        Some(source::app::Config { base_url, key, rate: None, origin: None, egress: Arc::clone(egress) })
     }
 
     /// The key of a file with the file's own base URL, if both can be used.

@@ -23,15 +23,11 @@ pub(super) struct Cli {
 
 #[derive(Debug, Default, Args)]
 pub(super) struct Options {
-    /// API key of the plugged.in App [env: PLUGGEDIN_API_KEY]
-    #[arg(long, global = true, value_name = "KEY")]
-    pub(super) pluggedin_api_key: Option<String>,
-    /// File that holds the API key and nothing else [env: PLUGGEDIN_API_KEY_FILE]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(super) pluggedin_api_key_file: Option<String>,
-    /// Address of the App [env: PLUGGEDIN_API_BASE_URL] [default: https://plugged.in]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(super) pluggedin_api_base_url: Option<String>,
+    #[command(flatten)]
+    pub(super) app: AppOptions,
+    /// Built-in tools to offer: all, minimal, none [env: PLUGGEDIN_BUILTIN_TOOLS]
+    #[arg(long, global = true, value_name = "WHICH")]
+    pub(super) builtin_tools: Option<String>,
     /// Local file with servers, in the `mcpServers` form [env: PLUGGEDIN_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -85,6 +81,23 @@ pub(super) struct Options {
     pub(super) env_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) http: HttpOptions,
+}
+
+/// The App and what it is asked with.
+#[derive(Debug, Default, Args)]
+pub(super) struct AppOptions {
+    /// API key of the plugged.in App [env: PLUGGEDIN_API_KEY]
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(super) pluggedin_api_key: Option<String>,
+    /// File that holds the API key and nothing else [env: PLUGGEDIN_API_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) pluggedin_api_key_file: Option<String>,
+    /// Address of the App [env: PLUGGEDIN_API_BASE_URL] [default: https://plugged.in]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) pluggedin_api_base_url: Option<String>,
+    /// Public origin of the App, where it is not that of its address [env: PLUGGEDIN_APP_ORIGIN]
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    pub(super) app_origin: Option<String>,
 }
 
 /// What may be started.

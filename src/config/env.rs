@@ -10,6 +10,8 @@ use crate::secret::Secret;
 pub const API_KEY: &str = "PLUGGEDIN_API_KEY";
 pub const API_KEY_FILE: &str = "PLUGGEDIN_API_KEY_FILE";
 pub const API_BASE_URL: &str = "PLUGGEDIN_API_BASE_URL";
+pub const APP_ORIGIN: &str = "PLUGGEDIN_APP_ORIGIN";
+pub const BUILTIN_TOOLS: &str = "PLUGGEDIN_BUILTIN_TOOLS";
 pub const TRANSPORT: &str = "PLUGGEDIN_TRANSPORT";
 pub const STATELESS: &str = "PLUGGEDIN_STATELESS";
 pub const REQUIRE_API_AUTH: &str = "PLUGGEDIN_REQUIRE_API_AUTH";
@@ -76,6 +78,8 @@ pub const SETTINGS: &[&str] = &[
     API_KEY,
     API_KEY_FILE,
     API_BASE_URL,
+    APP_ORIGIN,
+    BUILTIN_TOOLS,
     TRANSPORT,
     STATELESS,
     REQUIRE_API_AUTH,

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Blame, CallError};
 use crate::{
+    builtin::{self, Area, How},
     protocol::{
         error::{INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
         json::Object,
@@ -63,6 +64,38 @@ enum Whose {
     Server(Arc<ServerConfig>),
     /// The instructions of such a server's owner, which the proxy gives itself.
     Instructions(Arc<ServerConfig>),
+    /// The proxy itself.
+    Own(Part),
+}
+
+/// A part of the proxy, as the App's activity log names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    name: &'static str,
+    id: &'static str,
+    /// The App takes the identifier for a server's.
+    is_known: bool,
+}
+
+impl Part {
+    const PROXY: Self = Self { name: "Proxy System", id: "pluggedin_proxy", is_known: true };
+
+    /// `None` is not told of: a guide is read by who sets the proxy up.
+    fn of(area: Area) -> Option<Self> {
+        let known = |name, id| Some(Self { name, id, is_known: true });
+        let unknown = |name, id| Some(Self { name, id, is_known: false });
+        match area {
+            Area::Setup => None,
+            Area::Discovery => known("Discovery System", "pluggedin_discovery"),
+            Area::Knowledge => known("RAG System", "pluggedin_rag"),
+            Area::Notifications => known("Notification System", "pluggedin_notifications"),
+            Area::Documents => known("Document System", "pluggedin_documents"),
+            Area::Clipboard => known("Clipboard System", "pluggedin_clipboard"),
+            Area::Memory => unknown("Memory System", "pluggedin_memory"),
+            Area::Collective => unknown("CBP System", "pluggedin_cbp"),
+            Area::Archetypes => unknown("Jungian Intelligence", "pluggedin_jungian"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +128,23 @@ impl Activities {
             End::Mistaken => return,
         };
         self.0.push(Entry { whose: Whose::Server(server), subject, took, failure });
+    }
+
+    /// A call of one of the proxy's own tools has ended so.
+    pub(super) fn note_builtin(&self, name: &str, took: Duration, how: How) {
+        let Some(part) = builtin::area(name).and_then(Part::of) else { return };
+        let failure = match how {
+            How::Done => None,
+            How::Failed(text) => Some(text),
+            How::Mistake => return,
+        };
+        self.0.push(Entry { whose: Whose::Own(part), subject: Subject { action: Action::ToolCall, item: name.to_owned() }, took, failure });
+    }
+
+    /// A client has got a prompt of the proxy's own.
+    pub(super) fn note_own_prompt(&self, prompt: &str) {
+        let subject = Subject { action: Action::PromptGet, item: prompt.to_owned() };
+        self.0.push(Entry { whose: Whose::Own(Part::PROXY), subject, took: Duration::ZERO, failure: None });
     }
 
     /// A client has got the instructions of a server's owner as a prompt.

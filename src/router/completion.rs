@@ -42,7 +42,7 @@ impl Router {
         let (owner, original) = if member == "name" {
             match catalog.prompt(name).ok_or_else(|| CallError::UnknownPrompt { name: name.to_owned() })? {
                 Prompt::Forwarded { owner, original } => (owner.clone(), original.clone()),
-                Prompt::Instructions { .. } => return Ok(None),
+                Prompt::Builtin | Prompt::Instructions { .. } => return Ok(None),
             }
         } else {
             match (catalog.template(name), catalog.resource(name)) {

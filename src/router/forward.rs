@@ -55,6 +55,11 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// The client's progress token, as JSON text.
+    pub(super) fn token(&self) -> Option<&Bytes> {
+        self.token.as_ref().map(|(token, _)| token)
+    }
+
     fn frame(&self, id: u64) -> Frame {
         let number = Id::number(id);
         let mut edits = self.edits.clone();
@@ -105,7 +110,7 @@ impl Router {
         let starting = timeout(patience, link.start(caller, |id| outgoing.frame(id)));
         let Ok(started) = starting.await else { return Err(CallError::Timeout { server: target.name(), after: patience }) };
         let call: InFlight = started.map_err(failed)?;
-        let token = outgoing.token.as_ref().map(|(token, _)| token);
+        let token = outgoing.token();
         let terms = relay::Terms { ctx, server, elicitations: &self.elicitations, token, patience };
         match relay::relay(terms, call).await {
             Ok(reply) => {

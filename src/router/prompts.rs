@@ -24,6 +24,12 @@ impl Router {
         let catalog = self.catalog.settled().await;
         let unknown = || CallError::UnknownPrompt { name: name.clone() };
         match catalog.prompt(&name).ok_or_else(unknown)? {
+            Prompt::Builtin => {
+                if let Some(activities) = &self.activities {
+                    activities.note_own_prompt(&name);
+                }
+                Ok(Answer::Result(self.builtin.prompt()))
+            }
             Prompt::Instructions { server, description } => {
                 let result = instructions(&catalog, server, description.as_deref()).ok_or_else(unknown)?;
                 if let (Some(activities), Some(config)) = (&self.activities, self.known_to_app(server)) {

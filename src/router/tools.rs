@@ -1,14 +1,35 @@
 //! `tools/call` (specification, server/tools).
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing, measure};
+use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing};
 use crate::{
+    builtin::{Call, Ended, How, Progress},
     catalog::{Catalog, Change, Owner, Tool},
-    protocol::message::Message,
-    security::rate_limit::What,
+    protocol::{json::with_member, message::Message},
+    security::rate_limit::{Permit, What},
     source::app::activity::Action,
+    telemetry::metrics::Outcome,
 };
+
+/// How far one of our own tools is, told to the client that has given a token for it.
+struct News<'a> {
+    ctx: &'a Ctx,
+    /// JSON text.
+    token: &'a Bytes,
+}
+
+impl Progress for News<'_> {
+    fn tell(&self, done: usize, total: usize, message: &str) -> BoxFuture<'_, ()> {
+        let params = json!({ "progress": done, "total": total, "message": message }).to_string();
+        let params = with_member(&params.into(), "progressToken", &String::from_utf8_lossy(self.token));
+        let params = String::from_utf8_lossy(&params);
+        self.ctx.client.notify(Message::notification("notifications/progress", Some(&params)).into())
+    }
+}
 
 impl Router {
     /// # Errors
@@ -25,13 +46,9 @@ impl Router {
         }
         match owner {
             Owner::Builtin => {
-                let _permit = self.admit(ctx, What::ToolCall, None)?;
-                let catalog = self.catalog.current();
-                let arguments = outgoing.params.get("arguments");
-                let timed = self.calls.begin_builtin();
-                let result = self.builtin.call(&original, arguments, &catalog);
-                timed.end(measure::outcome_of_result(&result));
-                Ok(Answer::Result(result))
+                let permit = self.admit(ctx, What::ToolCall, None)?;
+                // Boxed, because it would set the size of every call's task.
+                Ok(Answer::Result(Box::pin(self.call_builtin(permit, ctx, &original, &outgoing)).await))
             }
             Owner::Server(server) => {
                 let permit = self.admit(ctx, What::ToolCall, Some(&server))?;
@@ -44,6 +61,25 @@ impl Router {
             }
             Owner::Unknown => Err(CallError::UnknownTool { name }),
         }
+    }
+
+    async fn call_builtin(&self, _: Permit, ctx: &Ctx, name: &str, outgoing: &Outgoing<'_>) -> Bytes {
+        let news = outgoing.token().map(|token| News { ctx, token });
+        let catalog = self.catalog.current();
+        let call = Call {
+            name,
+            arguments: outgoing.params.get("arguments"),
+            catalog: &catalog,
+            progress: news.as_ref().map(|news| news as &dyn Progress),
+        };
+        let timed = self.calls.begin_builtin();
+        let Ended { result, how } = self.builtin.call(call).await;
+        let (took, outcome) = (timed.elapsed(), if how == How::Done { Outcome::Ok } else { Outcome::ToolError });
+        timed.end(outcome);
+        if let Some(activities) = &self.activities {
+            activities.note_builtin(name, took, how);
+        }
+        result
     }
 
     /// A client may call by a list of its last run, so that an unknown name waits

@@ -51,6 +51,9 @@ pub struct Config {
     pub key: Secret,
     /// How often it is asked with this key.
     pub rate: Option<Rate>,
+    /// The origin that it takes for its own, where that is not the one of `base_url`: it may be reached through a tunnel, or
+    /// within a network of containers.
+    pub origin: Option<String>,
     /// Judges where requests go, as for everything that the owner has named.
     pub egress: Arc<Policy>,
 }
@@ -61,6 +64,7 @@ pub struct AppClient(Arc<Inner>);
 
 struct Inner {
     base_url: Url,
+    origin: String,
     key: Secret,
     egress: Arc<Policy>,
     bucket: Option<Bucket>,
@@ -80,8 +84,15 @@ pub enum AppError {
     /// 404 and 405 without the App's own words: it does not have this route.
     #[error("this plugged.in App is too old for this, or the base URL does not lead to an App")]
     TooOld,
-    #[error("the plugged.in App failed ({status}): {message}")]
-    Failing { status: u16, message: String, retry_after: Option<Duration> },
+    /// It has no key for the provider that it searches with, and says so under many statuses.
+    #[error("the plugged.in App has no key for its AI provider; its operator has to set `OPENAI_API_KEY` there")]
+    Unconfigured,
+    /// Its rules against forged requests name another origin.
+    #[error("the plugged.in App has another public address; name it by `--app-origin`")]
+    Origin,
+    /// Its own text is often that of its database.
+    #[error("the plugged.in App failed ({status}): an internal error of the App")]
+    Failing { status: u16, retry_after: Option<Duration> },
     /// Also `success: false` within a successful answer; then the status is 200.
     #[error("the plugged.in App refused the request ({status}): {message}")]
     Rejected { status: u16, message: String },
@@ -106,6 +117,8 @@ impl AppError {
             Self::Unauthorized
             | Self::NotFound { .. }
             | Self::TooOld
+            | Self::Unconfigured
+            | Self::Origin
             | Self::Rejected { .. }
             | Self::Redirected { .. }
             | Self::Unreadable { .. } => false,
@@ -118,7 +131,7 @@ impl AppError {
             Self::RateLimited { .. } => AppOutcome::RateLimited,
             Self::NotFound { .. } | Self::TooOld => AppOutcome::NotFound,
             Self::Failing { .. } => AppOutcome::Failing,
-            Self::Rejected { .. } => AppOutcome::Rejected,
+            Self::Rejected { .. } | Self::Unconfigured | Self::Origin => AppOutcome::Rejected,
             Self::Network { .. } | Self::Refused(_) => AppOutcome::Unreachable,
             Self::Redirected { .. } | Self::Unreadable { .. } => AppOutcome::Unreadable,
         }
@@ -146,12 +159,15 @@ pub(crate) struct Request<'a> {
     pub(crate) path: &'a [&'a str],
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<Value>,
+    /// With the headers that the App wants against forged requests.
+    pub(crate) as_page: bool,
+    /// Including the wait until a request is allowed.
     pub(crate) timeout: Duration,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a [&'a str]) -> Self {
-        Self { method: Method::GET, path, query: &[], body: None, timeout: LIST_TIMEOUT }
+        Self { method: Method::GET, path, query: &[], body: None, as_page: false, timeout: LIST_TIMEOUT }
     }
 }
 
@@ -164,8 +180,9 @@ impl fmt::Debug for AppClient {
 impl AppClient {
     /// Makes no connection and no HTTP client yet.
     pub fn new(config: Config) -> Self {
-        let Config { base_url, key, rate, egress } = config;
-        Self(Arc::new(Inner { base_url, key, egress, bucket: rate.map(Bucket::new), lookups: Lookups::new(rate) }))
+        let Config { base_url, key, rate, origin, egress } = config;
+        let origin = origin.unwrap_or_else(|| base_url.origin().ascii_serialization());
+        Self(Arc::new(Inner { base_url, origin, key, egress, bucket: rate.map(Bucket::new), lookups: Lookups::new(rate) }))
     }
 
     pub fn base_url(&self) -> &Url {
@@ -234,13 +251,12 @@ impl AppClient {
     /// Has the App look for the tools of one server, or of all. It answers when it
     /// is done, whatever the outcome; the lists then tell.
     pub async fn discover(&self, server: Option<&ServerId>, force: bool) -> Result<DiscoverAnswer, AppError> {
-        let target = server.map_or("all", ServerId::as_str);
+        let path = ["api", "discover", server.map_or("all", ServerId::as_str)];
         let request = Request {
             method: Method::POST,
-            path: &["api", "discover", target],
-            query: &[],
             body: Some(json!({ "force_refresh": force })),
             timeout: DISCOVER_TIMEOUT,
+            ..Request::get(&path)
         };
         let message = wire::message(&self.request(request).await?)?;
         Ok(DiscoverAnswer { message })
@@ -262,28 +278,33 @@ impl AppClient {
     }
 
     async fn send(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<String, AppError> {
-        let Request { method, path, query, body, timeout } = request;
+        let Request { method, path, query, body, as_page, timeout } = request;
         let egress = &self.0.egress;
         let url = egress.allow(Author::Owner, self.url(path, query).as_str()).map_err(AppError::Refused)?;
-        let headers = self.headers(body.is_some())?;
+        let headers = self.headers(body.is_some(), as_page)?;
         let body = body.map(|body| body.to_string().into()).unwrap_or_default();
         admit(bucket, Instant::now() + timeout).await?;
         let response = egress.send(method, &url, || headers.clone(), body).await.map_err(|error| network(&error))?;
         read(response).await
     }
 
-    fn headers(&self, has_body: bool) -> Result<HeaderMap, AppError> {
+    fn headers(&self, has_body: bool, as_page: bool) -> Result<HeaderMap, AppError> {
         let text = format!("Bearer {}", self.0.key.expose_secret());
         let mut authorization = HeaderValue::try_from(text).map_err(|_| AppError::Unauthorized)?;
         authorization.set_sensitive(true);
         let json = HeaderValue::from_static("application/json");
-        let mut headers = HeaderMap::with_capacity(4);
+        let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::AUTHORIZATION, authorization);
         headers.insert(header::ACCEPT, json.clone());
         // Lists with their schemas become a tenth.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         if has_body {
             headers.insert(header::CONTENT_TYPE, json);
+        }
+        if as_page {
+            let origin = HeaderValue::try_from(&self.0.origin).map_err(|_| AppError::Origin)?;
+            headers.insert(header::ORIGIN, origin);
+            headers.insert("x-requested-with", HeaderValue::from_static("pluggedin-mcp-proxy"));
         }
         Ok(headers)
     }
@@ -328,6 +349,11 @@ fn about(path: &[&str]) -> AppRequest {
         ["api", "resolve", ..] => AppRequest::Resolve,
         ["api", "discover", ..] => AppRequest::Discover,
         ["api", "notifications", "mcp-activity"] => AppRequest::Activity,
+        ["api", "rag", ..] => AppRequest::Knowledge,
+        ["api", "notifications", ..] => AppRequest::Notifications,
+        ["api", "documents", ..] => AppRequest::Documents,
+        ["api", "clipboard", ..] => AppRequest::Clipboard,
+        ["api", "memory", ..] => AppRequest::Memory,
         _ => AppRequest::Other,
     }
 }
@@ -347,6 +373,9 @@ async fn read(response: Response) -> Result<String, AppError> {
     let failure = wire::failure(&body);
     let app_speaks = failure.as_ref().is_some_and(|failure| failure.message.is_some());
     let failure = failure.unwrap_or_default();
+    if let Some(error) = failure.known() {
+        return Err(error);
+    }
     let message = failure.message.unwrap_or_else(|| "no reason given".to_owned());
     let retry_after = wait.or_else(|| failure.retry_after.as_deref().and_then(delay));
     Err(match status.as_u16() {
@@ -354,12 +383,7 @@ async fn read(response: Response) -> Result<String, AppError> {
         404 if app_speaks => AppError::NotFound { message },
         404 | 405 => AppError::TooOld,
         429 => AppError::RateLimited { retry_after },
-        status @ 500.. => AppError::Failing {
-            status,
-            // The text of a 500 is often that of the database.
-            message: "an internal error of the App".to_owned(),
-            retry_after,
-        },
+        status @ 500.. => AppError::Failing { status, retry_after },
         status => AppError::Rejected { status, message },
     })
 }

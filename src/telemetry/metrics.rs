@@ -120,6 +120,11 @@ labels! {
         Resolve => "resolve",
         Discover => "discover",
         Activity => "activity",
+        Knowledge => "knowledge_base",
+        Notifications => "notifications",
+        Documents => "documents",
+        Clipboard => "clipboard",
+        Memory => "memory",
         Other => "other",
     }
 }

@@ -337,3 +337,25 @@ fn tenants_are_told_of_their_own() {
         assert_eq!(of_key[0].body["serverUuid"], server.uuid());
     }
 }
+
+#[test]
+fn the_proxy_is_told_of_as_the_app_knows_its_parts() {
+    let alpha = Server::stdio("alpha", &[]);
+    let app = App::start(Workspace::of(&[&alpha]));
+    let mut client = before(&app, &[]);
+    client.call("pluggedin_setup", json!({}));
+    client.call("pluggedin_discover_tools", json!({"server_uuid": "no uuid"}));
+    client.request("prompts/get", json!({"name": "pluggedin_proxy_capabilities"})).result();
+    client.call("pluggedin_discover_tools", json!({}));
+    app.answer_at("/api/rag/query", Answer::Status(500));
+    let unanswered = client.call("pluggedin_ask_knowledge_base", json!({"query": "why?"}));
+    assert_eq!(unanswered["isError"], true);
+    let told = told(&app, 3);
+    let own = |action: &str, name: &str, id: &str, item: &str| json!({"action": action, "serverName": name, "serverUuid": id, "itemName": item, "success": true});
+    assert_eq!(told[0], own("prompt_get", "Proxy System", "pluggedin_proxy", "pluggedin_proxy_capabilities"));
+    assert_eq!(told[1], own("tool_call", "Discovery System", "pluggedin_discovery", "pluggedin_discover_tools"));
+    let mut failed = own("tool_call", "RAG System", "pluggedin_rag", "pluggedin_ask_knowledge_base");
+    failed["success"] = json!(false);
+    failed["errorMessage"] = unanswered["content"][0]["text"].clone();
+    assert_eq!(told[2], failed);
+}

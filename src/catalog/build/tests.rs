@@ -72,7 +72,8 @@ fn scene(servers: Vec<(ServerConfig, Option<Listing>)>) -> Scene {
 
 impl Scene {
     fn build(&self) -> Catalog {
-        let builtin = [("pluggedin_setup".to_owned(), Bytes::from_static(br#"{"name":"pluggedin_setup"}"#))];
+        let tools = vec![("pluggedin_setup".to_owned(), Bytes::from_static(br#"{"name":"pluggedin_setup"}"#))];
+        let builtin = Own { tools, ..Own::default() };
         build(Inputs {
             snapshot: &self.snapshot,
             listings: &self.listings,

@@ -102,3 +102,34 @@ fn a_full_queue_loses_its_oldest() {
     queue.push_back(entry("old", None));
     assert_eq!((queue.len(), queue.pop().expect("it is full").subject.item.as_str()), (MOST, "4"));
 }
+
+#[test]
+fn the_parts_of_the_proxy_have_the_names_of_the_app() {
+    let check = |area, expect: Option<(&str, &str)>| {
+        let part = Part::of(area);
+        assert_eq!(part.filter(|part| part.is_known).map(|part| (part.name, part.id)), expect, "{part:?}");
+    };
+    check(Area::Setup, None);
+    check(Area::Discovery, Some(("Discovery System", "pluggedin_discovery")));
+    check(Area::Knowledge, Some(("RAG System", "pluggedin_rag")));
+    check(Area::Notifications, Some(("Notification System", "pluggedin_notifications")));
+    check(Area::Documents, Some(("Document System", "pluggedin_documents")));
+    check(Area::Clipboard, Some(("Clipboard System", "pluggedin_clipboard")));
+    for area in [Area::Memory, Area::Collective, Area::Archetypes] {
+        check(area, None);
+        assert!(Part::of(area).is_some_and(|part| part.id.starts_with("pluggedin_")));
+    }
+}
+
+#[test]
+fn of_own_tools_mistakes_and_the_guide_are_not_told() {
+    let activities = Activities(Arc::default());
+    let note = |tool: &str, how| activities.note_builtin(tool, Duration::ZERO, how);
+    note("pluggedin_setup", How::Done);
+    note("pluggedin_discover_tools", How::Mistake);
+    note("no_tool_of_ours", How::Done);
+    assert_eq!(activities.0.len(), 0);
+    note("pluggedin_discover_tools", How::Failed("no".to_owned()));
+    let entry = activities.0.pop().expect("it is told");
+    assert_eq!((entry.subject.item.as_str(), entry.failure.as_deref()), ("pluggedin_discover_tools", Some("no")));
+}

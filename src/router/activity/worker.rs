@@ -131,6 +131,10 @@ impl Entry {
         let Self { whose, subject: Subject { action, item }, took, failure } = self;
         let (server_name, server) = match whose {
             Whose::Server(config) => (redact::quote(&config.name, MAX_NAME), server_ref(config.id.as_str())),
+            Whose::Own(part) => {
+                let id = part.id.to_owned();
+                (part.name.to_owned(), if part.is_known { ServerRef::Known(id) } else { ServerRef::External(id) })
+            }
             Whose::Instructions(config) => ("Custom Instructions".to_owned(), server_ref(config.id.as_str())),
         };
         Activity {

@@ -54,10 +54,9 @@ impl AppClient {
     pub async fn report(&self, activity: &Activity) -> Result<(), AppError> {
         let request = Request {
             method: Method::POST,
-            path: &["api", "notifications", "mcp-activity"],
-            query: &[],
             body: Some(serde_json::to_value(activity).expect("texts and numbers are always JSON")),
             timeout: TIMEOUT,
+            ..Request::get(&["api", "notifications", "mcp-activity"])
         };
         self.request_within(None, request).await.map(drop)
     }

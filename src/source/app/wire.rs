@@ -165,6 +165,18 @@ pub(super) fn message(body: &str) -> Result<String, AppError> {
 pub(super) struct Failure {
     pub(super) message: Option<String>,
     pub(super) retry_after: Option<String>,
+    code: Option<String>,
+}
+
+impl Failure {
+    /// What is wrong, where that can be told from the App's words under whatever status.
+    pub(super) fn known(&self) -> Option<AppError> {
+        match self {
+            Self { code: Some(code), .. } if code.starts_with("CSRF_") => Some(AppError::Origin),
+            Self { message: Some(message), .. } if message.contains("_API_KEY is required") => Some(AppError::Unconfigured),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn failure(body: &str) -> Option<Failure> {
@@ -173,7 +185,11 @@ pub(super) fn failure(body: &str) -> Option<Failure> {
         let text = fields.text(name).or_else(|| fields.object(name)?.text("message"))?;
         Some(public_text(&text))
     });
-    Some(Failure { message, retry_after: fields.scalar("retryAfter").or_else(|| fields.scalar("retry_after")) })
+    Some(Failure {
+        message,
+        retry_after: fields.scalar("retryAfter").or_else(|| fields.scalar("retry_after")),
+        code: fields.scalar("code"),
+    })
 }
 
 /// A failure inside a successful answer: `success: false`, or an `error` text
@@ -185,8 +201,13 @@ pub(super) fn in_band_failure(body: &str) -> Option<AppError> {
     if !refused && !error {
         return None;
     }
-    let message = failure(body).and_then(|failure| failure.message).unwrap_or_else(|| "no reason given".to_owned());
-    Some(AppError::Rejected { status: 200, message })
+    let failure = failure(body).unwrap_or_default();
+    Some(
+        failure.known().unwrap_or_else(|| AppError::Rejected {
+            status: 200,
+            message: failure.message.unwrap_or_else(|| "no reason given".to_owned()),
+        }),
+    )
 }
 
 /// The members of a JSON object, each still unread. With duplicate names the last

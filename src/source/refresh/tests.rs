@@ -114,7 +114,7 @@ impl FakeApp {
     }
 
     fn config(&self) -> app::Config {
-        app::Config { base_url: self.base.clone(), key: KEY.into(), rate: None, egress: Arc::default() }
+        app::Config { base_url: self.base.clone(), key: KEY.into(), rate: None, origin: None, egress: Arc::default() }
     }
 
     fn client(&self) -> AppClient {
@@ -300,7 +300,7 @@ async fn an_app_that_is_not_there_is_away() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base_url = format!("http://{}", listener.local_addr().expect("bound")).parse().expect("a URL");
     drop(listener);
-    let running = Running::start(Some(app::Config { base_url, key: KEY.into(), rate: None, egress: Arc::default() }), None);
+    let running = Running::start(Some(app::Config { base_url, key: KEY.into(), rate: None, origin: None, egress: Arc::default() }), None);
     running.until("away", away).await;
     let AppStatus::Away { message } = running.handle.snapshot().app.clone() else { unreachable!() };
     assert_eq!(message, "the plugged.in App cannot be reached: the connection was refused");
@@ -476,7 +476,13 @@ async fn a_path_prefix_is_kept() {
     let app = FakeApp::start().await;
     app.set("/plugged/in/api/mcp-servers", Answer::json(&json!([])));
     for base in ["plugged/in", "plugged/in/"] {
-        let config = app::Config { base_url: app.base.join(base).expect("a URL"), key: KEY.into(), rate: None, egress: Arc::default() };
+        let config = app::Config {
+            base_url: app.base.join(base).expect("a URL"),
+            key: KEY.into(),
+            rate: None,
+            origin: None,
+            egress: Arc::default(),
+        };
         assert!(AppClient::new(config).servers().await.is_ok());
     }
 }
@@ -495,7 +501,9 @@ async fn compressed_answers_are_read() {
 #[tokio::test]
 async fn a_wrong_key_is_told_as_such() {
     let app = FakeApp::start().await;
-    let wrong = |key: &str| AppClient::new(app::Config { base_url: app.base.clone(), key: key.into(), rate: None, egress: Arc::default() });
+    let wrong = |key: &str| {
+        AppClient::new(app::Config { base_url: app.base.clone(), key: key.into(), rate: None, origin: None, egress: Arc::default() })
+    };
     assert_eq!(wrong("no").servers().await.map(|_| ()), Err(AppError::Unauthorized));
     assert_eq!(wrong("line\nbreak").servers().await.map(|_| ()), Err(AppError::Unauthorized));
 }

@@ -1,6 +1,6 @@
 use super::super::tests::{entry, server};
 use super::*;
-use crate::source::app::activity::Action;
+use crate::{builtin::Area, router::activity::Part, source::app::activity::Action};
 
 #[test]
 fn what_is_told_of_a_call() {
@@ -24,6 +24,10 @@ fn what_the_app_cannot_place_is_named_elsewhere() {
     let instructions = Entry { whose: Whose::Instructions(config), ..entry("a", None) }.activity();
     assert_eq!(instructions.server_name, "Custom Instructions");
     assert_eq!(instructions.server, ServerRef::External("seven".to_owned()));
+    let of = |part| Entry { whose: Whose::Own(part), ..entry("a", None) }.activity();
+    assert_eq!(of(Part::PROXY).server, ServerRef::Known("pluggedin_proxy".to_owned()));
+    let memory = of(Part::of(Area::Memory).expect("it is told of"));
+    assert_eq!((memory.server_name.as_str(), memory.server), ("Memory System", ServerRef::External("pluggedin_memory".to_owned())));
 }
 
 #[test]

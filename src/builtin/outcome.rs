@@ -1,0 +1,144 @@
+//! What comes of a tool: what the model reads, in our own words.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::source::app::AppError;
+
+/// What a tool says when it has done its work.
+#[derive(Debug)]
+pub(super) struct Output {
+    content: Vec<Value>,
+    structured: Option<Value>,
+}
+
+impl Output {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self { content: vec![json!({ "type": "text", "text": text.into() })], structured: None }
+    }
+
+    /// Text for those who read, and the same as data, which keeps to the tool's output schema.
+    pub(super) fn structured(text: impl Into<String>, data: &impl Serialize) -> Self {
+        let structured = serde_json::to_value(data).expect("data of the proxy's own is always JSON");
+        Self { structured: Some(structured), ..Self::text(text) }
+    }
+
+    /// Data that is its own text.
+    pub(super) fn json(data: &impl Serialize) -> Self {
+        let text = serde_json::to_string_pretty(data).expect("data of the proxy's own is always JSON");
+        Self::structured(text, data)
+    }
+
+    /// An image instead of the text; `data` is base64 (specification, server/tools, "Image Content").
+    #[must_use]
+    pub(super) fn with_image(mut self, mime_type: &str, data: &str) -> Self {
+        self.content = vec![json!({ "type": "image", "data": data, "mimeType": mime_type })];
+        self
+    }
+
+    pub(super) fn data(&self) -> Option<&Value> {
+        self.structured.as_ref()
+    }
+
+    fn into_result(self) -> Bytes {
+        let Self { content, structured } = self;
+        let mut result = json!({ "content": content, "isError": false });
+        if let Some(structured) = structured {
+            result["structuredContent"] = structured;
+        }
+        result.to_string().into()
+    }
+}
+
+/// Why a tool has not done its work. SECURITY: in our own words, since the App's can hold SQL or be meant for somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) said: String,
+    /// The caller can do better; nobody else has to know.
+    pub(super) is_mistake: bool,
+}
+
+impl Failure {
+    pub(super) fn new(said: impl Into<String>) -> Self {
+        Self { said: said.into(), is_mistake: false }
+    }
+
+    /// Of the caller's.
+    pub(super) fn mistake(said: impl Into<String>) -> Self {
+        Self { said: said.into(), is_mistake: true }
+    }
+}
+
+/// What any service may answer. A tool that knows better says so before.
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        Self::new(match error {
+            AppError::Unauthorized => {
+                "plugged.in refused the API key; hint: check it, or make a new one; `pluggedin_setup` with the topic `api_key` says how".to_owned()
+            }
+            AppError::RateLimited { retry_after } => {
+                format!("plugged.in allows no more requests of this kind at the moment; hint: {}", again(retry_after))
+            }
+            AppError::NotFound { .. } => return Self::mistake("plugged.in has nothing under this identifier; hint: list what is there first"),
+            AppError::TooOld => {
+                "this plugged.in App does not know this service; hint: it is too old for it, or the base URL does not lead to an App".to_owned()
+            }
+            AppError::Unconfigured => {
+                "this plugged.in App has no key for the AI provider that it searches with; hint: its operator has to set `OPENAI_API_KEY` there".to_owned()
+            }
+            AppError::Origin => {
+                "plugged.in refused the request because it came to another address than its public one; hint: start the proxy with `--app-origin` and the App's public address, as in `--app-origin https://plugged.in`".to_owned()
+            }
+            AppError::Failing { status, retry_after } => {
+                format!("plugged.in failed ({status}) and gave no reason that helps; hint: {}", again(retry_after))
+            }
+            AppError::Rejected { status: 200, .. } => "plugged.in could not do it, and gave no reason that helps; hint: try again later".to_owned(),
+            AppError::Rejected { status, .. } => {
+                format!("plugged.in refused the request ({status}); hint: look at the arguments once more")
+            }
+            error @ (AppError::Redirected { .. } | AppError::Network { .. } | AppError::Refused(_) | AppError::Unreadable { .. }) => {
+                format!("{error}; hint: `pluggedin_setup` with the topic `troubleshooting` may help")
+            }
+        })
+    }
+}
+
+/// When to come back.
+pub(super) fn again(retry_after: Option<Duration>) -> String {
+    match retry_after {
+        Some(wait) => format!("try again in {} s", wait.as_secs_f64().ceil()),
+        None => "try again in a minute".to_owned(),
+    }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The `result` of `tools/call`.
+    pub result: Bytes,
+    pub how: How,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    Done,
+    /// The model was told this.
+    Failed(String),
+    /// The caller could have known; nothing was done.
+    Mistake,
+}
+
+impl From<Result<Output, Failure>> for Ended {
+    fn from(outcome: Result<Output, Failure>) -> Self {
+        match outcome {
+            Ok(output) => Self { result: output.into_result(), how: How::Done },
+            Err(Failure { said, is_mistake }) => {
+                let result = json!({ "content": [{ "type": "text", "text": said }], "isError": true });
+                Self { result: result.to_string().into(), how: if is_mistake { How::Mistake } else { How::Failed(said) } }
+            }
+        }
+    }
+}

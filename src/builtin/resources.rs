@@ -1,0 +1,123 @@
+//! The proxy's own resources: the guide, and the state of what the App and the servers hold.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{Area, Builtin, Call, Offer, guide, setup};
+use crate::{
+    catalog::{Catalog, ListKind, Owner},
+    security::{line, redact},
+};
+
+/// One of them.
+struct Resource {
+    uri: &'static str,
+    name: &'static str,
+    description: &'static str,
+    mime_type: &'static str,
+    of: Of,
+}
+
+/// Where its content comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Guide,
+    Servers,
+    /// A tool without arguments.
+    Tool(&'static str, Area),
+}
+
+const JSON: &str = "application/json";
+
+const RESOURCES: [Resource; 4] = [
+    Resource {
+        uri: "pluggedin://setup",
+        name: "Set-up guide",
+        description: "How to connect this proxy to plugged.in or to a local file, and its present state",
+        mime_type: "text/markdown",
+        of: Of::Guide,
+    },
+    Resource {
+        uri: "pluggedin://mcp-servers",
+        name: "MCP servers",
+        description: "The servers behind this proxy, with their state and the number of their tools",
+        mime_type: JSON,
+        of: Of::Servers,
+    },
+    Resource {
+        uri: "pluggedin://documents",
+        name: "Documents",
+        description: "The newest documents of the library; needs an API key",
+        mime_type: JSON,
+        of: Of::Tool("pluggedin_list_documents", Area::Documents),
+    },
+    Resource {
+        uri: "pluggedin://notifications",
+        name: "Notifications",
+        description: "The user's notifications; needs an API key",
+        mime_type: JSON,
+        of: Of::Tool("pluggedin_list_notifications", Area::Notifications),
+    },
+];
+
+/// URIs and records for lists.
+pub(super) fn records(offer: Offer) -> Vec<(String, Bytes)> {
+    let is_offered = |resource: &&Resource| match offer {
+        Offer::All => true,
+        Offer::Minimal => !matches!(resource.of, Of::Tool(..)),
+        Offer::None => false,
+    };
+    let record = |Resource { uri, name, description, mime_type, of: _ }: &Resource| {
+        let record = json!({ "uri": uri, "name": name, "title": name, "description": description, "mimeType": mime_type });
+        ((*uri).to_owned(), record.to_string().into())
+    };
+    RESOURCES.iter().filter(is_offered).map(record).collect()
+}
+
+pub(super) async fn read(builtin: &Builtin, uri: &str, catalog: &Catalog) -> Bytes {
+    let Some(Resource { mime_type, of, .. }) = RESOURCES.iter().find(|resource| resource.uri == uri) else {
+        return json!({ "contents": [] }).to_string().into();
+    };
+    let text = match *of {
+        Of::Guide => setup::guide(builtin),
+        Of::Servers => pretty(&servers(builtin, catalog)),
+        Of::Tool(name, area) => {
+            let (message, data) = match builtin.run(Call { name, arguments: None, catalog, progress: None }).await {
+                Ok(output) => (format!("What `{name}` says without arguments."), output.data().cloned()),
+                Err(failure) => (failure.said, None),
+            };
+            pretty(&json!({ "message": message, "available_tools": guide::available(area), "content": data }))
+        }
+    };
+    json!({ "contents": [{ "uri": uri, "mimeType": mime_type, "text": text }] }).to_string().into()
+}
+
+fn servers(builtin: &Builtin, catalog: &Catalog) -> Value {
+    let servers: Vec<_> = builtin
+        .pool
+        .servers()
+        .into_iter()
+        .map(|(config, status)| {
+            let owner = Owner::Server(config.id.clone());
+            json!({
+                "name": redact::quote(&config.name, 200),
+                "id": config.id.as_str(),
+                "prefix": catalog.server(&config.id).map(|server| server.slug.as_str()),
+                "transport": config.transport.label(),
+                "state": status.label(),
+                "problem": status.error().map(|error| line::escape(&redact::redact(&error.to_string())).into_owned()),
+                "tools": catalog.tools().filter(|(_, tool)| tool.owner == owner).count(),
+            })
+        })
+        .collect();
+    let listed = catalog.descriptions(ListKind::Tools).len();
+    json!({
+        "message": format!("{} servers; {listed} tools are listed in all.", servers.len()),
+        "available_tools": guide::available(Area::Discovery),
+        "servers": servers,
+    })
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("a value is always JSON")
+}
