@@ -3,7 +3,14 @@
 
 mod activity; // what the proxy reports of its calls
 mod catalog; // servers and what they have
+mod clipboard; // entries by name and by index
+mod collective; // patterns of the community
 mod contract; // what a request may hold
+mod device; // signing in from a terminal
+mod documents; // the library
+mod knowledge; // passages of documents
+mod memory; // sessions, observations, memories
+mod notifications; // what people are told
 mod reply; // answers
 
 use super::{KEY, Server, lock};
@@ -14,6 +21,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{Html, IntoResponse, Json, Redirect, Response};
 use contract::Contract;
+use device::Device;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reply::{failure, page_not_found, refusal};
@@ -23,6 +31,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+
+pub(crate) use device::{Approval, DEVICE_CODE, USER_CODE};
+pub(crate) use documents::Document;
+pub(crate) use knowledge::Passage;
+pub(crate) use memory::Session;
 
 #[derive(Debug)]
 pub(crate) struct App {
@@ -45,6 +58,23 @@ pub(crate) struct Workspace {
     pub(crate) owners: HashMap<String, String>,
     /// What the proxy reported and the App stored.
     pub(crate) activities: Vec<Value>,
+    /// Found by every question.
+    pub(crate) passages: Vec<Passage>,
+    /// Newest first.
+    pub(crate) notifications: Vec<Value>,
+    pub(crate) documents: Vec<Document>,
+    pub(crate) clipboard: Vec<Value>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) memories: Vec<Value>,
+    pub(crate) patterns: Vec<Value>,
+    /// Ratings of patterns.
+    pub(crate) feedback: Vec<Value>,
+    /// The App has no key of a provider of embeddings.
+    pub(crate) without_embeddings: bool,
+    /// Where people reach the App, if not where the proxy does.
+    pub(crate) public_origin: Option<String>,
+    /// How many things were made here.
+    pub(crate) made: u64,
 }
 
 /// A tool as the App has discovered it.
@@ -91,6 +121,7 @@ struct Shared {
     /// Requests whose sender left before there was an answer.
     abandoned: Mutex<Vec<String>>,
     contract: Contract,
+    device: Mutex<Device>,
 }
 
 /// One request as it came.
@@ -118,6 +149,13 @@ impl Workspace {
     /// These servers, of which the App has discovered nothing yet.
     pub(crate) fn of(servers: &[&Server]) -> Self {
         Self { servers: servers.iter().map(|server| server.record()).collect(), ..Self::default() }
+    }
+
+    /// An identifier and a time for something new: later things have later times.
+    fn stamp(&mut self) -> (String, String) {
+        self.made += 1;
+        let made = self.made;
+        (format!("0b9b7c64-4b43-4f0a-8a37-{made:012}"), format!("2026-01-01T12:{:02}:{:02}.000Z", made / 60 % 60, made % 60))
     }
 
     /// Adds tools of a server as the App has discovered them.
@@ -203,6 +241,11 @@ impl App {
     /// Takes what the contract did not allow, so that nobody complains about it at the end.
     pub(crate) fn violations(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.shared.violations))
+    }
+
+    /// What the person in front of the browser does about a sign-in.
+    pub(crate) fn sign_in_is(&self, approval: Approval) {
+        lock(&self.shared.device).approval = approval;
     }
 
     /// Requests whose sender left before there was an answer, by method and address.
@@ -335,6 +378,9 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
     };
     match how {
         Answer::Normally => {
+            if let Some(response) = device::route(&mut lock(&shared.device), &call) {
+                return response;
+            }
             let mut workspaces = lock(&shared.workspaces);
             let workspace = authorization.strip_prefix("Bearer ").and_then(|key| workspaces.get_mut(key));
             match workspace {
@@ -381,5 +427,12 @@ impl Drop for Waiting {
 }
 
 fn route(workspace: &mut Workspace, call: &Call) -> Option<Response> {
-    activity::route(workspace, call).or_else(|| catalog::route(workspace, call))
+    activity::route(workspace, call)
+        .or_else(|| catalog::route(workspace, call))
+        .or_else(|| knowledge::route(workspace, call))
+        .or_else(|| notifications::route(workspace, call))
+        .or_else(|| documents::route(workspace, call))
+        .or_else(|| clipboard::route(workspace, call))
+        .or_else(|| memory::route(workspace, call))
+        .or_else(|| collective::route(workspace, call))
 }
