@@ -4,6 +4,7 @@
 mod scripted; // the servers, also a program of their own
 mod support; // what scenarios are built from
 
+mod activity; // what the App is told of calls
 mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
 mod auth; // who may do what over HTTP
@@ -36,6 +37,7 @@ mod secrets; // nothing secret in the log, in what is shown, in errors
 mod sessions; // sessions of HTTP clients
 mod shutdown; // the end of a proxy that serves HTTP
 mod ssrf; // where requests may go
+mod stand_in; // whether the App of these tests is as strict and as odd as it should be
 mod stateless; // requests that stand alone
 mod streams; // event streams and how they are resumed
 mod subscriptions; // changes of single resources
