@@ -32,6 +32,8 @@ mod definition;
 mod discover;
 mod guide;
 mod knowledge;
+mod members;
+mod notifications;
 mod outcome;
 mod resources;
 mod services;
@@ -43,7 +45,15 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 3] = [setup::DEFINITION, discover::DEFINITION, knowledge::ASK];
+static TOOLS: [Definition; 7] = [
+    setup::DEFINITION,
+    discover::DEFINITION,
+    knowledge::ASK,
+    notifications::SEND,
+    notifications::LIST,
+    notifications::MARK_DONE,
+    notifications::DELETE,
+];
 
 /// Which of its own entries the proxy offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
