@@ -36,6 +36,7 @@ mod guide;
 mod knowledge;
 mod members;
 mod memory;
+mod notifications;
 mod outcome;
 mod resources;
 mod services;
@@ -47,10 +48,14 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 18] = [
+static TOOLS: [Definition; 22] = [
     setup::DEFINITION,
     discover::DEFINITION,
     knowledge::ASK,
+    notifications::SEND,
+    notifications::LIST,
+    notifications::MARK_DONE,
+    notifications::DELETE,
     clipboard::SET,
     clipboard::GET,
     clipboard::DELETE,
