@@ -189,7 +189,7 @@ impl Page {
     pub(super) fn overview(mut self) -> Output {
         let mut text = match self.entries.len() {
             0 => "There is nothing to show on this page of the clipboard.\n".to_owned(),
-            shown => format!("Clipboard entries, newest first: {shown} of {}.\n", self.total),
+            shown => format!("Clipboard entries, {shown} of {}, the newest on top:\n", self.total),
         };
         for (at, entry) in self.entries.iter_mut().enumerate() {
             let value = entry.value.take();
@@ -205,10 +205,19 @@ impl Page {
         if self.expired > 0 {
             let _ = write!(text, "\nLeft out, since they have expired: {}.", self.expired);
         }
+        if let Some(next) = self.next() {
+            let _ = write!(text, "\nThere are more: go on with the offset {next}.");
+        }
         if !self.entries.is_empty() {
             text.push_str("\n`pluggedin_clipboard_get` with a name or index gives the whole value.");
         }
         Output::structured(text.trim_end(), &self.data())
+    }
+
+    /// Where the next page begins, if there is one.
+    fn next(&self) -> Option<i64> {
+        let shown = i64::try_from(self.entries.len() + self.expired).ok().filter(|shown| *shown > 0)?;
+        self.offset?.checked_add(shown).filter(|next| *next < self.total)
     }
 
     fn data(&self) -> Value {

@@ -150,7 +150,8 @@ mod tests {
         expect![[r#"
             Memory session started.
             - session_uuid: `550e8400-e29b-41d4-a716-446655440000`, for `pluggedin_memory_observe`
-            - memory_session_id: `ms_V1StGXR8_Z5jdHi6B-myT`, for `pluggedin_memory_session_end`"#]].assert_eq(&said);
+            - memory_session_id: `ms_V1StGXR8_Z5jdHi6B-myT`, for `pluggedin_memory_session_end`"#]]
+        .assert_eq(&said);
     }
 
     #[test]

@@ -160,22 +160,23 @@ fn pages_are_without_what_has_expired() {
         &GET,
         page(&answer).overview(),
         expect![[r#"
-        Clipboard entries, newest first: 4 of 9.
+            Clipboard entries, 4 of 9, the newest on top:
 
-        1. `k`: text/plain, 3 bytes, created at 2026-11-23T03:40:20Z by tool, never expires
-           v\n1
+            1. `k`: text/plain, 3 bytes, created at 2026-11-23T03:40:20Z by tool, never expires
+               v\n1
 
-        2. index 0: text/plain, 2 bytes, created at 2026-11-23T03:42:10Z, expires at 2999-11-24T03:42:10Z
-           p1
+            2. index 0: text/plain, 2 bytes, created at 2026-11-23T03:42:10Z, expires at 2999-11-24T03:42:10Z
+               p1
 
-        3. `pic`: image/png, 5000 bytes, never expires
+            3. `pic`: image/png, 5000 bytes, never expires
 
-        4. `pic`: image/png, 4 bytes, never expires
+            4. `pic`: image/png, 4 bytes, never expires
 
-        Left out, since they have expired: 1.
-        `pluggedin_clipboard_get` with a name or index gives the whole value.
-        = {"entries":[{"uuid":"0ce77b0a-66de-4ec1-867e-2a929ab2b6d9","name":"k","preview":"v\\n1","contentType":"text/plain","encoding":"utf-8","sizeBytes":3,"visibility":"private","createdByTool":"tool","source":"ui","createdAt":"2026-11-23T03:40:20Z","updatedAt":"2026-11-23T03:40:20Z","expiresAt":null},{"uuid":"f8cf4006-f084-48ad-b828-8a18f74d6267","idx":0,"preview":"p1","contentType":"text/plain","encoding":"utf-8","sizeBytes":2,"visibility":"private","createdAt":"2026-11-23T03:42:10Z","updatedAt":"2026-11-23T03:42:10Z","expiresAt":"2999-11-24T03:42:10Z"},{"name":"pic","contentType":"image/png","encoding":"base64","sizeBytes":5000,"expiresAt":null},{"name":"pic","contentType":"image/png","encoding":"base64","sizeBytes":4,"expiresAt":null}],"total":9,"limit":50,"offset":0,"expired":1}
-    "#]],
+            Left out, since they have expired: 1.
+            There are more: go on with the offset 5.
+            `pluggedin_clipboard_get` with a name or index gives the whole value.
+            = {"entries":[{"uuid":"0ce77b0a-66de-4ec1-867e-2a929ab2b6d9","name":"k","preview":"v\\n1","contentType":"text/plain","encoding":"utf-8","sizeBytes":3,"visibility":"private","createdByTool":"tool","source":"ui","createdAt":"2026-11-23T03:40:20Z","updatedAt":"2026-11-23T03:40:20Z","expiresAt":null},{"uuid":"f8cf4006-f084-48ad-b828-8a18f74d6267","idx":0,"preview":"p1","contentType":"text/plain","encoding":"utf-8","sizeBytes":2,"visibility":"private","createdAt":"2026-11-23T03:42:10Z","updatedAt":"2026-11-23T03:42:10Z","expiresAt":"2999-11-24T03:42:10Z"},{"name":"pic","contentType":"image/png","encoding":"base64","sizeBytes":5000,"expiresAt":null},{"name":"pic","contentType":"image/png","encoding":"base64","sizeBytes":4,"expiresAt":null}],"total":9,"limit":50,"offset":0,"expired":1}
+        "#]],
     );
     check(
         &LIST,
@@ -249,13 +250,13 @@ fn odd_pages_are_shown_as_far_as_they_go() {
         &GET,
         page(&answer).overview(),
         expect![[r#"
-        Clipboard entries, newest first: 1 of 1.
+            Clipboard entries, 1 of 1, the newest on top:
 
-        1. an entry without name and index: unknown type, expires at an unknown time
+            1. an entry without name and index: unknown type, expires at an unknown time
 
-        `pluggedin_clipboard_get` with a name or index gives the whole value.
-        = {"entries":[{}],"total":1}
-    "#]],
+            `pluggedin_clipboard_get` with a name or index gives the whole value.
+            = {"entries":[{}],"total":1}
+        "#]],
     );
     check(
         &LIST,
