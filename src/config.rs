@@ -206,6 +206,7 @@ impl Config {
             egress,
             max_message,
             pin_tools,
+            no_activity,
             log_level,
             log_format,
             env_file: _,
@@ -231,7 +232,6 @@ impl Config {
 
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
-        let call_timeout = given.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let connect = given.connect(connect);
@@ -256,7 +256,7 @@ impl Config {
                 limits: given.limits(max_message),
             },
             catalog: given.catalog(naming, list_wait, pin_tools, catalog_store),
-            router: router::Config { call_timeout: given.parse(call_timeout, defaults::CALL_TIMEOUT, some_time) },
+            router: given.router(call_timeout, no_activity),
             app_base_url,
             egress,
             cache_dir,
@@ -516,6 +516,14 @@ impl<'a> Settings<'a> {
             patience: self.parse(list_wait, defaults::LIST_WAIT, time),
             store,
             pin: self.pin_tools(pin),
+        }
+    }
+
+    fn router(&mut self, call_timeout: Option<String>, no_activity: bool) -> router::Config {
+        let call_timeout = self.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
+        router::Config {
+            call_timeout: self.parse(call_timeout, defaults::CALL_TIMEOUT, some_time),
+            activity: !(no_activity || self.switch(env::NO_ACTIVITY)),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::{
     telemetry::metrics::{self, Calls, Limited},
 };
 
+mod activity;
 pub mod bridge;
 mod completion;
 mod elicitations;
@@ -43,12 +44,15 @@ mod reverse;
 mod subscriptions;
 mod tools;
 
+use activity::Activities;
 pub use error::{Blame, CallError};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
     /// How long a call may be silent, if the server's configuration says nothing else.
     pub call_timeout: Duration,
+    /// The App is told of calls, where there is one.
+    pub activity: bool,
 }
 
 /// One for each workspace. Fronts share it behind an `Arc`, which costs a call less than a clone.
@@ -65,6 +69,8 @@ pub struct Router {
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
+    /// Absent where the App is not told of calls.
+    activities: Option<Activities>,
 }
 
 /// What the router works with.
@@ -149,6 +155,7 @@ impl Router {
     /// Starts the router. What it does beside the calls ends with `token`.
     pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
         let Parts { catalog, pool, source, builtin, calls, limiter, notices } = parts;
+        let activities = source.app().filter(|_| config.activity).map(|app| Activities::start(app, tracker, token));
         let router = Self {
             config,
             catalog,
@@ -161,6 +168,7 @@ impl Router {
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
+            activities,
         };
         router.attend(notices, tracker, token);
         router

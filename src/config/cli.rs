@@ -67,6 +67,9 @@ pub(super) struct Options {
     /// Withhold tools whose description or schema has changed until tools --accept [env: PLUGGEDIN_PIN_TOOLS]
     #[arg(long, global = true)]
     pub(super) pin_tools: bool,
+    /// Do not tell the App which of its servers were called, and whether that succeeded [env: PLUGGEDIN_NO_ACTIVITY]
+    #[arg(long, global = true)]
+    pub(super) no_activity: bool,
     /// off, error, warn, info, debug, trace, or filter directives [env: PLUGGEDIN_LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,

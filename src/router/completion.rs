@@ -32,7 +32,7 @@ impl Router {
         if original != name {
             outgoing.rename(&reference, member, &original);
         }
-        Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
+        Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &mut outgoing).await?, None))
     }
 
     /// The server that completes this, and the name that it knows; `None` if its

@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{CallError, Ctx, Router, measure, relay};
+use super::{CallError, Ctx, Router, activity::Subject, measure, relay};
 use crate::{
     downstream::{Caller, InFlight, Link, LinkError},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Id, Message, Span},
-        server::{ServerConfig, ServerId},
+        server::{Origin, ServerConfig, ServerId},
     },
     security::rate_limit::Permit,
 };
@@ -24,6 +24,8 @@ pub(super) struct Outgoing<'a> {
     edits: Vec<(Span, Bytes)>,
     /// The client's progress token and where it stands.
     token: Option<(Bytes, Span)>,
+    /// What the App is told that it was about, if it is told at all.
+    pub(super) subject: Option<Subject>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -38,7 +40,7 @@ impl<'a> Outgoing<'a> {
         let token = meta.filter(|meta| meta.get("progressToken").is_some_and(|token| Id::parse(token).is_some()));
         let token = token.and_then(|meta| meta.span(request.text(), "progressToken"));
         let token = token.map(|span| (request.text().slice(span.clone()), span));
-        Ok(Self { request, params, edits: Vec::with_capacity(3), token })
+        Ok(Self { request, params, edits: Vec::with_capacity(3), token, subject: None })
     }
 
     /// A member that must be there and be a string.
@@ -76,7 +78,7 @@ pub(super) fn string_in(object: &Object<'_>, name: &str) -> Result<String, CallE
 impl Router {
     /// Sends the request to the server and gives its response, be it a result or
     /// an error. What certainly did not reach the server is sent once more.
-    pub(super) async fn forward(&self, _: Permit, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
+    pub(super) async fn forward(&self, _: Permit, ctx: &Ctx, server: &ServerId, outgoing: &mut Outgoing<'_>) -> Result<Message, CallError> {
         let timed = self.time(server);
         let answer = match self.attempt(ctx, server, outgoing).await {
             Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {
@@ -84,8 +86,19 @@ impl Router {
             }
             outcome => outcome,
         };
-        timed.end(measure::outcome_of(&answer));
+        let outcome = measure::outcome_of(&answer);
+        if let (Some(activities), Some(subject)) = (&self.activities, outgoing.subject.take())
+            && let Some(config) = self.known_to_app(server)
+        {
+            activities.note(config, subject, timed.elapsed(), &answer, outcome);
+        }
+        timed.end(outcome);
         answer
+    }
+
+    /// The server, if it is one of the App. What people have on their own machine is nobody else's business.
+    pub(super) fn known_to_app(&self, server: &ServerId) -> Option<Arc<ServerConfig>> {
+        self.pool.config(server).filter(|config| config.origin == Origin::App)
     }
 
     async fn attempt(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {

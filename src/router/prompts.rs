@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing};
 use crate::{
     catalog::{Catalog, Owner, Prompt},
     protocol::{
@@ -12,7 +12,7 @@ use crate::{
         server::{InstructionRole, ServerId},
     },
     security::rate_limit::{Permit, What},
-    source::app::AppError,
+    source::app::{AppError, activity::Action},
 };
 
 impl Router {
@@ -24,9 +24,18 @@ impl Router {
         let catalog = self.catalog.settled().await;
         let unknown = || CallError::UnknownPrompt { name: name.clone() };
         match catalog.prompt(&name).ok_or_else(unknown)? {
-            Prompt::Builtin => Ok(Answer::Result(self.builtin.prompt())),
+            Prompt::Builtin => {
+                if let Some(activities) = &self.activities {
+                    activities.note_own_prompt(&name);
+                }
+                Ok(Answer::Result(self.builtin.prompt()))
+            }
             Prompt::Instructions { server, description } => {
-                instructions(&catalog, server, description.as_deref()).map(Answer::Result).ok_or_else(unknown)
+                let result = instructions(&catalog, server, description.as_deref()).ok_or_else(unknown)?;
+                if let (Some(activities), Some(config)) = (&self.activities, self.known_to_app(server)) {
+                    activities.note_instructions(config, &name);
+                }
+                Ok(Answer::Result(result))
             }
             Prompt::Forwarded { owner, original } => {
                 // SECURITY: before the App is asked, whose limit all clients and the lists share (threat model T23).
@@ -36,7 +45,8 @@ impl Router {
                     let params = outgoing.params.clone();
                     outgoing.rename(&params, "name", original);
                 }
-                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
+                outgoing.subject = Some(Subject { action: Action::PromptGet, item: original.clone() });
+                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &mut outgoing).await?, None))
             }
         }
     }

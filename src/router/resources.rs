@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing, prompts::looked_up};
+use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing, prompts::looked_up};
 use crate::{
     catalog::{Catalog, Owner, Target},
     protocol::{
@@ -13,6 +13,7 @@ use crate::{
         server::ServerId,
     },
     security::rate_limit::{Permit, What},
+    source::app::activity::Action,
 };
 
 impl Router {
@@ -26,12 +27,13 @@ impl Router {
             return Ok(Answer::Result(self.builtin.read(&original, &self.catalog.current()).await));
         }
         let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
+        outgoing.subject = Some(Subject { action: Action::ResourceRead, item: original.clone() });
         if original == uri {
-            return Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None));
+            return Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &mut outgoing).await?, None));
         }
         let params = outgoing.params.clone();
         outgoing.rename(&params, "uri", &original);
-        let reply = self.forward(permit, ctx, &server, &outgoing).await?;
+        let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
         let body = renamed(&reply, &original, &uri);
         Ok(Answer::Forwarded(reply, body))
     }

@@ -73,7 +73,7 @@ impl Router {
             let params = outgoing.params.clone();
             outgoing.rename(&params, "uri", &original);
         }
-        let reply = self.forward(permit, ctx, &server, &outgoing).await?;
+        let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
         if reply.kind() == Kind::Result {
             self.add_subscription(ctx, &server, original, uri).await;
             self.hold(&server);

@@ -5,12 +5,13 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing};
+use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing};
 use crate::{
     builtin::{Call, Ended, How, Progress},
     catalog::{Catalog, Change, Owner, Tool},
     protocol::{json::with_member, message::Message},
     security::rate_limit::{Permit, What},
+    source::app::activity::Action,
     telemetry::metrics::Outcome,
 };
 
@@ -55,7 +56,8 @@ impl Router {
                     let params = outgoing.params.clone();
                     outgoing.rename(&params, "name", &original);
                 }
-                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &outgoing).await?, None))
+                outgoing.subject = Some(Subject { action: Action::ToolCall, item: original });
+                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &mut outgoing).await?, None))
             }
             Owner::Unknown => Err(CallError::UnknownTool { name }),
         }
@@ -72,7 +74,11 @@ impl Router {
         };
         let timed = self.calls.begin_builtin();
         let Ended { result, how } = self.builtin.call(call).await;
-        timed.end(if how == How::Done { Outcome::Ok } else { Outcome::ToolError });
+        let (took, outcome) = (timed.elapsed(), if how == How::Done { Outcome::Ok } else { Outcome::ToolError });
+        timed.end(outcome);
+        if let Some(activities) = &self.activities {
+            activities.note_builtin(name, took, how);
+        }
         result
     }
 

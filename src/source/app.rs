@@ -3,6 +3,7 @@
 //! It knows how to ask, not when; `source::refresh` decides that. The key leaves
 //! this module in one header only.
 
+pub mod activity;
 mod lookups;
 pub(crate) mod wire;
 
@@ -273,20 +274,25 @@ impl AppClient {
     /// Sends one request and gives the body of a successful answer. The time limit
     /// includes waiting for the request limit.
     pub(crate) async fn request(&self, request: Request<'_>) -> Result<String, AppError> {
+        self.request_within(self.0.bucket.as_ref(), request).await
+    }
+
+    /// The same with another request limit, or none.
+    async fn request_within(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<String, AppError> {
         let (limit, about) = (request.timeout, about(request.path));
         let late = || AppError::Network { what: LATE };
-        let outcome = timeout(limit, self.send(request)).await.unwrap_or_else(|_| Err(late()));
+        let outcome = timeout(limit, self.send(bucket, request)).await.unwrap_or_else(|_| Err(late()));
         metrics::app_request(about, outcome.as_ref().map_or_else(AppError::outcome, |_| AppOutcome::Ok));
         outcome
     }
 
-    async fn send(&self, request: Request<'_>) -> Result<String, AppError> {
+    async fn send(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<String, AppError> {
         let Request { method, path, query, body, as_page, timeout } = request;
         let egress = &self.0.egress;
         let url = egress.allow(Author::Owner, self.url(path, query).as_str()).map_err(AppError::Refused)?;
         let headers = self.headers(body.is_some(), as_page)?;
         let body = body.map(|body| body.to_string().into()).unwrap_or_default();
-        admit(self.0.bucket.as_ref(), Instant::now() + timeout).await?;
+        admit(bucket, Instant::now() + timeout).await?;
         let response = egress.send(method, &url, || headers.clone(), body).await.map_err(|error| network(&error))?;
         read(response).await
     }
@@ -351,6 +357,7 @@ fn about(path: &[&str]) -> AppRequest {
         ["api", "custom-instructions"] => AppRequest::Instructions,
         ["api", "resolve", ..] => AppRequest::Resolve,
         ["api", "discover", ..] => AppRequest::Discover,
+        ["api", "notifications", "mcp-activity"] => AppRequest::Activity,
         ["api", "rag", ..] => AppRequest::Knowledge,
         ["api", "notifications", ..] => AppRequest::Notifications,
         ["api", "documents", ..] => AppRequest::Documents,

@@ -89,6 +89,8 @@ labels! {
         StreamEvent => "stream_event",
         /// A message outside of calls that the client at our standard streams does not read.
         Announcement => "announcement",
+        /// What the App would have been told of a call: too many wait, or it did not take it.
+        Activity => "activity",
     }
 }
 
@@ -117,6 +119,7 @@ labels! {
         Instructions => "custom_instructions",
         Resolve => "resolve",
         Discover => "discover",
+        Activity => "activity",
         Knowledge => "knowledge_base",
         Notifications => "notifications",
         Documents => "documents",
@@ -155,6 +158,11 @@ static APP_REQUESTS: [[Counter; AppOutcome::ALL.len()]; AppRequest::ALL.len()] =
 /// Something was thrown away.
 pub fn dropped(what: Dropped) {
     DROPPED[what as usize].increment();
+}
+
+/// The same, so many times.
+pub fn dropped_many(what: Dropped, count: usize) {
+    DROPPED[what as usize].add(count as u64);
 }
 
 /// A request was refused because of a limit.

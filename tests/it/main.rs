@@ -4,6 +4,7 @@
 mod scripted; // the servers, also a program of their own
 mod support; // what scenarios are built from
 
+mod activity; // what the App is told of calls
 mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
 mod auth; // who may do what over HTTP

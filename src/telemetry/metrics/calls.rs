@@ -1,6 +1,10 @@
 //! Calls by who answers them: how many, with what outcome, and how long they took.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 
@@ -138,6 +142,11 @@ pub struct Timed {
 impl Timed {
     fn begin(owner: Arc<Owner>) -> Self {
         Self { owner, begun: Instant::now(), outcome: Outcome::Cancelled }
+    }
+
+    /// How long it has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     pub fn end(mut self, outcome: Outcome) {

@@ -214,7 +214,7 @@ impl Call {
                 "environment": std::env::vars().collect::<BTreeMap<_, _>>(),
             })),
             "fail" => result(&json!({
-                "content": [{"type": "text", "text": "the printer is on fire"}],
+                "content": [{"type": "text", "text": arguments["text"].as_str().unwrap_or("the printer is on fire")}],
                 "isError": true,
                 "x-code": 451,
             })),

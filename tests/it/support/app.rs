@@ -1,20 +1,41 @@
-//! A stand-in for the App: the routes that a proxy reads, a workspace that can be swapped, and every way to fail.
+//! A stand-in for the App: the routes that a proxy uses, a workspace that can be swapped, and every way to fail. It behaves as the
+//! App does where that is odd, and it notes every request that the App's contract does not allow.
+
+mod activity; // what the proxy reports of its calls
+mod catalog; // servers and what they have
+mod clipboard; // entries by name and by index
+mod collective; // patterns of the community
+mod contract; // what a request may hold
+mod device; // signing in from a terminal
+mod documents; // the library
+mod knowledge; // passages of documents
+mod memory; // sessions, observations, memories
+mod notifications; // what people are told
+mod reply; // answers
 
 use super::{KEY, Server, lock};
 use crate::scripted::Port;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{Html, IntoResponse, Json, Redirect, Response};
+use contract::Contract;
+use device::Device;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use reply::{failure, page_not_found, refusal};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+
+pub(crate) use device::{Approval, DEVICE_CODE, USER_CODE};
+pub(crate) use documents::Document;
+pub(crate) use knowledge::Passage;
+pub(crate) use memory::Session;
 
 #[derive(Debug)]
 pub(crate) struct App {
@@ -35,6 +56,25 @@ pub(crate) struct Workspace {
     pub(crate) instructions: Vec<Value>,
     /// Owners of URIs and of prompt names that only the App knows.
     pub(crate) owners: HashMap<String, String>,
+    /// What the proxy reported and the App stored.
+    pub(crate) activities: Vec<Value>,
+    /// Found by every question.
+    pub(crate) passages: Vec<Passage>,
+    /// Newest first.
+    pub(crate) notifications: Vec<Value>,
+    pub(crate) documents: Vec<Document>,
+    pub(crate) clipboard: Vec<Value>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) memories: Vec<Value>,
+    pub(crate) patterns: Vec<Value>,
+    /// Ratings of patterns.
+    pub(crate) feedback: Vec<Value>,
+    /// The App has no key of a provider of embeddings.
+    pub(crate) without_embeddings: bool,
+    /// Where people reach the App, if not where the proxy does.
+    pub(crate) public_origin: Option<String>,
+    /// How many things were made here.
+    pub(crate) made: u64,
 }
 
 /// A tool as the App has discovered it.
@@ -51,6 +91,8 @@ pub(crate) enum Answer {
     #[default]
     Normally,
     Status(u16),
+    /// This status with this body.
+    Refuse(u16, Value),
     /// A page for people, as a reverse proxy or a captive portal sends it, with status 200.
     Page,
     /// 429 with `Retry-After`.
@@ -59,6 +101,8 @@ pub(crate) enum Answer {
     Elsewhere(String),
     /// This instead of what the workspace holds.
     Instead(Value),
+    /// Plain text with status 200.
+    Text(&'static str),
     /// Text that breaks off.
     Torn,
     /// This with `Content-Encoding: gzip`.
@@ -72,6 +116,12 @@ struct Shared {
     workspaces: Mutex<HashMap<String, Workspace>>,
     answers: Mutex<HashMap<String, Answer>>,
     requests: Mutex<Vec<Request>>,
+    /// What the contract does not allow, and came nevertheless.
+    violations: Mutex<Vec<String>>,
+    /// Requests whose sender left before there was an answer.
+    abandoned: Mutex<Vec<String>>,
+    contract: Contract,
+    device: Mutex<Device>,
 }
 
 /// One request as it came.
@@ -79,12 +129,33 @@ struct Shared {
 pub(crate) struct Request {
     pub(crate) line: String,
     pub(crate) authorization: String,
+    pub(crate) origin: Option<String>,
+    pub(crate) requested_with: Option<String>,
+    /// `null` where there is none; text where it is no JSON.
+    pub(crate) body: Value,
+}
+
+/// A request on its way to its route.
+#[derive(Debug)]
+struct Call {
+    method: Method,
+    path: String,
+    parameters: Vec<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
 }
 
 impl Workspace {
     /// These servers, of which the App has discovered nothing yet.
     pub(crate) fn of(servers: &[&Server]) -> Self {
         Self { servers: servers.iter().map(|server| server.record()).collect(), ..Self::default() }
+    }
+
+    /// An identifier and a time for something new: later things have later times.
+    fn stamp(&mut self) -> (String, String) {
+        self.made += 1;
+        let made = self.made;
+        (format!("0b9b7c64-4b43-4f0a-8a37-{made:012}"), format!("2026-01-01T12:{:02}:{:02}.000Z", made / 60 % 60, made % 60))
     }
 
     /// Adds tools of a server as the App has discovered them.
@@ -114,33 +185,6 @@ impl Workspace {
             "_serverUuid": uuid,
         }));
         self
-    }
-
-    fn tool_list(&self, query: &HashMap<String, String>) -> Value {
-        let active = query.get("status").is_none_or(|status| status != "INACTIVE");
-        let prefixed = query.get("prefix_tools").is_some_and(|value| value == "true");
-        let entries = self.tools.iter().filter(|tool| tool.active == active);
-        let entries = entries.filter_map(|tool| {
-            let owner = self.servers.iter().find(|record| record["uuid"] == tool.server)?;
-            let slug = owner["slug"].as_str();
-            let name = match (prefixed, slug) {
-                (true, Some(slug)) => format!("{slug}__{}", tool.name),
-                (true, None) => format!("{}__{}", tool.server, tool.name),
-                (false, _) => tool.name.clone(),
-            };
-            let mut entry = json!({
-                "name": name,
-                "description": format!("{} as the App knows it", tool.name),
-                "inputSchema": {"type": "object"},
-                "_serverUuid": tool.server,
-                "_serverName": owner["name"],
-            });
-            if let Some(slug) = slug {
-                entry["_serverSlug"] = json!(slug);
-            }
-            Some(entry)
-        });
-        json!({"tools": entries.collect::<Vec<_>>()})
     }
 }
 
@@ -182,6 +226,33 @@ impl App {
         lock(&self.shared.answers).insert(path.to_owned(), answer);
     }
 
+    /// Looks at a workspace, or changes something in it.
+    #[track_caller]
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Workspace) -> T) -> T {
+        let mut workspaces = lock(&self.shared.workspaces);
+        act(workspaces.get_mut(KEY).expect("nobody took the key back"))
+    }
+
+    /// What the proxy reported and the App stored, oldest first.
+    pub(crate) fn activities(&self) -> Vec<Value> {
+        self.with(|workspace| workspace.activities.clone())
+    }
+
+    /// Takes what the contract did not allow, so that nobody complains about it at the end.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.shared.violations))
+    }
+
+    /// What the person in front of the browser does about a sign-in.
+    pub(crate) fn sign_in_is(&self, approval: Approval) {
+        lock(&self.shared.device).approval = approval;
+    }
+
+    /// Requests whose sender left before there was an answer, by method and address.
+    pub(crate) fn abandoned(&self) -> Vec<String> {
+        lock(&self.shared.abandoned).clone()
+    }
+
     /// Closes the port and every connection.
     pub(crate) fn go_away(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -198,15 +269,56 @@ impl App {
         lock(&self.shared.requests).clone()
     }
 
+    /// Requests that began with this method and path.
+    pub(crate) fn requests_to(&self, line: &str) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.line.starts_with(line));
+        requests
+    }
+
     /// How many requests began with this method and path.
     pub(crate) fn count(&self, line: &str) -> usize {
-        self.requests().iter().filter(|request| request.line.starts_with(line)).count()
+        self.requests_to(line).len()
     }
 }
 
 impl Drop for App {
+    /// Every scenario ends with an App that was asked for nothing but what its contract allows.
     fn drop(&mut self) {
         self.go_away();
+        if !std::thread::panicking() {
+            let violations = self.violations();
+            assert!(violations.is_empty(), "the contract of the App does not allow: {violations:#?}");
+        }
+    }
+}
+
+impl Call {
+    fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// The method and the path below `/api/`.
+    fn steps(&self) -> Vec<&str> {
+        let below = self.path.strip_prefix("/api/").unwrap_or_default();
+        std::iter::once(self.method.as_str()).chain(below.split('/')).collect()
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// `null` where there is none; text where it is no JSON.
+    fn json(&self) -> Value {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(_) if self.body.is_empty() => Value::Null,
+            Err(_) => json!(String::from_utf8_lossy(&self.body)),
+        }
     }
 }
 
@@ -214,7 +326,7 @@ fn serve(shared: &Arc<Shared>, port: &Port) -> Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
     let listener = port.listen(&runtime);
     let packed = axum::middleware::from_fn(pack);
-    let routes = Router::new().fallback(answer).layer(packed).with_state(shared.clone());
+    let routes = Router::new().fallback(answer).layer(packed).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
     runtime.spawn(async move { axum::serve(listener, routes).await });
     runtime
 }
@@ -245,33 +357,39 @@ pub(crate) fn bomb(bytes: usize) -> Vec<u8> {
     packed.finish().expect("a vector takes everything")
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    method: Method,
-    uri: Uri,
-    Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-    _body: Bytes,
-) -> Response {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    lock(&shared.requests).push(Request { line: format!("{method} {uri}"), authorization: authorization.to_owned() });
+async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let parameters = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+    let call = Call { method, path: uri.path().to_owned(), parameters, headers, body };
+    let owned = |name: &str| call.header(name).map(str::to_owned);
+    let authorization = owned("authorization").unwrap_or_default();
+    lock(&shared.requests).push(Request {
+        line: format!("{} {uri}", call.method),
+        authorization: authorization.clone(),
+        origin: owned("origin"),
+        requested_with: owned("x-requested-with"),
+        body: call.json(),
+    });
+    lock(&shared.violations).extend(shared.contract.violations(&call));
     let how = {
         let answers = lock(&shared.answers);
-        let line = uri.to_string();
-        let places = [line.as_str(), uri.path(), ""];
-        let how = places.into_iter().find_map(|place| answers.get(place));
+        let places = [format!("{} {uri}", call.method), uri.to_string(), call.line(), call.path.clone(), String::new()];
+        let how = places.iter().find_map(|place| answers.get(place));
         how.cloned().unwrap_or_default()
     };
     match how {
         Answer::Normally => {
-            let workspaces = lock(&shared.workspaces);
-            let workspace = authorization.strip_prefix("Bearer ").and_then(|key| workspaces.get(key));
+            if let Some(response) = device::route(&mut lock(&shared.device), &call) {
+                return response;
+            }
+            let mut workspaces = lock(&shared.workspaces);
+            let workspace = authorization.strip_prefix("Bearer ").and_then(|key| workspaces.get_mut(key));
             match workspace {
-                Some(workspace) => route(workspace, &method, uri.path(), &query),
+                Some(workspace) => route(workspace, &call).unwrap_or_else(page_not_found),
                 None => failure(401, "Invalid API key"),
             }
         }
         Answer::Status(status) => failure(status, "scripted"),
+        Answer::Refuse(status, body) => refusal(status, body),
         Answer::Page => Html("<!doctype html><title>Sign in</title>").into_response(),
         Answer::Later(seconds) => {
             let mut response = failure(429, "Too many requests. Please try again later.");
@@ -280,6 +398,7 @@ async fn answer(
         }
         Answer::Elsewhere(address) => Redirect::temporary(&format!("{address}{uri}")).into_response(),
         Answer::Instead(value) => Json(value).into_response(),
+        Answer::Text(text) => text.into_response(),
         Answer::Torn => {
             let json = [(header::CONTENT_TYPE, "application/json")];
             (json, r#"[{"uuid": "5c41b7ed-0000-40"#).into_response()
@@ -288,48 +407,32 @@ async fn answer(
             let json = [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_ENCODING, "gzip")];
             (json, bytes).into_response()
         }
-        Answer::Never => std::future::pending().await,
-    }
-}
-
-fn route(workspace: &Workspace, method: &Method, path: &str, query: &HashMap<String, String>) -> Response {
-    let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    match (method.as_str(), steps.as_slice()) {
-        ("GET", ["api", "mcp-servers"]) => Json(json!(workspace.servers)).into_response(),
-        ("GET", ["api", "tools"]) => Json(workspace.tool_list(query)).into_response(),
-        ("GET", ["api", "resources"]) => Json(json!(workspace.resources)).into_response(),
-        ("GET", ["api", "resource-templates"]) => Json(json!(workspace.templates)).into_response(),
-        ("GET", ["api", "prompts"]) => Json(json!(workspace.prompts)).into_response(),
-        ("GET", ["api", "custom-instructions"]) => Json(json!(workspace.instructions)).into_response(),
-        // Instructions written in the App's editor are objects, and this route shows plain strings only.
-        ("GET", ["api", "custom-instructions", _]) => Json(json!({"messages": []})).into_response(),
-        ("GET", ["api", "resolve", "resource"]) => resolve(workspace, query.get("uri")),
-        ("GET", ["api", "resolve", "prompt"]) => resolve(workspace, query.get("name")),
-        ("POST", ["api", "discover", target]) => {
-            let message = format!("Discovery process initiated for {target}. Results will be available shortly.");
-            Json(json!({"message": message})).into_response()
-        }
-        ("POST", ["api", "notifications", "mcp-activity"]) => Json(json!({"success": true})).into_response(),
-        _ => {
-            let page = "<!doctype html><title>404: This page could not be found.</title>";
-            (StatusCode::NOT_FOUND, Html(page)).into_response()
+        Answer::Never => {
+            let _waiting = Waiting { shared: shared.clone(), line: call.line() };
+            std::future::pending().await
         }
     }
 }
 
-/// The owner's configuration, as partial as the App sends it.
-fn resolve(workspace: &Workspace, wanted: Option<&String>) -> Response {
-    let Some(wanted) = wanted else {
-        return failure(400, "Missing parameter");
-    };
-    let owner = workspace.owners.get(wanted).and_then(|uuid| workspace.servers.iter().find(|record| record["uuid"] == **uuid));
-    match owner {
-        Some(owner) => Json(json!({"uuid": owner["uuid"], "name": owner["name"], "type": owner["type"]})).into_response(),
-        None => failure(404, &format!("not found: {wanted}")),
+/// A request that gets no answer. It is dropped when its sender leaves.
+struct Waiting {
+    shared: Arc<Shared>,
+    line: String,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.shared.abandoned).push(std::mem::take(&mut self.line));
     }
 }
 
-fn failure(status: u16, text: &str) -> Response {
-    let status = StatusCode::from_u16(status).expect("a test names real statuses");
-    (status, Json(json!({"error": text}))).into_response()
+fn route(workspace: &mut Workspace, call: &Call) -> Option<Response> {
+    activity::route(workspace, call)
+        .or_else(|| catalog::route(workspace, call))
+        .or_else(|| knowledge::route(workspace, call))
+        .or_else(|| notifications::route(workspace, call))
+        .or_else(|| documents::route(workspace, call))
+        .or_else(|| clipboard::route(workspace, call))
+        .or_else(|| memory::route(workspace, call))
+        .or_else(|| collective::route(workspace, call))
 }
