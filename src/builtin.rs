@@ -30,6 +30,7 @@ use crate::{
 mod arguments;
 mod definition;
 mod discover;
+mod documents;
 mod guide;
 mod knowledge;
 mod members;
@@ -45,7 +46,7 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 7] = [
+static TOOLS: [Definition; 12] = [
     setup::DEFINITION,
     discover::DEFINITION,
     knowledge::ASK,
@@ -53,6 +54,11 @@ static TOOLS: [Definition; 7] = [
     notifications::LIST,
     notifications::MARK_DONE,
     notifications::DELETE,
+    documents::create::DEFINITION,
+    documents::list::DEFINITION,
+    documents::search::DEFINITION,
+    documents::get::DEFINITION,
+    documents::update::DEFINITION,
 ];
 
 /// Which of its own entries the proxy offers.

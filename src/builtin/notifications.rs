@@ -320,9 +320,14 @@ mod tests {
 
     #[test]
     fn odd_members_cost_themselves() {
-        check(json!([]), true, Some(5), expect![[r#"
+        check(
+            json!([]),
+            true,
+            Some(5),
+            expect![[r#"
             There are no unread notifications.
-            {"notifications":[]}"#]]);
+            {"notifications":[]}"#]],
+        );
         check(
             json!([{"id": ID, "title": {}, "message": 7, "read": "no", "completed": null, "created_at": "soon", "link": 1}, {"title": "x"}, 7]),
             true,
@@ -337,7 +342,11 @@ mod tests {
                 `pluggedin_mark_notification_done` and `pluggedin_delete_notification` take an ID from here.
                 {"notifications":[{"id":"0b9b7c64-4b43-4f0a-8a37-9a0a3c9b2f10"}]}"#]],
         );
-        check(json!([{"id": "a\nb", "title": "\u{202e}x\n# Heading", "message": "m"}]), false, Some(2), expect![[r#"
+        check(
+            json!([{"id": "a\nb", "title": "\u{202e}x\n# Heading", "message": "m"}]),
+            false,
+            Some(2),
+            expect![[r#"
             1 notification:
 
             1. **\u202ex\n# Heading**
@@ -345,7 +354,8 @@ mod tests {
                Message: m
 
             `pluggedin_mark_notification_done` and `pluggedin_delete_notification` take an ID from here.
-            {"notifications":[{"id":"a\\nb","title":"\\u202ex\\n# Heading","message":"m"}]}"#]]);
+            {"notifications":[{"id":"a\\nb","title":"\\u202ex\\n# Heading","message":"m"}]}"#]],
+        );
     }
 
     #[test]
