@@ -32,6 +32,7 @@ mod clipboard;
 mod collective;
 mod definition;
 mod discover;
+mod documents;
 mod guide;
 mod knowledge;
 mod members;
@@ -48,7 +49,7 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 22] = [
+static TOOLS: [Definition; 27] = [
     setup::DEFINITION,
     discover::DEFINITION,
     knowledge::ASK,
@@ -56,6 +57,11 @@ static TOOLS: [Definition; 22] = [
     notifications::LIST,
     notifications::MARK_DONE,
     notifications::DELETE,
+    documents::create::DEFINITION,
+    documents::list::DEFINITION,
+    documents::search::DEFINITION,
+    documents::get::DEFINITION,
+    documents::update::DEFINITION,
     clipboard::SET,
     clipboard::GET,
     clipboard::DELETE,
