@@ -44,7 +44,7 @@
 //!
 //! [`protocol::message`] (what a message is, and the measurement behind it),
 //! [`downstream`] (pool, supervisor, link, call in flight), [`downstream::transport`],
-//! [`source`], [`catalog::build`] (names), [`catalog::keeper`], [`router`],
+//! [`source`], [`catalog::build`] (names), [`catalog::keeper`], [`builtin`], [`router`],
 //! [`front::session`], [`front::stdio`], [`front::http`] (its page says in which order a request
 //! passes), [`config`], [`app`].
 //!
@@ -67,8 +67,8 @@
 //! Messages outside a call take one of two other paths: handler -> `Event` -> keeper -> a new
 //! catalog -> [`router::events`] -> session for lists, and handler -> `Notice` -> router -> the
 //! sessions that have subscribed for single resources. There is no request to the App in a call's path,
-//! but for prompts and resources that the App lists and no connected server has claimed. Of a finished call the App is told
-//! later, by a task of its own.
+//! but for the App's own services ([`builtin`]), and prompts and resources that the App lists and no connected
+//! server has claimed. Of a finished call the App is told later, by a task of its own.
 //!
 //! # Invariants
 //!

@@ -1,5 +1,5 @@
-//! The repository tests itself: which module may use which, where standard output may be written, and that the README's option
-//! tables say what the program's `--help` says.
+//! The repository tests itself: which module may use which, where standard output may be written, and that the README's tables
+//! say what the program says.
 
 use std::{
     collections::BTreeSet,
@@ -145,6 +145,22 @@ fn the_table_of_limits_says_what_the_code_says() -> Result<()> {
         let row = table.lines().find(|line| line.starts_with(&format!("| {what}"))).with_context(|| format!("no row for `{what}`"))?;
         ensure!(row.split('|').nth(2).is_some_and(|cell| cell.trim() == value), "`{what}` is {value} in the code: {row}");
     }
+    Ok(())
+}
+
+/// The README's table of built-in tools is the table that lists and runs them.
+#[test]
+fn the_readme_shows_every_built_in_tool_as_it_is_listed() -> Result<()> {
+    use pluggedin_mcp_proxy::builtin::{Offer, offered};
+    let rows = offered(Offer::All).tools.into_iter().map(|(name, record)| {
+        let record: serde_json::Value = serde_json::from_slice(&record)?;
+        let description = record["description"].as_str().context("a tool has a description")?;
+        Ok(format!("| `{name}` | {description} |"))
+    });
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    let readme = readme()?;
+    let documented: Vec<_> = readme.lines().filter(|line| line.starts_with("| `pluggedin_")).collect();
+    ensure!(documented == rows, "the table of built-in tools is to be\n{}", rows.join("\n"));
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub fn instructions(catalog: &Catalog) -> String {
     }
     let start = text.len();
     let mut left_out = Vec::new();
-    for (_, server) in catalog.servers().filter(|(_, server)| server.listed && !server.instructions.is_empty()) {
+    for (_, server) in catalog.servers().filter(|(_, server)| !server.instructions.is_empty()) {
         let about: Vec<_> = server.instructions.iter().map(|message| message.text.as_str()).collect();
         let about = format!("\n\n## Instructions for tools of {}\n{}", server.name, about.join("\n\n"));
         if text.len() - start + about.len() <= OWNERS_MAX {

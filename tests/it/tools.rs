@@ -257,7 +257,7 @@ fn parameters_that_make_no_call_are_a_mistake_of_the_client() {
 #[test]
 fn a_server_without_a_capability_is_not_asked_for_it() {
     let server = Server::http("alpha", &["--without=prompts", "--without=resources"]);
-    let mut client = Proxy::before(&[&server]);
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--builtin-tools=none").start();
     client.find(List::Tools, "alpha__echo");
     for list in [List::Resources, List::Templates] {
         assert_eq!(client.list(list), Vec::<Value>::new());
