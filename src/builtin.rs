@@ -30,8 +30,11 @@ use crate::{
 mod arguments;
 mod definition;
 mod discover;
+mod documents;
 mod guide;
 mod knowledge;
+mod members;
+mod notifications;
 mod outcome;
 mod resources;
 mod services;
@@ -43,7 +46,20 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 3] = [setup::DEFINITION, discover::DEFINITION, knowledge::ASK];
+static TOOLS: [Definition; 12] = [
+    setup::DEFINITION,
+    discover::DEFINITION,
+    knowledge::ASK,
+    notifications::SEND,
+    notifications::LIST,
+    notifications::MARK_DONE,
+    notifications::DELETE,
+    documents::create::DEFINITION,
+    documents::list::DEFINITION,
+    documents::search::DEFINITION,
+    documents::get::DEFINITION,
+    documents::update::DEFINITION,
+];
 
 /// Which of its own entries the proxy offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -59,6 +59,15 @@ impl InputSchema {
         }
     }
 
+    /// For tests of what tools answer: output schemas are made of the same things.
+    #[cfg(test)]
+    #[track_caller]
+    pub(super) fn assert_allows(&self, value: &Value) {
+        if let Err(error) = self.schemas.validate(value, self.index) {
+            panic!("{error:#}: {value}");
+        }
+    }
+
     /// A sentence for each mistake.
     fn collect(&self, error: &ValidationError<'_, '_>, sentences: &mut Vec<String>) {
         if sentences.len() >= TOLD {

@@ -96,6 +96,12 @@ impl From<AppError> for Failure {
                 format!("plugged.in failed ({status}) and gave no reason that helps; hint: {}", again(retry_after))
             }
             AppError::Rejected { status: 200, .. } => "plugged.in could not do it, and gave no reason that helps; hint: try again later".to_owned(),
+            AppError::Rejected { status: 400, .. } => {
+                return Self::mistake("plugged.in refused the request (400); hint: look at the arguments once more");
+            }
+            AppError::Rejected { status: 413, .. } => {
+                return Self::mistake("the request is too large for plugged.in; hint: send less at once");
+            }
             AppError::Rejected { status, .. } => {
                 format!("plugged.in refused the request ({status}); hint: look at the arguments once more")
             }
@@ -104,6 +110,25 @@ impl From<AppError> for Failure {
             }
         })
     }
+}
+
+/// The App counts documents that are written, changed and searched, clipboard requests and notifications that are sent together, by
+/// key, and measures each kind by its own limit. So the wait can be long, and is often owed to something else.
+pub(super) fn shared_limit(what: &str, retry_after: Option<Duration>) -> Failure {
+    Failure::new(format!(
+        "plugged.in allows no more {what} at the moment; hint: {}; documents, the clipboard and notifications share the limits of the key, so use the others less meanwhile, too",
+        again(retry_after)
+    ))
+}
+
+/// Of what should not be done twice. `looking` says how to see whether it was done.
+pub(super) fn unsure(error: AppError, looking: &str) -> Failure {
+    let may_be_done = error.may_be_done();
+    let mut failure = Failure::from(error);
+    if may_be_done {
+        failure.said = format!("{}; it may have been done all the same: before you try again, {looking}", failure.said);
+    }
+    failure
 }
 
 /// When to come back.

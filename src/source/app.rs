@@ -42,6 +42,10 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// about to expire: up to 10 s a server.
 const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What is said of a connection on which a request may have arrived.
+const LATE: &str = "it did not answer in time";
+const BROKEN: &str = "the connection broke";
+
 /// Discovery answers when every server has been asked, 15 s each at most.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -136,6 +140,11 @@ impl AppError {
             Self::Network { .. } | Self::Refused(_) => AppOutcome::Unreachable,
             Self::Redirected { .. } | Self::Unreadable { .. } => AppOutcome::Unreadable,
         }
+    }
+
+    /// Whether it may have done what it was asked for, all the same.
+    pub(crate) fn may_be_done(&self) -> bool {
+        matches!(self, Self::Network { what: LATE | BROKEN } | Self::Failing { .. } | Self::Unreadable { .. })
     }
 
     /// How long the App asks to be left alone.
@@ -272,7 +281,7 @@ impl AppClient {
     /// The same with another request limit, or none.
     async fn request_within(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<String, AppError> {
         let (limit, about) = (request.timeout, about(request.path));
-        let late = || AppError::Network { what: "it did not answer in time" };
+        let late = || AppError::Network { what: LATE };
         let outcome = timeout(limit, self.send(bucket, request)).await.unwrap_or_else(|_| Err(late()));
         metrics::app_request(about, outcome.as_ref().map_or_else(AppError::outcome, |_| AppOutcome::Ok));
         outcome
@@ -406,7 +415,7 @@ async fn body(response: Response) -> Result<String, AppError> {
     let bytes = egress::read(response, payload::APP_ANSWER).await.map_err(|error| match error {
         ReadError::TooLong => AppError::Unreadable { what: "an answer of more than 64 MiB" },
         ReadError::Encoding => AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
-        ReadError::Broken => AppError::Network { what: "the connection broke" },
+        ReadError::Broken => AppError::Network { what: BROKEN },
     })?;
     let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     Ok(match text.strip_prefix('\u{feff}') {
@@ -431,11 +440,11 @@ fn network(error: &SendError) -> AppError {
         SendError::Redirected { how: Redirect::Nowhere, .. } => return AppError::Unreadable { what: "a redirect that leads nowhere" },
         SendError::Redirected { to, .. } => return AppError::Redirected { to: to.clone() },
         SendError::Encoded => return AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
-        SendError::Lost => "the connection broke",
+        SendError::Lost => BROKEN,
         SendError::Unreachable(cause) => match cause {
             Cause::Refused => "the connection was refused",
-            Cause::Reset => "the connection broke",
-            Cause::Slow => "it did not answer in time",
+            Cause::Reset => BROKEN,
+            Cause::Slow => LATE,
             Cause::NoRoute => "there is no way to its network",
             Cause::UnknownName => "its host name cannot be resolved",
             Cause::Tls => "its certificate or TLS version is not accepted",

@@ -38,6 +38,7 @@ mod secrets; // nothing secret in the log, in what is shown, in errors
 mod sessions; // sessions of HTTP clients
 mod shutdown; // the end of a proxy that serves HTTP
 mod ssrf; // where requests may go
+mod stand_in; // whether the App of these tests is as strict and as odd as it should be
 mod stateless; // requests that stand alone
 mod streams; // event streams and how they are resumed
 mod subscriptions; // changes of single resources

@@ -13,14 +13,13 @@ mod memory; // sessions, observations, memories
 mod notifications; // what people are told
 mod reply; // answers
 
-use super::{KEY, Server, lock};
+use super::{KEY, Server, http, lock};
 use crate::scripted::Port;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{Html, IntoResponse, Json, Redirect, Response};
-use contract::Contract;
 use device::Device;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -32,7 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-pub(crate) use device::{Approval, DEVICE_CODE, USER_CODE};
+pub(crate) use device::{Approval, DEVICE_CODE, DEVICE_KEY, USER_CODE};
 pub(crate) use documents::Document;
 pub(crate) use knowledge::Passage;
 pub(crate) use memory::Session;
@@ -120,7 +119,6 @@ struct Shared {
     violations: Mutex<Vec<String>>,
     /// Requests whose sender left before there was an answer.
     abandoned: Mutex<Vec<String>>,
-    contract: Contract,
     device: Mutex<Device>,
 }
 
@@ -201,6 +199,11 @@ impl App {
         format!("http://{}", self.port.address)
     }
 
+    /// A request of one's own, with the key.
+    pub(crate) fn request(&self, method: &str, target: &str) -> http::Request {
+        http::Request::to(self.port.address, method, target).key(KEY)
+    }
+
     /// Switches the workspace, as its owner does in the App.
     pub(crate) fn switch_to(&self, workspace: Workspace) {
         self.switch(KEY, workspace);
@@ -243,8 +246,12 @@ impl App {
         std::mem::take(&mut *lock(&self.shared.violations))
     }
 
-    /// What the person in front of the browser does about a sign-in.
+    /// What the person in front of the browser does about a sign-in. The new key is for the same workspace.
     pub(crate) fn sign_in_is(&self, approval: Approval) {
+        if approval == Approval::Approved {
+            let workspace = self.with(|workspace| workspace.clone());
+            self.switch(DEVICE_KEY, workspace);
+        }
         lock(&self.shared.device).approval = approval;
     }
 
@@ -375,7 +382,7 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
         requested_with: owned("x-requested-with"),
         body: call.json(),
     });
-    lock(&shared.violations).extend(shared.contract.violations(&call));
+    lock(&shared.violations).extend(contract::violations(&call));
     let how = {
         let answers = lock(&shared.answers);
         let places = [format!("{} {uri}", call.method), uri.to_string(), call.line(), call.path.clone(), String::new()];

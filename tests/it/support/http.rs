@@ -139,13 +139,7 @@ impl Front {
 
     /// A request with a `Host` and nothing else.
     pub(crate) fn request(&self, method: &str, target: &str) -> Request {
-        Request {
-            address: self.address,
-            method: method.to_owned(),
-            target: target.to_owned(),
-            headers: vec![("Host".to_owned(), self.address.to_string().into_bytes())],
-            body: Vec::new(),
-        }
+        Request::to(self.address, method, target)
     }
 
     /// A message as a well-behaved client sends it, outside a session.
@@ -260,6 +254,17 @@ fn address(stderr: &str) -> Option<SocketAddr> {
 }
 
 impl Request {
+    /// With a `Host` and nothing else.
+    pub(crate) fn to(address: SocketAddr, method: &str, target: &str) -> Self {
+        Self {
+            address,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: vec![("Host".to_owned(), address.to_string().into_bytes())],
+            body: Vec::new(),
+        }
+    }
+
     /// Sets a header, in place of others of that name.
     pub(crate) fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.without(name).and(name, value)
@@ -327,7 +332,7 @@ impl Request {
     /// All of it, with the length of the body.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head();
-        if self.method == "POST" {
+        if self.method == "POST" || !self.body.is_empty() {
             bytes.extend_from_slice(format!("Content-Length: {}\r\n", self.body.len()).as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
