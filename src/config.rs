@@ -4,6 +4,7 @@
 //! default. This module fills the parts' own configurations and knows nothing of how
 //! they work; nothing below it can reach an option or the environment.
 
+mod account;
 mod app;
 mod check;
 mod cli;
@@ -47,6 +48,8 @@ use crate::{
     source,
     telemetry::logging,
 };
+pub use account::Account;
+use account::Found;
 use app::{AppAddress, Asking, Keys};
 pub use check::{Asked, Check};
 use cli::{Cli, Options, Parsed, Sub};
@@ -120,6 +123,13 @@ pub enum Command {
     },
     /// Asks the security rules, and needs no other part.
     Check(Check),
+    /// Gets a key from the App and keeps it.
+    Login(Account),
+    Logout(Account),
+    Whoami {
+        account: Account,
+        json: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -375,6 +385,7 @@ struct Settings<'a> {
     env_file: HashMap<String, String>,
     /// The API key comes from a file that came with a project.
     key_is_of_project: bool,
+    found: Found,
     problems: Problems,
 }
 
@@ -402,7 +413,7 @@ impl<'a> Settings<'a> {
                 Err(error) => problems.problems.push(format!("`--env-file`: `{}` cannot be read: {}", path.display(), error.kind())),
             }
         }
-        Self { environment, env_file: variables, key_is_of_project: false, problems }
+        Self { environment, env_file: variables, key_is_of_project: false, found: Found::default(), problems }
     }
 
     fn check_depth(&mut self) {
@@ -454,6 +465,9 @@ impl<'a> Settings<'a> {
             Some(Sub::Tools { json, accept }) => Command::Tools { json, accept },
             Some(Sub::Call { name, arguments, json }) => Command::Call { name, arguments, json },
             Some(Sub::Health { url }) => Command::Health { url: self.health_url(url, front) },
+            Some(Sub::Login) => Command::Login(self.login()),
+            Some(Sub::Logout) => Command::Logout(self.logout()),
+            Some(Sub::Whoami { json }) => Command::Whoami { account: self.account(), json },
             Some(Sub::Check { json, source, batch, subject }) => Command::Check(self.check(subject, batch, &source, json)),
         }
     }

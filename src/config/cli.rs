@@ -218,6 +218,16 @@ pub(super) enum Sub {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Get an API key from the App through your browser, and keep it in the credentials file
+    Login,
+    /// Take the API key out of the credentials file
+    Logout,
+    /// Say which API key counts, and whether the App accepts it
+    Whoami {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say whether the security rules allow something
     #[command(after_help = "Exit code: 0 allowed, 1 refused, 2 misused.")]
     Check {
@@ -329,7 +339,9 @@ fn known_only(command: &clap::Command, args: impl IntoIterator<Item = OsString>)
                     kept.push(arg);
                 }
                 None => warnings.push(format!("ignored {}", stray(&text))),
-                Some(chosen) if matches!(chosen.as_str(), "tools" | "health") => warnings.push(format!("ignored {}", stray(&text))),
+                Some(chosen) if matches!(chosen.as_str(), "tools" | "health" | "login" | "logout" | "whoami") => {
+                    warnings.push(format!("ignored {}", stray(&text)));
+                }
                 Some(_) => kept.push(arg),
             }
             continue;
