@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-pub(crate) use device::{Approval, DEVICE_CODE, DEVICE_KEY, USER_CODE};
+pub(crate) use device::{Approval, DEVICE_CODE, USER_CODE};
 pub(crate) use documents::Document;
 pub(crate) use knowledge::Passage;
 pub(crate) use memory::Session;
@@ -246,12 +246,8 @@ impl App {
         std::mem::take(&mut *lock(&self.shared.violations))
     }
 
-    /// What the person in front of the browser does about a sign-in. The new key is for the same workspace.
+    /// What the person in front of the browser does about a sign-in.
     pub(crate) fn sign_in_is(&self, approval: Approval) {
-        if approval == Approval::Approved {
-            let workspace = self.with(|workspace| workspace.clone());
-            self.switch(DEVICE_KEY, workspace);
-        }
         lock(&self.shared.device).approval = approval;
     }
 

@@ -1,7 +1,7 @@
 //! Signing in from a terminal: a code for the person, a key for the program, and the key only once.
 
-use super::Call;
 use super::reply::{failure, good, refusal};
+use super::{Call, KEY};
 use axum::response::Response;
 use serde_json::json;
 
@@ -25,8 +25,6 @@ pub(super) struct Device {
 }
 
 pub(crate) const DEVICE_CODE: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL";
-/// What the program gets in the end.
-pub(crate) const DEVICE_KEY: &str = "pg_in_9ZxWvUtSrQpOnMlKjIhGfEdCbA0123456789zYxWvUtSrQpOnMlKjIhGfEdCbAqW";
 pub(crate) const USER_CODE: &str = "ABCD-2345";
 
 pub(super) fn route(device: &mut Device, call: &Call) -> Option<Response> {
@@ -59,7 +57,7 @@ fn poll(device: &mut Device, code: &str) -> Response {
     match device.approval {
         Approval::Pending => good(json!({"status": "authorization_pending"})),
         Approval::Approved if std::mem::replace(&mut device.delivered, true) => good(json!({"status": "approved"})),
-        Approval::Approved => good(json!({"status": "approved", "api_key": DEVICE_KEY})),
+        Approval::Approved => good(json!({"status": "approved", "api_key": KEY})),
         Approval::Denied => refusal(403, json!({"status": "denied"})),
         Approval::Expired => refusal(410, json!({"status": "expired"})),
     }
