@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::source::app::AppError;
+use crate::{security::line, source::app::AppError};
 
 /// What a tool says when it has done its work.
 #[derive(Debug)]
@@ -28,8 +28,7 @@ impl Output {
 
     /// Data that is its own text.
     pub(super) fn json(data: &impl Serialize) -> Self {
-        let text = serde_json::to_string_pretty(data).expect("data of the proxy's own is always JSON");
-        Self::structured(text, data)
+        Self::structured(json_text(data), data)
     }
 
     /// An image instead of the text; `data` is base64 (specification, server/tools, "Image Content").
@@ -51,6 +50,11 @@ impl Output {
         }
         result.to_string().into()
     }
+}
+
+/// JSON for those who read: nothing in it acts, whoever has written it.
+pub(super) fn json_text(data: &impl Serialize) -> String {
+    line::escape_each(&serde_json::to_string_pretty(data).expect("data of the proxy's own is always JSON"))
 }
 
 /// Why a tool has not done its work. SECURITY: in our own words, since the App's can hold SQL or be meant for somebody else.
@@ -121,12 +125,12 @@ pub(super) fn shared_limit(what: &str, retry_after: Option<Duration>) -> Failure
     ))
 }
 
-/// Of what should not be done twice. `looking` says how to see whether it was done.
-pub(super) fn unsure(error: AppError, looking: &str) -> Failure {
+/// Of what changes something. `then` says what to do where it may have been done: how to look, or what a second time would do.
+pub(super) fn unsure(error: AppError, then: &str) -> Failure {
     let may_be_done = error.may_be_done();
     let mut failure = Failure::from(error);
     if may_be_done {
-        failure.said = format!("{}; it may have been done all the same: before you try again, {looking}", failure.said);
+        failure.said = format!("{}; it may have been done all the same: {then}", failure.said);
     }
     failure
 }

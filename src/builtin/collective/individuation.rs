@@ -9,7 +9,7 @@ use super::super::{
     arguments::Arguments,
     definition::{Area, Definition, Hints, Run, Running},
     members::{Members, word},
-    memory::ask,
+    memory::{TIMEOUT, ask},
     outcome::Output,
     services::{Services, unreadable},
 };
@@ -25,7 +25,7 @@ pub(in super::super) const INDIVIDUATION: Definition = Definition {
         r#"{"type":"object","properties":{"total":{"type":"number"},"level":{"type":"string"},"weeklyTrend":{"type":"string"},"tip":{"type":"string"},"components":{"type":"object","additionalProperties":{"type":"number"}}},"required":["total","components"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(TIMEOUT, run),
 };
 
 /// Each counts to 25.
