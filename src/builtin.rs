@@ -246,6 +246,19 @@ mod tests {
         }
     }
 
+    /// Models know of these before they call, or not at all.
+    #[test]
+    fn descriptions_warn_of_what_surprises() {
+        for (name, words) in [
+            ("pluggedin_search_documents", "neither at meanings nor into the texts; pluggedin_ask_knowledge_base does"),
+            ("pluggedin_create_document", "txt for text with code or angle brackets, which md and html do not keep"),
+            ("pluggedin_update_document", "sanitizes the whole new text"),
+        ] {
+            let (_, definition) = find(name).expect("it is one");
+            assert!(definition.description.contains(words), "{name}: {}", definition.description);
+        }
+    }
+
     #[test]
     fn less_can_be_offered() {
         let names = |offer| offered(offer).tools.into_iter().map(|(name, _)| name).collect::<Vec<_>>();

@@ -210,7 +210,10 @@ mod tests {
             (AppError::Unconfigured, false, "OPENAI_API_KEY"),
         ] {
             let failure = failed(error);
-            assert!(failure.is_mistake == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"), "{failure:?}");
+            assert!(
+                failure.is_mistake() == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"),
+                "{failure:?}"
+            );
         }
     }
 }

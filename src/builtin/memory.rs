@@ -11,11 +11,8 @@ use std::{
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{
-    outcome::{Failure, again},
-    services::Services,
-};
-use crate::source::app::{AppError, Request};
+use super::{outcome::Failure, services::Services};
+use crate::source::app::{AppError, Request, again};
 
 pub(super) use recall::{DETAILS, SEARCH};
 pub(super) use session::{OBSERVE, SESSION_END, SESSION_START};
@@ -49,7 +46,7 @@ pub(super) async fn ask_or(
 
 /// An App in production that has no Redis to count in refuses everything.
 fn never_let_through(retry_after: Option<Duration>) -> Failure {
-    Failure::new(format!(
+    Failure::refused(format!(
         "plugged.in refused this memory request because of its limit (429), and has let none through yet; hint: {}; if it stays so, this App may have no Redis, without which it refuses every memory request, and its operator has to set it up",
         again(retry_after)
     ))

@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn who_cannot_see_the_state_does_not_toggle() {
         let list = |completed: Value| json!({ "notifications": [{"id": "other"}, {"id": ID.to_uppercase(), "completed": completed}] });
-        let said = |answer: &Value| is_done(answer, ID).map_err(|failure| failure.is_mistake);
+        let said = |answer: &Value| is_done(answer, ID).map_err(|failure| failure.is_mistake());
         assert_eq!(said(&list(json!(true))), Ok(true));
         assert_eq!(said(&list(json!(false))), Ok(false));
         assert_eq!(said(&json!({ "notifications": [{"id": ID}] })), Ok(false));
@@ -376,7 +376,7 @@ mod tests {
         let said = |text: &str| {
             let mut arguments = Arguments::default();
             arguments.set("notificationId", text);
-            id(&arguments).map_err(|failure| failure.is_mistake)
+            id(&arguments).map_err(|failure| failure.is_mistake())
         };
         assert_eq!(said(&format!(" {}\n", ID.to_uppercase())).as_deref(), Ok(ID));
         for text in ["7", "0b9b7c644b434f0a8a379a0a3c9b2f10", "{0b9b7c64-4b43-4f0a-8a37-9a0a3c9b2f10}", "../custom", ""] {

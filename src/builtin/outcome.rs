@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{security::line, source::app::AppError};
+use crate::{
+    security::line,
+    source::app::{AppError, again},
+};
 
 /// What a tool says when it has done its work.
 #[derive(Debug)]
@@ -61,18 +64,34 @@ pub(super) fn json_text(data: &impl Serialize) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) said: String,
-    /// The caller can do better; nobody else has to know.
-    pub(super) is_mistake: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Failed,
+    Mistake,
+    Refused,
 }
 
 impl Failure {
     pub(super) fn new(said: impl Into<String>) -> Self {
-        Self { said: said.into(), is_mistake: false }
+        Self { said: said.into(), kind: Kind::Failed }
     }
 
-    /// Of the caller's.
+    /// Of the caller's, who can do better.
     pub(super) fn mistake(said: impl Into<String>) -> Self {
-        Self { said: said.into(), is_mistake: true }
+        Self { said: said.into(), kind: Kind::Mistake }
+    }
+
+    /// The App, or the proxy before it, lets nobody through at the moment.
+    pub(super) fn refused(said: impl Into<String>) -> Self {
+        Self { said: said.into(), kind: Kind::Refused }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_mistake(&self) -> bool {
+        self.kind == Kind::Mistake
     }
 }
 
@@ -81,10 +100,12 @@ impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         Self::new(match error {
             AppError::Unauthorized => {
-                "plugged.in refused the API key; hint: check it, or make a new one; `pluggedin_setup` with the topic `api_key` says how".to_owned()
+                return Self::refused(
+                    "plugged.in refused the API key; hint: check it, or make a new one; `pluggedin_setup` with the topic `api_key` says how",
+                );
             }
             AppError::RateLimited { retry_after } => {
-                format!("plugged.in allows no more requests of this kind at the moment; hint: {}", again(retry_after))
+                return Self::refused(format!("plugged.in allows no more requests of this kind at the moment; hint: {}", again(retry_after)));
             }
             AppError::NotFound { .. } => return Self::mistake("plugged.in has nothing under this identifier; hint: list what is there first"),
             AppError::TooOld => {
@@ -119,7 +140,7 @@ impl From<AppError> for Failure {
 /// The App counts documents that are written, changed and searched, clipboard requests and notifications that are sent together, by
 /// key, and measures each kind by its own limit. So the wait can be long, and is often owed to something else.
 pub(super) fn shared_limit(what: &str, retry_after: Option<Duration>) -> Failure {
-    Failure::new(format!(
+    Failure::refused(format!(
         "plugged.in allows no more {what} at the moment; hint: {}; documents, the clipboard and notifications share the limits of the key, so use the others less meanwhile, too",
         again(retry_after)
     ))
@@ -133,14 +154,6 @@ pub(super) fn unsure(error: AppError, then: &str) -> Failure {
         failure.said = format!("{}; it may have been done all the same: {then}", failure.said);
     }
     failure
-}
-
-/// When to come back.
-pub(super) fn again(retry_after: Option<Duration>) -> String {
-    match retry_after {
-        Some(wait) => format!("try again in {} s", wait.as_secs_f64().ceil()),
-        None => "try again in a minute".to_owned(),
-    }
 }
 
 /// How a call ended.
@@ -158,16 +171,45 @@ pub enum How {
     Failed(String),
     /// The caller could have known; nothing was done.
     Mistake,
+    /// By the App, for its limits or because of the key; nothing was done, and nothing of the user's has failed.
+    Refused,
 }
 
 impl From<Result<Output, Failure>> for Ended {
     fn from(outcome: Result<Output, Failure>) -> Self {
         match outcome {
             Ok(output) => Self { result: output.into_result(), how: How::Done },
-            Err(Failure { said, is_mistake }) => {
+            Err(Failure { said, kind }) => {
                 let result = json!({ "content": [{ "type": "text", "text": said }], "isError": true });
-                Self { result: result.to_string().into(), how: if is_mistake { How::Mistake } else { How::Failed(said) } }
+                let how = match kind {
+                    Kind::Failed => How::Failed(said),
+                    Kind::Mistake => How::Mistake,
+                    Kind::Refused => How::Refused,
+                };
+                Self { result: result.to_string().into(), how }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What alerts a person is not that somebody must wait.
+    #[test]
+    fn refusals_are_no_failures() {
+        let wait = Some(Duration::from_secs(7));
+        let how = |failure: Failure| Ended::from(Err(failure)).how;
+        for refused in [
+            Failure::from(AppError::Unauthorized),
+            AppError::RateLimited { retry_after: wait }.into(),
+            unsure(AppError::RateLimited { retry_after: None }, "look"),
+            shared_limit("searches", wait),
+        ] {
+            assert_eq!(how(refused.clone()), How::Refused, "{refused:?}");
+        }
+        assert_eq!(how(AppError::NotFound { message: String::new() }.into()), How::Mistake);
+        assert!(matches!(how(AppError::Failing { status: 500, retry_after: wait }.into()), How::Failed(said) if said.contains("7 s")));
     }
 }

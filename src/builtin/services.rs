@@ -95,7 +95,7 @@ mod tests {
         assert!(matches!(answer, Err(AppError::Network { .. })), "{answer:?}");
         assert_eq!(start.elapsed().as_secs(), 7);
         let alone = services.alone().await.expect("nobody else is there");
-        assert!(services.alone().await.is_err_and(|failure| !failure.is_mistake));
+        assert!(services.alone().await.is_err_and(|failure| !failure.is_mistake()));
         assert_eq!(start.elapsed().as_secs(), 14);
         drop(alone);
         assert!(services.alone().await.is_ok());

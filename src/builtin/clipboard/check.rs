@@ -117,7 +117,7 @@ mod tests {
             assert_ne!(arguments.text("name"), Some(""));
         }
         for members in [json!({"idx": 2_147_483_648_i64}), json!({"idx": -2_147_483_649_i64, "name": "x"}), json!({"idx": 1e30})] {
-            assert!(place(&mut given(&members)).is_err_and(|failure| failure.is_mistake), "{members}");
+            assert!(place(&mut given(&members)).is_err_and(|failure| failure.is_mistake()), "{members}");
         }
     }
 

@@ -163,7 +163,7 @@ mod tests {
     fn failures_say_whose_they_are() {
         let said = |error| {
             let failure = failed(error);
-            (failure.is_mistake, failure.said)
+            (failure.is_mistake(), failure.said)
         };
         let rejected = |status| AppError::Rejected { status, message: "zx_secret".to_owned() };
         for (error, is_mistake, words) in [

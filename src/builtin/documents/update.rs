@@ -177,7 +177,10 @@ mod tests {
             (AppError::Origin, false, "--app-origin"),
         ] {
             let failure = failed(error, "1", "append");
-            assert!(failure.is_mistake == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"), "{failure:?}");
+            assert!(
+                failure.is_mistake() == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"),
+                "{failure:?}"
+            );
         }
     }
 }
