@@ -215,17 +215,11 @@ fn a_call_does_not_wait_for_an_app_that_does_not_answer() {
     let mut client = before(&app, &[]);
     client.call("alpha__echo", json!({}));
     eventually("the App is told", || (app.count(REPORT) == 1).then_some(()));
-    let start = Instant::now();
-    for _ in 0..50 {
+    for _ in 0..10 {
         client.call("alpha__echo", json!({}));
     }
-    // One that waited for the App would take 5 s.
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-    assert_eq!(app.count(REPORT), 1);
-    eventually("it is given up", || (app.abandoned() == [REPORT]).then_some(()));
-    assert!(start.elapsed() > Duration::from_secs(4));
-    eventually("the next one is told", || (app.count(REPORT) == 2).then_some(()));
-    assert_eq!(client.stderr().matches("the App is not told of calls").count(), 1);
+    // The first that waited for the App would have waited until the report is given up.
+    assert_eq!((app.count(REPORT), app.abandoned()), (1, Vec::new()));
     // The end does not wait for it either, but for a moment.
     let end = Instant::now();
     client.finish();

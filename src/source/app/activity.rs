@@ -64,7 +64,30 @@ impl AppClient {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{net::TcpListener, sync::Arc};
+
+    use tokio::time::Instant;
+
+    use super::{super::Config, *};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_that_never_answers_is_given_up() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let base_url = format!("http://{}", silent.local_addr().expect("it has one")).parse().expect("it is one");
+        let app = AppClient::new(Config { base_url, key: "k".to_owned().into(), rate: None, origin: None, egress: Arc::default() });
+        let activity = Activity {
+            action: Action::PromptGet,
+            server_name: "S".to_owned(),
+            server: ServerRef::External("s".to_owned()),
+            item_name: "i".to_owned(),
+            success: true,
+            error_message: None,
+            execution_time: 0,
+        };
+        let start = Instant::now();
+        assert!(app.report(&activity).await.is_err_and(|error| matches!(error, AppError::Network { .. })));
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
 
     #[test]
     fn it_looks_as_the_app_expects() {

@@ -132,7 +132,7 @@ fn arguments_that_are_nearly_right_never_break_the_contract() {
     for fact in &TOOLS {
         let strategy = object(&fact.input());
         let desk = std::cell::RefCell::new(&mut desk);
-        let outcome = runner(40).run(&strategy, |arguments| survive(*desk.borrow_mut(), fact, &arguments));
+        let outcome = runner(20).run(&strategy, |arguments| survive(*desk.borrow_mut(), fact, &arguments));
         outcome.unwrap_or_else(|error| panic!("{}: {error}", fact.name));
     }
 }
