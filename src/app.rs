@@ -18,6 +18,7 @@ use crate::{
 pub mod call;
 pub mod check;
 pub mod health;
+pub mod login;
 pub mod memory;
 mod tenants;
 pub mod terminal;

@@ -28,12 +28,15 @@ use crate::{
 };
 
 mod arguments;
+mod clipboard;
+mod collective;
 mod definition;
 mod discover;
 mod documents;
 mod guide;
 mod knowledge;
 mod members;
+mod memory;
 mod notifications;
 mod outcome;
 mod resources;
@@ -46,7 +49,7 @@ pub use guide::instructions;
 pub use outcome::{Ended, How};
 
 /// All of them, in the order of lists.
-static TOOLS: [Definition; 12] = [
+static TOOLS: [Definition; 27] = [
     setup::DEFINITION,
     discover::DEFINITION,
     knowledge::ASK,
@@ -59,6 +62,21 @@ static TOOLS: [Definition; 12] = [
     documents::search::DEFINITION,
     documents::get::DEFINITION,
     documents::update::DEFINITION,
+    clipboard::SET,
+    clipboard::GET,
+    clipboard::DELETE,
+    clipboard::LIST,
+    clipboard::PUSH,
+    clipboard::POP,
+    memory::SESSION_START,
+    memory::SESSION_END,
+    memory::OBSERVE,
+    memory::SEARCH,
+    memory::DETAILS,
+    collective::QUERY,
+    collective::FEEDBACK,
+    collective::SEARCH_WITH_CONTEXT,
+    collective::INDIVIDUATION,
 ];
 
 /// Which of its own entries the proxy offers.

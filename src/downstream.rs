@@ -39,7 +39,7 @@ pub mod transport;
 
 pub use connection::{Item, Link};
 pub use error::{ConnectError, LinkError};
-pub use inflight::{Ask, InFlight, Step};
+pub use inflight::{Ask, InFlight, Lingering, Step};
 pub use mailbox::Caller;
 pub use supervisor::{State, Status, Unavailable};
 use transport::stdio;

@@ -68,6 +68,9 @@ async fn run(config: Config) -> ExitCode {
             with_app(parts, async |app| app::call::run(app, &name, arguments.as_deref(), json).await).await
         }
         Command::Health { url } => exit_code(app::health::run(&url).await),
+        Command::Login(account) => app::login::login(&account, &parts.egress).await.exit_code().into(),
+        Command::Logout(account) => exit_code(app::login::logout(&account)),
+        Command::Whoami { account, json } => exit_code(app::login::whoami(&account, parts.source.app, json).await),
         Command::Check(check) => app::check::run(&check, parts.rules()).await.exit_code().into(),
     }
 }

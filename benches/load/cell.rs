@@ -1,5 +1,6 @@
 //! The cells: each measures something and prints a row for every figure of it.
 
+mod clipboard;
 mod front;
 
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ pub(crate) const CELLS: &[Cell] = &[
     Cell { name: "cold-initialize", cores: "0", measure: |effort| cold(&COLD_INITIALIZE, effort) },
     Cell { name: "cold-list", cores: "0", measure: |effort| cold(&COLD_LIST, effort) },
     Cell { name: "memory", cores: "0,1", measure: memory },
+    Cell { name: "clipboard", cores: "0", measure: clipboard::round_trip },
     Cell { name: "http-echo-1", cores: "0", measure: |effort| front::echo_one(Behind::Http, 65.0, effort) },
     Cell { name: "http-stdio-echo-1", cores: "0", measure: |effort| front::echo_one(Behind::Stdio, 45.0, effort) },
     Cell { name: "http-32", cores: "0,1", measure: front::before_http },

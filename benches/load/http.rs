@@ -57,6 +57,13 @@ impl Connection {
         self.head()
     }
 
+    /// Asks for a page and reads the head of the answer.
+    pub(crate) fn get(&mut self, path: &str) -> Result<Head> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\r\n", self.host);
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.head()
+    }
+
     /// Opens an event stream, which takes the connection.
     pub(crate) fn listen(mut self, path: &str) -> Result<Body<BufReader<TcpStream>>> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n", self.host);

@@ -21,6 +21,7 @@
 #![allow(clippy::disallowed_methods, reason = "starts and measures processes; nothing here is served")]
 
 mod answer;
+mod app;
 mod cell;
 mod http;
 mod lines;
@@ -61,6 +62,7 @@ fn play(args: &[String]) -> Result<()> {
         "relay-stdio" => relay::stdio(args),
         "relay-http" => relay::http(arg(0)?),
         "reverse-proxy" => reverse::serve(args),
+        "app" => app::serve(),
         "cell" => cell::measure(arg(0)?, args.iter().any(|arg| arg == "--quick")),
         _ => bail!("no role {role}"),
     }

@@ -51,7 +51,11 @@ pub(crate) struct Servers {
 
 /// A directory that holds a configuration of the proxy and what it stores.
 #[derive(Debug)]
-pub(crate) struct Home(TempDir);
+pub(crate) struct Home {
+    directory: TempDir,
+    /// Of the App, where there is one.
+    app: Option<String>,
+}
 
 /// This program in another role.
 pub(crate) fn role(args: &[&str]) -> Result<Command> {
@@ -175,6 +179,16 @@ impl Servers {
         Self::listen(role(&["echo-http", &ports.to_string(), &tools.to_string()])?, ports)
     }
 
+    /// A stand-in for the App.
+    pub(crate) fn app() -> Result<Self> {
+        Self::listen(role(&["app"])?, 1)
+    }
+
+    /// `127.0.0.1:PORT` of the only one.
+    pub(crate) fn address(&self) -> &str {
+        &self.hosts[0]
+    }
+
     /// A reverse proxy with a port before each of these.
     pub(crate) fn reverse(&self) -> Result<Self> {
         let hosts: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
@@ -213,10 +227,15 @@ impl Home {
         Self::new(&servers.into())
     }
 
+    /// No server, and the App at this address.
+    pub(crate) fn with_app(host: &str) -> Result<Self> {
+        Ok(Self { app: Some(format!("http://{host}")), ..Self::new(&json!({}))? })
+    }
+
     fn new(servers: &serde_json::Value) -> Result<Self> {
         let home = tempfile::tempdir()?;
         fs::write(home.path().join("mcp.json"), json!({ "mcpServers": servers }).to_string())?;
-        Ok(Self(home))
+        Ok(Self { directory: home, app: None })
     }
 
     /// The proxy on this configuration, spoken to over its standard streams.
@@ -242,12 +261,17 @@ impl Home {
 
     /// Nothing of the user's environment reaches the proxy.
     fn command(&self) -> Command {
-        let home = self.0.path();
+        let home = self.directory.path();
         let built = env!("CARGO_BIN_EXE_pluggedin-mcp-proxy");
         let mut command = Command::new(env::var_os("LOAD_PROXY").unwrap_or_else(|| built.into()));
         command.arg("--config").arg(home.join("mcp.json")).current_dir(home).env_clear();
         command.env("PATH", env::var_os("PATH").unwrap_or_default()).env("HOME", home);
         command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_CONFIG_HOME", home.join("config"));
+        if let Some(app) = &self.app {
+            command.env("PLUGGEDIN_API_BASE_URL", app).env("PLUGGEDIN_API_KEY", format!("pg_in_{}", "x".repeat(64)));
+            // Nothing waits for a limit, and nothing is asked in the background meanwhile.
+            command.args(["--rate-limit-tools", "0", "--rate-limit-api", "0", "--refresh-interval", "3600"]);
+        }
         if env::var_os("LOAD_STDERR").is_none() {
             command.stderr(Stdio::null());
         }

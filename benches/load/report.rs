@@ -9,6 +9,7 @@ pub(crate) enum Unit {
     Mebibytes,
     Kibibytes,
     Times,
+    Number,
 }
 
 /// What must be reached.
@@ -61,6 +62,7 @@ impl Unit {
             Self::Mebibytes => format!("{value:.1} MiB"),
             Self::Kibibytes => format!("{value:.2} KiB"),
             Self::Times => format!("{value:.2}×"),
+            Self::Number => format!("{value:.0}"),
         }
     }
 }

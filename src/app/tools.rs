@@ -41,7 +41,7 @@ pub async fn run(app: &App, as_json: bool, accept: bool) -> bool {
         to_stderr(&format!("warning: {}", integrity::LOST));
     }
     if snapshot.app == AppStatus::Unset && snapshot.file == FileStatus::Unset {
-        to_stderr("hint: there are no servers yet; name a file with `--config`, or set PLUGGEDIN_API_KEY");
+        to_stderr("hint: there are no servers yet; name a file with `--config`, set PLUGGEDIN_API_KEY, or run `pluggedin-mcp-proxy login`");
     }
     let text = if as_json { json_text(&catalog, &servers, &problems) } else { table(&catalog, &servers) };
     to_stdout(&text);

@@ -107,6 +107,9 @@ impl Settings<'_> {
             (self.parse(Some(given), default_base_url(), parse_base_url), from)
         });
         let operators_url = operators.as_ref().map(|(url, _)| url.clone());
+        self.found.plain_http = asking.plain_http;
+        self.found.operators.clone_from(&operators);
+        self.found.operators_key = key.as_ref().map(|key| key.from.clone());
         let app = match asking.keys {
             Keys::Own => self.own_app(key, operators_url.clone(), asking.egress),
             Keys::OfClients => {
@@ -169,6 +172,8 @@ impl Settings<'_> {
                 self.warn(format!("the base URL in `{}` is ignored, because the API key comes from elsewhere", file.place));
             }
         }
+        let from = place.map(|place| format!("`{place}`")).or_else(|| self.found.operators_key.clone());
+        self.found.key = from.map(|from| (from, base_url.clone()));
         Some(source::app::Config { base_url, key, rate: None, origin: None, egress: Arc::clone(egress) })
     }
 
@@ -194,7 +199,7 @@ impl Settings<'_> {
     }
 }
 
-fn default_base_url() -> Url {
+pub(super) fn default_base_url() -> Url {
     Url::parse(defaults::BASE_URL).expect("the default is a URL")
 }
 

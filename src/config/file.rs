@@ -1,7 +1,10 @@
 //! The files that may hold a key: the user's credentials file, and the local settings
 //! of Claude Code in the working directory and in the home directory.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -20,15 +23,11 @@ pub(super) struct Credentials {
 /// read.
 pub(super) fn credentials(environment: &Environment) -> (Vec<Credentials>, Vec<String>) {
     let home = environment.home.as_deref();
-    let config_home = match environment.get(env::XDG_CONFIG_HOME).map(Path::new).filter(|path| path.is_absolute()) {
-        Some(path) => Some(path.to_owned()),
-        None => home.map(|home| home.join(".config")),
-    };
     let settings = |dir: &Path| dir.join(".claude").join("settings.local.json");
     // In the home directory the two settings files are one, and it is the user's.
     let working_dir = environment.working_dir.as_deref().filter(|dir| Some(*dir) != home);
     let files = [
-        ("pluggedin/credentials.json", config_home.map(|dir| dir.join("pluggedin").join("credentials.json"))),
+        (CREDENTIALS, path(environment)),
         ("~/.claude/settings.local.json", home.map(settings)),
         // SECURITY: last, since it may have come with a project of others (threat model, boundary B6).
         (PROJECT_SETTINGS, working_dir.map(settings)),
@@ -44,6 +43,16 @@ pub(super) fn credentials(environment: &Environment) -> (Vec<Credentials>, Vec<S
         }
     }
     (found, warnings)
+}
+
+/// The user's credentials file, which `login` writes.
+pub(super) const CREDENTIALS: &str = "pluggedin/credentials.json";
+
+/// Where that is, by the XDG base directory specification.
+pub(super) fn path(environment: &Environment) -> Option<PathBuf> {
+    let named = environment.get(env::XDG_CONFIG_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config_home = named.or_else(|| Some(environment.home.as_ref()?.join(".config")))?;
+    Some(config_home.join("pluggedin").join("credentials.json"))
 }
 
 /// A file that came with a project, perhaps a foreign one.

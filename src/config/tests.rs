@@ -1,4 +1,4 @@
-use std::sync::LazyLock;
+use std::{collections::HashMap, fs, sync::LazyLock};
 
 use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;

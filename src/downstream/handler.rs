@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{
     Event, ListKind, Notice,
     error::LinkError,
-    mailbox::{Caller, Mailbox, Said},
+    mailbox::{Asked, Caller, Mailbox, Said},
 };
 use crate::{
     protocol::{
@@ -54,6 +54,8 @@ pub struct News {
 struct Calls {
     last_id: u64,
     waiting: HashMap<u64, Arc<Mailbox>>,
+    /// Of calls that are answered, and have asked their clients what may belong to another call of the same session.
+    lingering: Vec<Arc<Mailbox>>,
     /// The sessions that have given up a call, and when they did last.
     given_up: HashMap<u64, Instant>,
     /// Why the connection ended, once it has.
@@ -118,7 +120,23 @@ impl Handler {
 
     /// The call `id` never reached the server.
     pub fn forget(&self, id: u64) {
-        self.calls().waiting.remove(&id);
+        self.calls().take(id);
+    }
+
+    /// An answered call stays for the sake of others of its session. False if there are none in flight.
+    pub fn linger(&self, mailbox: &Arc<Mailbox>) -> bool {
+        let mut calls = self.calls();
+        if !calls.is_busy_for(mailbox.caller.session) {
+            return false;
+        }
+        mailbox.linger();
+        calls.lingering.push(Arc::clone(mailbox));
+        true
+    }
+
+    /// The end of [`Self::linger`].
+    pub fn leave(&self, mailbox: &Arc<Mailbox>) {
+        self.calls().lingering.retain(|other| !Arc::ptr_eq(other, mailbox));
     }
 
     /// Nobody waits for `id` any more. True if it was still unanswered.
@@ -144,7 +162,7 @@ impl Handler {
 
     fn take_unanswered(&self, id: u64) -> Option<Arc<Mailbox>> {
         let mut calls = self.calls();
-        let mailbox = calls.waiting.remove(&id)?;
+        let mailbox = calls.take(id)?;
         if let Some(session) = mailbox.caller.session {
             calls.given_up.retain(|_, at| at.elapsed() < GIVEN_UP);
             calls.given_up.insert(session, Instant::now());
@@ -158,6 +176,7 @@ impl Handler {
         let waiting = {
             let mut calls = self.calls();
             calls.ended.get_or_insert_with(|| error.clone());
+            calls.abandon(|_| true);
             std::mem::take(&mut calls.waiting)
         };
         let lost = match error {
@@ -186,7 +205,7 @@ impl Handler {
     }
 
     fn reply(&self, message: Message) {
-        let mailbox = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().waiting.remove(&id));
+        let mailbox = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().take(id));
         let Some(mailbox) = mailbox else {
             metrics::dropped(Dropped::LateAnswer);
             return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
@@ -256,7 +275,10 @@ impl Handler {
     fn withdrawn(&self, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let Some(id) = params.and_then(|params| Id::parse(params.get("requestId")?)) else { return };
-        let mailboxes: Vec<_> = self.calls().waiting.values().cloned().collect();
+        let mailboxes: Vec<_> = {
+            let calls = self.calls();
+            calls.waiting.values().chain(&calls.lingering).cloned().collect()
+        };
         for mailbox in mailboxes {
             mailbox.withdraw(&id);
         }
@@ -267,7 +289,8 @@ impl Handler {
         let error = match message.method() {
             "ping" => return Some(Frame::result(&id, Bytes::from_static(b"{}"))),
             "sampling/createMessage" | "elicitation/create" | "roots/list" => {
-                let put = |mailbox: Arc<Mailbox>| if mailbox.put(Said::Ask(message.clone())) { Ok(()) } else { Err(Unclear::NoRoom) };
+                let asked = Asked { request: message.clone(), is_shared: call.is_none() };
+                let put = |mailbox: Arc<Mailbox>| if mailbox.put(Said::Ask(asked)) { Ok(()) } else { Err(Unclear::NoRoom) };
                 let unclear = self.addressee(call).and_then(put).err()?;
                 let method = message.method();
                 tracing::warn!(server = %self.name, method, "what the server asked was refused: {unclear}");
@@ -301,6 +324,29 @@ impl Handler {
     fn calls(&self) -> MutexGuard<'_, Calls> {
         // The table is consistent at every point where a panic could happen.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    /// The call is not in flight any more.
+    fn take(&mut self, id: u64) -> Option<Arc<Mailbox>> {
+        let mailbox = self.waiting.remove(&id)?;
+        let session = mailbox.caller.session;
+        if !self.lingering.is_empty() && !self.is_busy_for(session) {
+            self.abandon(|other| other == session);
+        }
+        Some(mailbox)
+    }
+
+    fn is_busy_for(&self, session: Option<u64>) -> bool {
+        session.is_some() && self.waiting.values().any(|mailbox| mailbox.caller.session == session)
+    }
+
+    /// What such sessions were asked can belong to no call any more.
+    fn abandon(&mut self, is_meant: impl Fn(Option<u64>) -> bool) {
+        for mailbox in self.lingering.extract_if(.., |mailbox| is_meant(mailbox.caller.session)) {
+            mailbox.finish(Err(LinkError::Closed));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{task::AbortHandle, time::timeout};
 use super::{
     connection::Link,
     error::LinkError,
-    mailbox::{Caller, Mailbox, Post, Said},
+    mailbox::{Asked, Caller, Mailbox, Post, Said},
 };
 use crate::protocol::{
     error::{ErrorObject, INTERNAL_ERROR},
@@ -63,9 +63,15 @@ impl InFlight {
             }
             Post::Said(Said::Progress(message)) => Step::Progress(message),
             Post::Said(Said::Log(message)) => Step::Log(message),
-            Post::Said(Said::Ask(request)) => Step::Ask(Ask::new(&self.link, request)),
+            Post::Said(Said::Ask(asked)) => Step::Ask(Ask::new(&self.link, asked)),
             Post::Said(Said::Withdrawn(id)) => Step::Withdrawn(id),
         }
+    }
+
+    /// After the reply: the call goes on as the place where the server takes back what it has asked, until
+    /// [`LinkError::Closed`] says that no other call of the session is in flight. `None` if none is now.
+    pub fn linger(self) -> Option<Lingering> {
+        self.link.handler().linger(&self.mailbox).then(|| Lingering(self))
     }
 
     /// The reply of a call that is made for no client.
@@ -75,6 +81,22 @@ impl InFlight {
                 return reply;
             }
         }
+    }
+}
+
+/// A call that is answered, while others of its session are not. See [`InFlight::linger`].
+#[derive(Debug)]
+pub struct Lingering(InFlight);
+
+impl Lingering {
+    pub async fn next(&mut self) -> Step {
+        self.0.next().await
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.link.handler().leave(&self.0.mailbox);
     }
 }
 
@@ -91,8 +113,8 @@ impl Drop for InFlight {
             request.abort();
         }
         for said in self.mailbox.close() {
-            if let Said::Ask(request) = said {
-                drop(Ask::new(&self.link, request));
+            if let Said::Ask(asked) = said {
+                drop(Ask::new(&self.link, asked));
             }
         }
     }
@@ -103,22 +125,27 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct Ask {
     link: Arc<Link>,
-    request: Message,
+    asked: Asked,
     answered: bool,
 }
 
 impl Ask {
-    fn new(link: &Arc<Link>, request: Message) -> Self {
-        Self { link: Arc::clone(link), request, answered: false }
+    fn new(link: &Arc<Link>, asked: Asked) -> Self {
+        Self { link: Arc::clone(link), asked, answered: false }
     }
 
     pub fn request(&self) -> &Message {
-        &self.request
+        &self.asked.request
+    }
+
+    /// Another call of the same session may have caused it.
+    pub fn is_shared(&self) -> bool {
+        self.asked.is_shared
     }
 
     /// The server's own.
     pub fn id(&self) -> Id {
-        self.request.id().expect("a request has an id")
+        self.asked.request.id().expect("a request has an id")
     }
 
     /// Gives the answer to the server, under the server's own id.

@@ -30,15 +30,23 @@ pub struct Caller {
 pub enum Said {
     Progress(Message),
     Log(Message),
-    Ask(Message),
+    Ask(Asked),
     /// The server does not wait for the answer to this request of its own any more.
     Withdrawn(Id),
+}
+
+/// A request of the server.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Message,
+    /// It came on no call's own stream, so that it may belong to another call of the same session.
+    pub is_shared: bool,
 }
 
 impl Said {
     fn bytes(&self) -> usize {
         match self {
-            Self::Progress(message) | Self::Log(message) | Self::Ask(message) => message.text().len(),
+            Self::Progress(message) | Self::Log(message) | Self::Ask(Asked { request: message, .. }) => message.text().len(),
             Self::Withdrawn(_) => 0,
         }
     }
@@ -92,7 +100,7 @@ impl Mailbox {
     pub fn withdraw(&self, id: &Id) {
         let mut inside = self.inside();
         let waiting = inside.said.len();
-        inside.said.retain(|said| !matches!(said, Said::Ask(request) if request.id().as_ref() == Some(id)));
+        inside.said.retain(|said| !matches!(said, Said::Ask(asked) if asked.request.id().as_ref() == Some(id)));
         inside.bytes = inside.said.iter().map(Said::bytes).sum();
         if inside.said.len() == waiting && inside.has_asked && !inside.closed {
             inside.said.push_back(Said::Withdrawn(id.clone()));
@@ -108,6 +116,11 @@ impl Mailbox {
             inside.reply = Some(reply);
             wake(inside);
         }
+    }
+
+    /// The reply has been read, and withdrawals are taken until there is another.
+    pub fn linger(&self) {
+        self.inside().closed = false;
     }
 
     /// Nobody reads any more. Gives what was not read.
@@ -163,7 +176,8 @@ mod tests {
     }
 
     fn ask(id: &str) -> Said {
-        Said::Ask(message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#)))
+        let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#));
+        Said::Ask(Asked { request, is_shared: false })
     }
 
     fn log() -> Said {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
 
 use super::{Ctx, elicitations::Elicitations, reverse::Asks};
 use crate::{
@@ -27,6 +28,7 @@ pub(super) struct Terms<'a> {
     pub(super) ctx: &'a Ctx,
     pub(super) server: &'a ServerId,
     pub(super) elicitations: &'a Elicitations,
+    pub(super) tracker: &'a TaskTracker,
     /// The client's progress token.
     pub(super) token: Option<&'a Bytes>,
     /// How long the server may be silent. The time rests while the client is asked something.
@@ -54,13 +56,20 @@ pub(super) async fn relay(terms: Terms<'_>, mut call: InFlight) -> Result<Result
 
 /// The rest of a call from the first request of the server on.
 async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Result<Result<Message, LinkError>, Silent> {
-    let Terms { ctx, server, elicitations, patience, .. } = terms;
+    let Terms { ctx, server, elicitations, tracker, patience, .. } = terms;
     let mut silence = std::pin::pin!(sleep_until(Instant::now() + patience));
     let mut asks = Asks::default();
     let mut step = Some(Step::Ask(first));
     loop {
         match step {
-            Some(Step::Reply(reply)) => return Ok(reply),
+            Some(Step::Reply(reply)) => {
+                if asks.is_shared()
+                    && let Some(call) = call.linger()
+                {
+                    tracker.spawn(asks.linger(call));
+                }
+                return Ok(reply);
+            }
             Some(Step::Ask(ask)) => {
                 elicitations.note(ctx, server, ask.request().body());
                 asks.add(ctx, ask);

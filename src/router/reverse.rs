@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{AskError, Ctx};
 use crate::{
-    downstream::Ask,
+    downstream::{Ask, Lingering, Step},
     protocol::{
         capability::ClientCapabilities,
         error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND},
@@ -26,18 +26,24 @@ const OPEN: usize = 64;
 
 /// The open requests of one call. Dropping them withdraws them at the client.
 #[derive(Default)]
-pub(super) struct Asks<'a> {
-    open: FuturesUnordered<BoxFuture<'a, Id>>,
+pub(super) struct Asks {
+    open: FuturesUnordered<BoxFuture<'static, Id>>,
     withdraw: HashMap<Id, oneshot::Sender<()>>,
+    /// One of them may belong to another call of the session.
+    is_shared: bool,
 }
 
-impl<'a> Asks<'a> {
+impl Asks {
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared && !self.is_empty()
+    }
+
     /// Asks the client, or refuses to.
-    pub(super) fn add(&mut self, ctx: &'a Ctx, ask: Ask) {
+    pub(super) fn add(&mut self, ctx: &Ctx, ask: Ask) {
         if self.open.len() >= OPEN {
             return ask.refuse(&ErrorObject::new(INVALID_REQUEST, format!("{OPEN} requests of this call wait for the client already")));
         }
@@ -47,7 +53,8 @@ impl<'a> Asks<'a> {
         }
         let (withdraw, withdrawn) = oneshot::channel();
         self.withdraw.insert(ask.id(), withdraw);
-        self.open.push(Box::pin(put(ctx, ask, withdrawn)));
+        self.is_shared |= ask.is_shared();
+        self.open.push(Box::pin(put(ctx.clone(), ask, withdrawn)));
     }
 
     /// The server does not wait for this answer any more.
@@ -55,6 +62,20 @@ impl<'a> Asks<'a> {
         if let Some(withdraw) = self.withdraw.remove(id) {
             // An error means that the answer is on its way to the server.
             let _ = withdraw.send(());
+        }
+    }
+
+    /// Goes on after the answer to the call that they were put to, as long as another call of the session may have caused them.
+    pub(super) async fn linger(mut self, mut call: Lingering) {
+        while !self.is_empty() {
+            tokio::select! {
+                step = call.next() => match step {
+                    Step::Withdrawn(id) => self.withdraw(&id),
+                    Step::Reply(_) => return,
+                    Step::Progress(_) | Step::Log(_) | Step::Ask(_) => {}
+                },
+                () = self.next() => {}
+            }
         }
     }
 
@@ -68,7 +89,7 @@ impl<'a> Asks<'a> {
 }
 
 /// Puts the server's request to the client, and the client's answer to the server.
-async fn put(ctx: &Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) -> Id {
+async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) -> Id {
     let id = ask.id();
     let answering = ctx.client.ask(ask.request());
     match select(answering, withdrawn).await {

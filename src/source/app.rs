@@ -4,13 +4,14 @@
 //! this module in one header only.
 
 pub mod activity;
+pub mod device;
 mod lookups;
 pub(crate) mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use reqwest::{
-    Method, Response,
+    Method, Response, StatusCode,
     header::{self, HeaderMap, HeaderValue},
 };
 use secrecy::ExposeSecret;
@@ -289,12 +290,12 @@ impl AppClient {
     async fn send(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<String, AppError> {
         let Request { method, path, query, body, as_page, timeout } = request;
         let egress = &self.0.egress;
-        let url = egress.allow(Author::Owner, self.url(path, query).as_str()).map_err(AppError::Refused)?;
+        let url = egress.allow(Author::Owner, url(&self.0.base_url, path, query).as_str()).map_err(AppError::Refused)?;
         let headers = self.headers(body.is_some(), as_page)?;
         let body = body.map(|body| body.to_string().into()).unwrap_or_default();
         admit(bucket, Instant::now() + timeout).await?;
         let response = egress.send(method, &url, || headers.clone(), body).await.map_err(|error| network(&error))?;
-        read(response).await
+        judge(take(response).await?)
     }
 
     fn headers(&self, has_body: bool, as_page: bool) -> Result<HeaderMap, AppError> {
@@ -317,20 +318,20 @@ impl AppClient {
         }
         Ok(headers)
     }
+}
 
-    /// The base URL's own path stays in front.
-    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
-        let mut url = self.0.base_url.clone();
-        url.set_query(None);
-        url.set_fragment(None);
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        url
+/// The base URL's own path stays in front.
+fn url(base_url: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
+    let mut url = base_url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
     }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
 }
 
 /// Waits until one more request is allowed, or fails at once where that would be after the deadline.
@@ -367,15 +368,28 @@ fn about(path: &[&str]) -> AppRequest {
     }
 }
 
-async fn read(response: Response) -> Result<String, AppError> {
+/// What the App answers, as it came.
+struct Answer {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: String,
+}
+
+async fn take(response: Response) -> Result<Answer, AppError> {
     let status = response.status();
-    let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(delay);
+    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(delay);
     let body = match body(response).await {
         Ok(body) => body,
         Err(error) if status.is_success() => return Err(error),
         // The status says enough.
         Err(_) => String::new(),
     };
+    Ok(Answer { status, retry_after, body })
+}
+
+/// The body, if it is good news.
+fn judge(answer: Answer) -> Result<String, AppError> {
+    let Answer { status, retry_after: wait, body } = answer;
     if status.is_success() {
         return wire::in_band_failure(&body).map_or(Ok(body), Err);
     }

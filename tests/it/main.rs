@@ -21,6 +21,7 @@ mod lenient; // clients with curl, and several messages at once
 mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order
 mod logging; // log messages of servers and the level that a client wants
+mod login; // a key by way of the browser, and what becomes of it
 mod modern; // clients of 2026-07-28
 mod names; // how tools, prompts and resources are called when servers disagree
 mod old_proxy; // what the Node proxy got wrong

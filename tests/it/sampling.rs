@@ -17,6 +17,7 @@ over_each_wire!(
     a_server_withdraws_what_it_has_asked,
     what_belongs_to_no_call_is_refused,
     requests_of_calls_at_the_same_time_are_told_apart,
+    what_was_asked_outlives_other_calls_of_its_session,
 );
 
 const SAMPLING: &str = "sampling/createMessage";
@@ -219,6 +220,29 @@ fn requests_of_calls_at_the_same_time_are_told_apart(kind: Kind) {
     for (label, call) in calls {
         assert_eq!(answers(&client, &call)[0]["result"]["to"], label);
     }
+}
+
+/// Where a call has no stream of its own, its request is taken for that of the latest call, which may well be over first.
+fn what_was_asked_outlives_other_calls_of_its_session(kind: Kind) {
+    let server = Server::new(kind, "alpha", &[]);
+    let mut client = able(&server);
+    let mut asks_behind_another = |label: &str, ask: Value| {
+        let mark = client.mark();
+        let asking = talk(&mut client, "alpha", json!([{"wait": format!("{label} ask")}, ask]));
+        let other = talk(&mut client, "alpha", json!([{"wait": format!("{label} other")}]));
+        client.call("alpha__release", json!({"label": format!("{label} ask")}));
+        let asked = client.asked(mark, SAMPLING);
+        client.call("alpha__release", json!({"label": format!("{label} other")}));
+        assert_eq!(answers(&client, &other), json!([]));
+        (mark, asking, asked)
+    };
+    let (_, answered, asked_first) = asks_behind_another("answered", json!({"ask": SAMPLING, "id": "7"}));
+    let (withdrawn_since, withdrawn, asked_second) = asks_behind_another("withdrawn", json!({"ask": SAMPLING, "id": "8", "ms": 300}));
+    client.reply(&asked_first, r#"{"model":"m"}"#);
+    assert_eq!(answers(&client, &answered)[0]["result"]["model"], "m");
+    let cancelled = client.notified(withdrawn_since, "notifications/cancelled");
+    assert_eq!(cancelled["params"]["requestId"], asked_second.value["id"]);
+    assert_eq!(answers(&client, &withdrawn), json!(["withdrawn"]));
 }
 
 /// Two sessions share the connection to a server. Where a call has a stream of its own it says whose the request is; elsewhere

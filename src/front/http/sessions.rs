@@ -190,12 +190,14 @@ impl Sessions {
     }
 
     /// Ends this session, whatever it is doing.
-    pub fn end(&self, stay: &Stay) {
-        let ended = self.table().remove(&stay.id);
-        if let Some(ended) = ended {
-            tracing::debug!(session = %ended.id, "session ended by its client");
-            ended.end();
-        }
+    ///
+    /// # Errors
+    /// [`NoSession`] where somebody else was quicker.
+    pub fn end(&self, stay: &Stay) -> Result<(), NoSession> {
+        let ended = self.table().remove(&stay.id).ok_or(NoSession::Unknown)?;
+        tracing::debug!(session = %ended.id, "session ended by its client");
+        ended.end();
+        Ok(())
     }
 
     /// Ends sessions that nobody has used for too long; to be called every now and then.
@@ -276,8 +278,7 @@ impl Front {
     async fn end_session(&self, head: &Head) -> Result<(), Response> {
         self.version_with_sessions(&head.headers)?;
         let using = self.session_of(head).await?;
-        self.sessions.end(&using.stay);
-        Ok(())
+        self.sessions.end(&using.stay).map_err(|none| messages::no_session(none, None))
     }
 
     /// The revision that the client names; 405 where requests stand alone, because of it or of how we serve.

@@ -32,6 +32,7 @@ const GATHER: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Whatever it says.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// When the proxy ends, the App is told of what is left for so long.
@@ -92,7 +93,7 @@ impl Worker {
                 Err(AppError::RateLimited { retry_after }) => {
                     // It was not taken for certain.
                     self.queue.push_back(entry);
-                    let wait = retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+                    let wait = retry_after.unwrap_or(PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                     tracing::debug!(seconds = wait.as_secs(), "the App takes no more activities for a while");
                     if pause(sleep(wait), stop).await.is_err() {
                         return;

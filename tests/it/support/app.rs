@@ -255,6 +255,12 @@ impl App {
         lock(&self.shared.device).approval = approval;
     }
 
+    /// Codes of sign-ins have these members from now on.
+    pub(crate) fn sign_ins_have(&self, members: Value) {
+        let Value::Object(members) = members else { panic!("codes are an object") };
+        lock(&self.shared.device).codes = members;
+    }
+
     /// Requests whose sender left before there was an answer, by method and address.
     pub(crate) fn abandoned(&self) -> Vec<String> {
         lock(&self.shared.abandoned).clone()

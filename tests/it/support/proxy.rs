@@ -6,8 +6,9 @@ use super::{App, Client, Front, KEY, Server, file_of};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 /// A home directory of its own, where the proxy finds nothing but what a test puts there.
@@ -175,24 +176,21 @@ impl Proxy {
     /// Runs it to its end with nothing on stdin: one of the commands for people, or a start that fails.
     #[track_caller]
     pub(crate) fn run(&self, command: &[&str]) -> Finished {
+        self.begin(command).finish()
+    }
+
+    /// Starts what [`Self::run`] runs.
+    #[track_caller]
+    pub(crate) fn begin(&self, command: &[&str]) -> Begun {
         let mut child = self.command(command).stdin(Stdio::null()).spawn().expect("the proxy can be started");
         let mut stdout = child.stdout.take().expect("it is piped");
         let mut stderr = child.stderr.take().expect("it is piped");
-        let stdout = std::thread::spawn(move || read(&mut stdout));
-        let stderr = std::thread::spawn(move || read(&mut stderr));
-        let status = patiently(|| child.try_wait().expect("it is ours"));
-        let Some(status) = status else {
-            child.kill().expect("it is ours");
-            panic!("`{}` does not end", command.join(" "));
-        };
-        let finished = Finished {
-            code: status.code(),
-            stdout: stdout.join().expect("reading does not panic"),
-            stderr: stderr.join().expect("reading does not panic"),
-        };
-        assert!(!finished.stdout.contains(KEY), "the key is on stdout");
-        assert!(!finished.stderr.contains(KEY), "the key is on stderr");
-        finished
+        Begun {
+            what: command.join(" "),
+            child,
+            stdout: std::thread::spawn(move || read(&mut stdout)),
+            stderr: std::thread::spawn(move || read(&mut stderr)),
+        }
     }
 
     fn command(&self, command: &[&str]) -> Command {
@@ -215,6 +213,38 @@ impl Proxy {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         proxy
+    }
+}
+
+/// A command that has not ended yet.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    what: String,
+    child: Child,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+}
+
+impl Begun {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Finished {
+        let status = patiently(|| self.child.try_wait().expect("it is ours"));
+        let Some(status) = status else {
+            self.child.kill().expect("it is ours");
+            panic!("`{}` does not end", self.what);
+        };
+        let finished = Finished {
+            code: status.code(),
+            stdout: self.stdout.join().expect("reading does not panic"),
+            stderr: self.stderr.join().expect("reading does not panic"),
+        };
+        assert!(!finished.stdout.contains(KEY), "the key is on stdout");
+        assert!(!finished.stderr.contains(KEY), "the key is on stderr");
+        finished
     }
 }
 

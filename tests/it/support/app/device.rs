@@ -20,6 +20,8 @@ pub(super) struct Device {
     pub(super) approval: Approval,
     begun: bool,
     delivered: bool,
+    /// Members that take the place of those of the codes.
+    pub(super) codes: serde_json::Map<String, serde_json::Value>,
 }
 
 pub(crate) const DEVICE_CODE: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL";
@@ -30,15 +32,17 @@ pub(crate) const USER_CODE: &str = "ABCD-2345";
 pub(super) fn route(device: &mut Device, call: &Call) -> Option<Response> {
     Some(match call.steps()[..] {
         ["POST", "cli", "auth", "initiate"] => {
-            *device = Device { approval: device.approval, begun: true, delivered: false };
+            (device.begun, device.delivered) = (true, false);
             let host = call.header("host").unwrap_or_default();
-            good(json!({
+            let mut codes = json!({
                 "device_code": DEVICE_CODE,
                 "user_code": USER_CODE,
                 "verification_url": format!("http://{host}/cli/authorize?code={USER_CODE}"),
                 "expires_in": 300,
                 "interval": 5,
-            }))
+            });
+            codes.as_object_mut().expect("it is one").extend(device.codes.clone());
+            good(codes)
         }
         ["GET", "cli", "auth", "poll"] => poll(device, call.parameter("device_code").unwrap_or_default()),
         _ => return None,
