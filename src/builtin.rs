@@ -202,6 +202,7 @@ impl Builtin {
 #[cfg(test)]
 mod tests {
     use rmcp::model::Tool;
+    use serde_json::Value;
 
     use super::*;
 
@@ -212,6 +213,9 @@ mod tests {
             assert_eq!(tool.name, name);
             assert!(name.starts_with("pluggedin_") && tool.title.is_some() && tool.description.is_some());
             assert_eq!(tool.input_schema["type"], "object");
+            let members = tool.input_schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let silent: Vec<_> = members.filter(|(_, member)| !member["description"].is_string()).map(|(member, _)| member).collect();
+            assert!(silent.is_empty(), "{name}: {silent:?}");
             assert!(tool.output_schema.is_none_or(|schema| schema["type"] == "object"));
         }
     }
