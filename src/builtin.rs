@@ -5,9 +5,8 @@
 //! aborts its request.
 
 use std::{
-    collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
@@ -23,7 +22,6 @@ use self::{
 use crate::{
     catalog::{Catalog, CatalogHandle, build::Own},
     downstream::Pool,
-    protocol::server::ServerId,
     source::SourceHandle,
 };
 
@@ -98,8 +96,7 @@ pub struct Builtin {
     catalog: CatalogHandle,
     tracker: TaskTracker,
     token: CancellationToken,
-    /// What the App is looking at: one server, or all of them.
-    discovering: Arc<Mutex<HashSet<Option<ServerId>>>>,
+    discovering: discover::Looks,
 }
 
 /// One call of a tool.
@@ -133,12 +130,18 @@ pub fn offered(offer: Offer) -> Own {
         tools: tools(offer).map(|definition| (definition.name.to_owned(), definition.record())).collect(),
         prompts: if offer == Offer::None { Vec::new() } else { vec![guide::prompt_record()] },
         resources: resources::records(offer),
+        reserved: TOOLS.iter().map(|definition| definition.name).collect(),
     }
 }
 
 /// What a tool belongs to.
 pub fn area(name: &str) -> Option<Area> {
     find(name).map(|(_, definition)| definition.area)
+}
+
+/// What a resource belongs to.
+pub fn area_of_resource(uri: &str) -> Option<Area> {
+    resources::area(uri)
 }
 
 fn tools(offer: Offer) -> impl Iterator<Item = &'static Definition> {
@@ -189,7 +192,7 @@ impl Builtin {
     }
 
     /// The `result` of `resources/read` of one of [`offered`]'s resources.
-    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Bytes {
+    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Ended {
         resources::read(self, uri, catalog).await
     }
 

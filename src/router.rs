@@ -69,6 +69,7 @@ pub struct Router {
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
+    refreshes: Arc<tools::Refreshes>,
     /// Absent where the App is not told of calls.
     activities: Option<Activities>,
 }
@@ -168,6 +169,7 @@ impl Router {
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
+            refreshes: Arc::default(),
             activities,
         };
         router.attend(notices, tracker, token);
