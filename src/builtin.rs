@@ -97,6 +97,8 @@ pub struct Builtin {
     tracker: TaskTracker,
     token: CancellationToken,
     discovering: discover::Looks,
+    /// See [`Services::alone`].
+    toggling: tokio::sync::Mutex<()>,
 }
 
 /// One call of a tool.
@@ -166,7 +168,7 @@ impl Builtin {
         tracker: TaskTracker,
         token: CancellationToken,
     ) -> Self {
-        Self { offer, source, pool, catalog, tracker, token, discovering: Arc::default() }
+        Self { offer, source, pool, catalog, tracker, token, discovering: Arc::default(), toggling: tokio::sync::Mutex::default() }
     }
 
     /// Dropping it aborts what it asks.
@@ -184,9 +186,9 @@ impl Builtin {
         let arguments = schema.read(call.arguments)?;
         match definition.run {
             Run::Here(run) => run(self, &call, arguments).await,
-            Run::App(run) => {
+            Run::App(limit, run) => {
                 let app = self.source.app().ok_or_else(services::no_key)?;
-                run(Services { app: &app }, arguments).await
+                run(Services::new(&app, limit, &self.toggling), arguments).await
             }
         }
     }
@@ -231,6 +233,36 @@ mod tests {
             if let Some(output) = definition.output_schema {
                 let _ = InputSchema::of(output);
             }
+        }
+    }
+
+    /// Nobody waits for ever, and nobody gives up while the App still works: it indexes a document before it answers.
+    #[test]
+    fn every_request_has_a_time_limit() {
+        for definition in &TOOLS {
+            let Run::App(limit, _) = definition.run else { continue };
+            let expect = match definition.name {
+                "pluggedin_create_document" => 60,
+                "pluggedin_ask_knowledge_base"
+                | "pluggedin_list_notifications"
+                | "pluggedin_mark_notification_done"
+                | "pluggedin_delete_notification" => 15,
+                _ => 30,
+            };
+            assert_eq!(limit.as_secs(), expect, "{}", definition.name);
+        }
+    }
+
+    /// Models know of these before they call, or not at all.
+    #[test]
+    fn descriptions_warn_of_what_surprises() {
+        for (name, words) in [
+            ("pluggedin_search_documents", "neither at meanings nor into the texts; pluggedin_ask_knowledge_base does"),
+            ("pluggedin_create_document", "txt for text with code or angle brackets, which md and html do not keep"),
+            ("pluggedin_update_document", "sanitizes the whole new text"),
+        ] {
+            let (_, definition) = find(name).expect("it is one");
+            assert!(definition.description.contains(words), "{name}: {}", definition.description);
         }
     }
 

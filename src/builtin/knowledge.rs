@@ -33,7 +33,7 @@ pub(super) const ASK: Definition = Definition {
             "required":["answer","sources","metadata"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: false },
-    run: Run::App(ask),
+    run: Run::App(TIMEOUT, ask),
 };
 
 /// The search and the App's provider for it take their time.
@@ -74,10 +74,9 @@ fn ask(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         let request = Request {
             method: Method::POST,
             body: Some(json!({ "query": sent, "includeMetadata": true })),
-            timeout: TIMEOUT,
             ..Request::get(&["api", "rag", "query"])
         };
-        let body = services.app.request(request).await.map_err(failed)?;
+        let body = services.text(request).await.map_err(failed)?;
         Ok(Output::json(&Passages::read(body)?.report(query)))
     }
     .boxed()
@@ -219,7 +218,10 @@ mod tests {
             (AppError::Unconfigured, false, "OPENAI_API_KEY"),
         ] {
             let failure = failed(error);
-            assert!(failure.is_mistake == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"), "{failure:?}");
+            assert!(
+                failure.is_mistake() == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"),
+                "{failure:?}"
+            );
         }
     }
 }

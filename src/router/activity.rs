@@ -148,7 +148,7 @@ impl Activities {
         let failure = match how {
             How::Done => None,
             How::Failed(text) => Some(text),
-            How::Mistake => return,
+            How::Mistake | How::Refused => return,
         };
         self.0.push(Entry { whose: Whose::Own(part), subject, took, failure });
     }

@@ -29,7 +29,7 @@ pub(in super::super) const DEFINITION: Definition = Definition {
         r#"{"type":"object","properties":{"documentId":{"type":"string"},"url":{"type":"string"},"warning":{"type":"string"}},"required":["documentId"]}"#,
     ),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(run),
+    run: Run::App(TIMEOUT, run),
 };
 
 /// The App indexes it before it answers.
@@ -58,12 +58,7 @@ fn run(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         }
         let title = redact::quote(arguments.required("title"), super::LINE);
         let warning = warning(&arguments);
-        let request = Request {
-            method: Method::POST,
-            body: Some(arguments.into_body()),
-            timeout: TIMEOUT,
-            ..Request::get(&["api", "documents", "ai"])
-        };
+        let request = Request { method: Method::POST, body: Some(arguments.into_body()), ..Request::get(&["api", "documents", "ai"]) };
         let answer = services.ask::<Value>(request).await;
         let created = answer.and_then(|answer| {
             let answer = Members::of(&answer).ok_or_else(unreadable)?;
@@ -104,7 +99,7 @@ fn failed(error: AppError) -> Failure {
             Failure::mistake("plugged.in refused the document (400); hint: look at `title`, `content`, `tags` and `metadata` once more")
         }
         AppError::RateLimited { .. } => super::limited("new documents", error),
-        error => unsure(error, "look with `pluggedin_list_documents`"),
+        error => unsure(error, "before you try again, look with `pluggedin_list_documents`"),
     }
 }
 
@@ -168,7 +163,7 @@ mod tests {
     fn failures_say_whose_they_are() {
         let said = |error| {
             let failure = failed(error);
-            (failure.is_mistake, failure.said)
+            (failure.is_mistake(), failure.said)
         };
         let rejected = |status| AppError::Rejected { status, message: "zx_secret".to_owned() };
         for (error, is_mistake, words) in [

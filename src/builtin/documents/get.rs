@@ -31,7 +31,7 @@ pub(in super::super) const DEFINITION: Definition = Definition {
         r#"{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"source":{"type":"string"},"model":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"version":{"type":"integer"},"mimeType":{"type":"string"},"createdAt":{"type":"string"},"updatedAt":{"type":"string"},"description":{"type":"string"},"aiMetadata":{"type":"object"},"versions":{"type":"array","items":{"type":"object","properties":{"versionNumber":{"type":"integer"},"createdAt":{"type":"string"},"model":{"type":"string"},"changeSummary":{"type":"string"}}}},"content":{"type":"string"},"contentEncoding":{"type":"string","description":"base64 for what is no text"}},"required":["id"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 /// Members of the metadata that are shown.
@@ -72,11 +72,7 @@ fn run(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         let (content, versions) = (arguments.flag("includeContent"), arguments.flag("includeVersions"));
         let said = |flag| if flag { "true" } else { "false" };
         let path = ["api", "documents", id];
-        let request = Request {
-            query: &[("includeContent", said(content)), ("includeVersions", said(versions))],
-            timeout: super::TIMEOUT,
-            ..Request::get(&path)
-        };
+        let request = Request { query: &[("includeContent", said(content)), ("includeVersions", said(versions))], ..Request::get(&path) };
         let answer: Value = services.ask(request).await.map_err(|error| failed(error, id))?;
         let document = Document::of(&answer).ok_or_else(unreadable)?;
         Ok(Output::structured(document.told(content), &document))

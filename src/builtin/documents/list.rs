@@ -28,7 +28,7 @@ pub(in super::super) const DEFINITION: Definition = Definition {
         r#"{"type":"object","properties":{"documents":{"type":"array","items":{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"source":{"type":"string"},"model":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"version":{"type":"integer"},"createdAt":{"type":"string"},"description":{"type":"string"}},"required":["id"]}},"total":{"type":"integer","description":"On all pages"},"nextOffset":{"type":"integer","description":"If there is more"},"note":{"type":"string"}},"required":["documents"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 const CATEGORY: &str =
@@ -61,7 +61,7 @@ fn run(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         let mut query = flat(&filters);
         query.push(("sort", arguments.required("sort")));
         query.extend(place.iter().map(|(name, number)| (*name, number.as_str())));
-        let request = Request { query: &query, timeout: super::TIMEOUT, ..Request::get(&["api", "documents"]) };
+        let request = Request { query: &query, ..Request::get(&["api", "documents"]) };
         let answer: Value = services.ask(request).await?;
         let mut page = Page::of(&answer, offset, limit).ok_or_else(unreadable)?;
         page.note = filters.get("category").map(|_| CATEGORY);

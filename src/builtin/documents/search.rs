@@ -30,7 +30,7 @@ pub(in super::super) const DEFINITION: Definition = Definition {
         r#"{"type":"object","properties":{"results":{"type":"array","items":{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"relevance":{"type":"number","description":"In percent"},"snippet":{"type":"string"},"source":{"type":"string"},"model":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"createdAt":{"type":"string"}},"required":["id"]}}},"required":["results"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 /// What was found. The App's number of hits is not among it: it counts a document once for each model that wrote in it.
@@ -58,12 +58,7 @@ fn run(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         }
         let query = redact::quote(arguments.required("query"), super::LINE);
         let limit = arguments.integer("limit");
-        let request = Request {
-            method: Method::POST,
-            body: Some(arguments.into_body()),
-            timeout: super::TIMEOUT,
-            ..Request::get(&["api", "documents", "search"])
-        };
+        let request = Request { method: Method::POST, body: Some(arguments.into_body()), ..Request::get(&["api", "documents", "search"]) };
         let answer: Value = services.ask(request).await.map_err(failed)?;
         let found = Found::of(&answer).ok_or_else(unreadable)?;
         Ok(Output::structured(found.told(&query, limit), &found))
