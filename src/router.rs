@@ -66,6 +66,8 @@ pub struct Router {
     calls: Calls,
     limiter: Limiter,
     tracker: TaskTracker,
+    /// Ends what goes on beside the calls.
+    token: CancellationToken,
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
@@ -166,6 +168,7 @@ impl Router {
             calls,
             limiter,
             tracker: tracker.clone(),
+            token: token.clone(),
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
