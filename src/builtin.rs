@@ -5,9 +5,8 @@
 //! aborts its request.
 
 use std::{
-    collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
@@ -23,7 +22,6 @@ use self::{
 use crate::{
     catalog::{Catalog, CatalogHandle, build::Own},
     downstream::Pool,
-    protocol::server::ServerId,
     source::SourceHandle,
 };
 
@@ -98,8 +96,7 @@ pub struct Builtin {
     catalog: CatalogHandle,
     tracker: TaskTracker,
     token: CancellationToken,
-    /// What the App is looking at: one server, or all of them.
-    discovering: Arc<Mutex<HashSet<Option<ServerId>>>>,
+    discovering: discover::Looks,
     /// See [`Services::alone`].
     toggling: tokio::sync::Mutex<()>,
 }
@@ -135,12 +132,18 @@ pub fn offered(offer: Offer) -> Own {
         tools: tools(offer).map(|definition| (definition.name.to_owned(), definition.record())).collect(),
         prompts: if offer == Offer::None { Vec::new() } else { vec![guide::prompt_record()] },
         resources: resources::records(offer),
+        reserved: TOOLS.iter().map(|definition| definition.name).collect(),
     }
 }
 
 /// What a tool belongs to.
 pub fn area(name: &str) -> Option<Area> {
     find(name).map(|(_, definition)| definition.area)
+}
+
+/// What a resource belongs to.
+pub fn area_of_resource(uri: &str) -> Option<Area> {
+    resources::area(uri)
 }
 
 fn tools(offer: Offer) -> impl Iterator<Item = &'static Definition> {
@@ -191,7 +194,7 @@ impl Builtin {
     }
 
     /// The `result` of `resources/read` of one of [`offered`]'s resources.
-    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Bytes {
+    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Ended {
         resources::read(self, uri, catalog).await
     }
 
@@ -204,6 +207,7 @@ impl Builtin {
 #[cfg(test)]
 mod tests {
     use rmcp::model::Tool;
+    use serde_json::Value;
 
     use super::*;
 
@@ -214,6 +218,9 @@ mod tests {
             assert_eq!(tool.name, name);
             assert!(name.starts_with("pluggedin_") && tool.title.is_some() && tool.description.is_some());
             assert_eq!(tool.input_schema["type"], "object");
+            let members = tool.input_schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let silent: Vec<_> = members.filter(|(_, member)| !member["description"].is_string()).map(|(member, _)| member).collect();
+            assert!(silent.is_empty(), "{name}: {silent:?}");
             assert!(tool.output_schema.is_none_or(|schema| schema["type"] == "object"));
         }
     }

@@ -15,6 +15,7 @@ pub mod env;
 mod file;
 mod http;
 mod limits;
+pub(crate) mod regular;
 mod settings;
 
 use std::{

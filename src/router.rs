@@ -66,9 +66,12 @@ pub struct Router {
     calls: Calls,
     limiter: Limiter,
     tracker: TaskTracker,
+    /// Ends what goes on beside the calls.
+    token: CancellationToken,
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
+    refreshes: Arc<tools::Refreshes>,
     /// Absent where the App is not told of calls.
     activities: Option<Activities>,
 }
@@ -165,9 +168,11 @@ impl Router {
             calls,
             limiter,
             tracker: tracker.clone(),
+            token: token.clone(),
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
+            refreshes: Arc::default(),
             activities,
         };
         router.attend(notices, tracker, token);

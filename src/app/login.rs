@@ -68,7 +68,10 @@ pub async fn login(account: &Account, egress: &Arc<Policy>) -> Outcome {
 async fn log_in(account: &Account, egress: &Arc<Policy>) -> Outcome {
     // Before anybody is bothered: the App hands the key out once.
     let outcome = match CredentialsFile::prepare(&account.file) {
-        Ok(()) => get_key(account, egress).await,
+        Ok(()) => {
+            warn_of_shared_folder(account);
+            get_key(account, egress).await
+        }
         Err(error) => Err(error.to_string()),
     };
     match outcome {
@@ -77,6 +80,16 @@ async fn log_in(account: &Account, egress: &Arc<Policy>) -> Outcome {
             to_stderr(&format!("error: {error}"));
             Outcome::Failed
         }
+    }
+}
+
+/// SECURITY: whoever writes there can read nothing, but can make the proxy use a key and an App of theirs.
+fn warn_of_shared_folder(account: &Account) {
+    if let Some((folder, mode)) = file::shared_folder(&account.file) {
+        let folder = folder.display();
+        to_stderr(&format!(
+            "warning: others can write to the folder `{folder}` (mode {mode:o}) and replace the key; hint: `chmod go-w` it"
+        ));
     }
 }
 

@@ -98,10 +98,9 @@ impl Passages {
     fn read(body: String) -> Result<Self, AppError> {
         let answer = match serde_json::from_str(&body) {
             Ok(answer @ Value::Object(_)) => answer,
-            // Plain text is the answer alone.
-            Ok(Value::String(answer)) => return Ok(Self { answer, ..Self::default() }),
             Ok(_) => return Err(unreadable()),
             Err(_) if body.trim_start().is_empty() || body.trim_start().starts_with(['<', '{', '[']) => return Err(unreadable()),
+            // Plain text is the answer alone.
             Err(_) => return Ok(Self { answer: body, ..Self::default() }),
         };
         let list = |name: &str| answer.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -178,7 +177,6 @@ mod tests {
             "Keys are rotated\nmonthly.",
             expect![[r#"{"answer":"Keys are rotated\nmonthly.","sources":[],"metadata":{"query":"q","sourceCount":0,"timestamp":null}}"#]],
         );
-        check("\"Keys\"", expect![[r#"{"answer":"Keys","sources":[],"metadata":{"query":"q","sourceCount":0,"timestamp":null}}"#]]);
     }
 
     #[test]
@@ -193,9 +191,19 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_not_one() {
-        for body in
-            ["", " \n", "<!DOCTYPE html><p>Sign in</p>", "{\"answer\":", "[]", "7", "null", "{}", r#"{"answer":null}"#, r#"{"answer":{}}"#]
-        {
+        for body in [
+            "",
+            " \n",
+            "<!DOCTYPE html><p>Sign in</p>",
+            "{\"answer\":",
+            "[]",
+            "7",
+            "null",
+            r#""text""#,
+            "{}",
+            r#"{"answer":null}"#,
+            r#"{"answer":{}}"#,
+        ] {
             check(body, expect!["the plugged.in App sent an answer of another form than expected; does the base URL lead to it?"]);
         }
     }

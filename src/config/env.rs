@@ -221,7 +221,7 @@ fn names_equal(a: &str, b: &str) -> bool {
 
 /// Empty means unset, and so does a placeholder like `${PLUGGEDIN_API_KEY}` that a client
 /// passed on without filling it in.
-pub(super) fn says_something(value: &str) -> bool {
+pub(crate) fn says_something(value: &str) -> bool {
     let value = value.trim();
     let placeholder = value.starts_with("${") && value.ends_with('}');
     !value.is_empty() && !placeholder

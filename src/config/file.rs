@@ -2,13 +2,16 @@
 //! of Claude Code in the working directory and in the home directory.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
-use super::env::{self, Environment, says_something};
+use super::{
+    env::{self, Environment, says_something},
+    regular::{self, Links, Unread},
+};
 use crate::security::payload;
 
 /// One file's key and base URL. They belong together.
@@ -59,13 +62,12 @@ pub(super) fn path(environment: &Environment) -> Option<PathBuf> {
 pub(super) const PROJECT_SETTINGS: &str = "./.claude/settings.local.json";
 
 fn read(path: &Path) -> Result<Option<Value>, &'static str> {
-    let text = match fs::metadata(path)
-        .and_then(|meta| if meta.len() > payload::CREDENTIALS_FILE as u64 { Ok(None) } else { fs::read(path).map(Some) })
-    {
-        Ok(Some(text)) => text,
-        Ok(None) => return Err("it is larger than 1 MiB"),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(_) => return Err("it cannot be read"),
+    let text = match regular::read(path, payload::CREDENTIALS_FILE, Links::Followed) {
+        Ok(text) => text,
+        Err(Unread::TooLarge) => return Err("it is larger than 1 MiB"),
+        Err(Unread::Failed(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(Unread::Failed(_)) => return Err("it cannot be read"),
+        Err(Unread::NoFile | Unread::Link) => return Err("it is no file"),
     };
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
     serde_json::from_slice(text).map(Some).map_err(|_| "it is not valid JSON")

@@ -31,6 +31,11 @@ use crate::{
 /// must not see. It is believed to have stopped after this long.
 const GIVEN_UP: Duration = Duration::from_secs(300);
 
+/// Calls of one session that may wait, answered, for what was asked of their client. Each holds open what it was asked,
+/// for as long as one other call runs. A client that lets this many pile up answers none of them, or a person sits
+/// before a pile of questions that nobody waits for.
+const LINGERING: usize = 16;
+
 /// One connection's calls in flight and where everything else goes.
 #[derive(Debug)]
 pub struct Handler {
@@ -54,7 +59,9 @@ pub struct News {
 struct Calls {
     last_id: u64,
     waiting: HashMap<u64, Arc<Mailbox>>,
-    /// Of calls that are answered, and have asked their clients what may belong to another call of the same session.
+    /// Of calls that are answered, have asked their clients something, and whose readers have not decided what becomes of it.
+    undecided: Vec<Arc<Mailbox>>,
+    /// The oldest first. Of calls that are answered, and have asked their clients what may belong to another call of the same session.
     lingering: Vec<Arc<Mailbox>>,
     /// The sessions that have given up a call, and when they did last.
     given_up: HashMap<u64, Instant>,
@@ -126,17 +133,27 @@ impl Handler {
     /// An answered call stays for the sake of others of its session. False if there are none in flight.
     pub fn linger(&self, mailbox: &Arc<Mailbox>) -> bool {
         let mut calls = self.calls();
-        if !calls.is_busy_for(mailbox.caller.session) {
+        let session = mailbox.caller.session;
+        if !calls.is_busy_for(session) {
             return false;
         }
-        mailbox.linger();
+        let is_same = |other: &Arc<Mailbox>| other.caller.session == session;
+        if calls.lingering.iter().filter(|other| is_same(other)).count() >= LINGERING
+            && let Some(oldest) = calls.lingering.iter().position(is_same)
+        {
+            tracing::warn!(server = %self.name, "what the server asked {LINGERING} answered calls ago was given up: the client does not answer");
+            calls.lingering.remove(oldest).abandon();
+        }
+        calls.undecided.retain(|other| !Arc::ptr_eq(other, mailbox));
         calls.lingering.push(Arc::clone(mailbox));
         true
     }
 
-    /// The end of [`Self::linger`].
+    /// Nobody reads any more what is said of this call, which has been answered or was given up.
     pub fn leave(&self, mailbox: &Arc<Mailbox>) {
-        self.calls().lingering.retain(|other| !Arc::ptr_eq(other, mailbox));
+        let mut calls = self.calls();
+        calls.undecided.retain(|other| !Arc::ptr_eq(other, mailbox));
+        calls.lingering.retain(|other| !Arc::ptr_eq(other, mailbox));
     }
 
     /// Nobody waits for `id` any more. True if it was still unanswered.
@@ -277,7 +294,7 @@ impl Handler {
         let Some(id) = params.and_then(|params| Id::parse(params.get("requestId")?)) else { return };
         let mailboxes: Vec<_> = {
             let calls = self.calls();
-            calls.waiting.values().chain(&calls.lingering).cloned().collect()
+            calls.waiting.values().chain(&calls.undecided).chain(&calls.lingering).cloned().collect()
         };
         for mailbox in mailboxes {
             mailbox.withdraw(&id);
@@ -335,6 +352,10 @@ impl Calls {
         if !self.lingering.is_empty() && !self.is_busy_for(session) {
             self.abandon(|other| other == session);
         }
+        if mailbox.has_asked() {
+            // So that no withdrawal is lost before the reader has come to `linger` or `leave`.
+            self.undecided.push(Arc::clone(&mailbox));
+        }
         Some(mailbox)
     }
 
@@ -345,7 +366,7 @@ impl Calls {
     /// What such sessions were asked can belong to no call any more.
     fn abandon(&mut self, is_meant: impl Fn(Option<u64>) -> bool) {
         for mailbox in self.lingering.extract_if(.., |mailbox| is_meant(mailbox.caller.session)) {
-            mailbox.finish(Err(LinkError::Closed));
+            mailbox.abandon();
         }
     }
 }
@@ -472,6 +493,74 @@ mod tests {
         assert!(matches!(first.next().await, Post::Reply(Ok(_))));
         assert!(matches!(second.next().await, Post::Said(Said::Withdrawn(id)) if id.as_json() == "\"x\""));
         assert!(matches!(second.next().await, Post::Reply(Ok(_))));
+    }
+
+    impl Wired {
+        /// A call that is answered after it was asked something on no stream.
+        async fn asked_and_answered(&self, session: u64) -> Arc<Mailbox> {
+            let (id, mailbox) = self.register(Some(session));
+            assert_eq!(self.ask(None), None);
+            assert!(matches!(mailbox.next().await, Post::Said(Said::Ask(_))));
+            self.handler.receive(message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)), None);
+            mailbox
+        }
+
+        fn withdraw(&self) {
+            self.handler.receive(message(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x"}}"#), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_withdrawal_is_lost_between_an_answer_and_its_reader() {
+        let wired = wired();
+        let (other, _) = wired.register(Some(1));
+        let mailbox = wired.asked_and_answered(1).await;
+        wired.withdraw();
+        assert!(matches!(mailbox.next().await, Post::Said(Said::Withdrawn(_))), "before the reply is read");
+        assert!(matches!(mailbox.next().await, Post::Reply(Ok(_))));
+        wired.withdraw();
+        assert!(wired.handler.linger(&mailbox));
+        assert!(matches!(mailbox.next().await, Post::Said(Said::Withdrawn(_))), "after the reply is read");
+        wired.withdraw();
+        assert!(matches!(mailbox.next().await, Post::Said(Said::Withdrawn(_))), "while it lingers");
+        wired.handler.forget(other);
+        assert!(matches!(mailbox.next().await, Post::Reply(Err(LinkError::Closed))));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_of_a_call_that_lingers() {
+        let wired = wired();
+        wired.register(Some(1));
+        let mailbox = wired.asked_and_answered(1).await;
+        assert!(matches!(mailbox.next().await, Post::Reply(Ok(_))));
+        assert!(wired.handler.linger(&mailbox));
+        // Where the server's streams are read side by side, a request may come late.
+        assert!(!mailbox.put(Said::Log(message(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#))));
+    }
+
+    #[tokio::test]
+    async fn so_many_answered_calls_of_a_session_linger_and_no_more() {
+        let wired = wired();
+        let mut lingering = Vec::new();
+        for (session, count) in [(1, 3), (2, LINGERING + 2)] {
+            let (running, _) = wired.register(Some(session));
+            for _ in 0..count {
+                let mailbox = wired.asked_and_answered(session).await;
+                assert!(matches!(mailbox.next().await, Post::Reply(Ok(_))));
+                assert!(wired.handler.linger(&mailbox));
+                lingering.push(mailbox);
+            }
+            let was_abandoned = |mailbox: &Arc<Mailbox>| {
+                let next = std::pin::pin!(mailbox.next());
+                let step = futures_util::FutureExt::now_or_never(next);
+                matches!(step, Some(Post::Reply(Err(LinkError::Closed))))
+            };
+            let abandoned: Vec<_> = lingering.iter().map(was_abandoned).collect();
+            let expect: Vec<_> = (0..count).map(|n| count > LINGERING && n < 2).collect();
+            assert_eq!(abandoned, expect, "session {session}");
+            lingering.clear();
+            wired.handler.forget(running);
+        }
     }
 
     #[test]

@@ -82,6 +82,16 @@ impl InFlight {
             }
         }
     }
+
+    fn cancel(&self) {
+        if self.link.handler().give_up(self.id) {
+            let params = format!(r#"{{"requestId":{},"reason":"nobody waits for the answer any more"}}"#, self.id);
+            self.link.outbox().notify_soon(Message::notification("notifications/cancelled", Some(&params)).into());
+        }
+        if let Some(request) = &self.request {
+            request.abort();
+        }
+    }
 }
 
 /// A call that is answered, while others of its session are not. See [`InFlight::linger`].
@@ -94,24 +104,15 @@ impl Lingering {
     }
 }
 
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        self.0.link.handler().leave(&self.0.mailbox);
-    }
-}
-
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.answered {
+        if !self.answered {
+            self.cancel();
+        } else if !self.mailbox.has_asked() {
+            // Most calls: nothing can be left of them.
             return;
         }
-        if self.link.handler().give_up(self.id) {
-            let params = format!(r#"{{"requestId":{},"reason":"nobody waits for the answer any more"}}"#, self.id);
-            self.link.outbox().notify_soon(Message::notification("notifications/cancelled", Some(&params)).into());
-        }
-        if let Some(request) = &self.request {
-            request.abort();
-        }
+        self.link.handler().leave(&self.mailbox);
         for said in self.mailbox.close() {
             if let Said::Ask(asked) = said {
                 drop(Ask::new(&self.link, asked));

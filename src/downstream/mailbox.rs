@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -47,7 +50,7 @@ impl Said {
     fn bytes(&self) -> usize {
         match self {
             Self::Progress(message) | Self::Log(message) | Self::Ask(Asked { request: message, .. }) => message.text().len(),
-            Self::Withdrawn(_) => 0,
+            Self::Withdrawn(id) => id.as_json().len(),
         }
     }
 }
@@ -55,13 +58,15 @@ impl Said {
 #[derive(Debug)]
 pub enum Post {
     Said(Said),
-    /// The last one.
+    /// The last one, but for withdrawals: see [`Mailbox::withdraw`].
     Reply(Result<Message, LinkError>),
 }
 
 #[derive(Debug)]
 pub struct Mailbox {
     pub caller: Caller,
+    /// The server has asked something at some time. Most calls end without a look at more than this.
+    has_asked: AtomicBool,
     inside: Mutex<Inside>,
 }
 
@@ -71,39 +76,44 @@ struct Inside {
     /// Of what waits.
     bytes: usize,
     reply: Option<Result<Message, LinkError>>,
-    /// Nothing more is taken: the reply is there, or nobody reads.
+    /// Nothing more is put: the reply is there, or nobody reads.
     closed: bool,
-    /// The server has asked something at some time.
-    has_asked: bool,
     reader: Option<Waker>,
 }
 
 impl Mailbox {
     pub fn new(caller: Caller) -> Self {
-        Self { caller, inside: Mutex::default() }
+        Self { caller, has_asked: AtomicBool::new(false), inside: Mutex::default() }
     }
 
     /// False if there is no room for it, or nobody to take it.
     pub fn put(&self, said: Said) -> bool {
         let mut inside = self.inside();
-        if inside.closed || inside.said.len() >= ROOM || inside.bytes >= payload::MAILBOX {
+        if inside.closed || !inside.has_room() {
             return false;
         }
-        inside.has_asked |= matches!(said, Said::Ask(_));
-        inside.bytes += said.bytes();
-        inside.said.push_back(said);
+        if matches!(said, Said::Ask(_)) {
+            self.has_asked.store(true, Ordering::Relaxed);
+        }
+        inside.push(said);
         wake(inside);
         true
     }
 
-    /// Takes back the request `id`, if it was put here.
+    /// The server has asked something at some time.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// Takes back the request `id`, if it was put here. The reply may be there or have been read: what was asked
+    /// may outlive the call. One that finds no room is lost, and the client answers in vain.
     pub fn withdraw(&self, id: &Id) {
         let mut inside = self.inside();
         let waiting = inside.said.len();
         inside.said.retain(|said| !matches!(said, Said::Ask(asked) if asked.request.id().as_ref() == Some(id)));
         inside.bytes = inside.said.iter().map(Said::bytes).sum();
-        if inside.said.len() == waiting && inside.has_asked && !inside.closed {
-            inside.said.push_back(Said::Withdrawn(id.clone()));
+        if inside.said.len() == waiting && self.has_asked() && inside.has_room() {
+            inside.push(Said::Withdrawn(id.clone()));
             wake(inside);
         }
     }
@@ -118,9 +128,11 @@ impl Mailbox {
         }
     }
 
-    /// The reply has been read, and withdrawals are taken until there is another.
-    pub fn linger(&self) {
-        self.inside().closed = false;
+    /// The reply has been read, and there is nothing to wait for any more. Says so with another reply.
+    pub fn abandon(&self) {
+        let mut inside = self.inside();
+        inside.reply = Some(Err(LinkError::Closed));
+        wake(inside);
     }
 
     /// Nobody reads any more. Gives what was not read.
@@ -131,7 +143,7 @@ impl Mailbox {
         std::mem::take(&mut inside.said)
     }
 
-    /// The next piece, in the order they came. For one reader; there is nothing after the reply.
+    /// The next piece, in the order they came. For one reader.
     pub async fn next(&self) -> Post {
         poll_fn(|context| self.poll(context)).await
     }
@@ -155,6 +167,17 @@ impl Mailbox {
     fn inside(&self) -> MutexGuard<'_, Inside> {
         // Whole messages go in and out, so a panic leaves nothing half done.
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn has_room(&self) -> bool {
+        self.said.len() < ROOM && self.bytes < payload::MAILBOX
+    }
+
+    fn push(&mut self, said: Said) {
+        self.bytes += said.bytes();
+        self.said.push_back(said);
     }
 }
 
@@ -227,8 +250,31 @@ mod tests {
         assert!(matches!(mailbox.next().await, Post::Said(Said::Ask(_))));
         mailbox.withdraw(&Id::number(1));
         mailbox.finish(Err(LinkError::Closed));
-        mailbox.withdraw(&Id::number(1));
         assert_eq!(rest(&mailbox).await, "ask withdrawn reply");
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_can_be_withdrawn_after_the_reply() {
+        let mailbox = mailbox();
+        assert!(mailbox.put(ask("1")) && mailbox.put(ask("2")));
+        mailbox.finish(Err(LinkError::Closed));
+        // Nobody has read the reply yet.
+        mailbox.withdraw(&Id::number(3));
+        assert_eq!(rest(&mailbox).await, "ask ask withdrawn reply");
+        mailbox.withdraw(&Id::number(1));
+        assert!(!mailbox.put(ask("4")), "no more is asked");
+        mailbox.abandon();
+        assert_eq!(rest(&mailbox).await, "withdrawn reply");
+    }
+
+    #[test]
+    fn withdrawals_take_room_too() {
+        let mailbox = mailbox();
+        assert!(mailbox.put(ask("1")));
+        for id in 0..2 * ROOM as u64 {
+            mailbox.withdraw(&Id::number(id + 2));
+        }
+        assert_eq!(mailbox.close().len(), ROOM);
     }
 
     #[tokio::test]

@@ -111,7 +111,8 @@ impl Router {
         let Ok(started) = starting.await else { return Err(CallError::Timeout { server: target.name(), after: patience }) };
         let call: InFlight = started.map_err(failed)?;
         let token = outgoing.token();
-        let terms = relay::Terms { ctx, server, elicitations: &self.elicitations, tracker: &self.tracker, token, patience };
+        let terms =
+            relay::Terms { ctx, server, elicitations: &self.elicitations, tracker: &self.tracker, stop: &self.token, token, patience };
         match relay::relay(terms, call).await {
             Ok(reply) => {
                 let reply = reply.map_err(failed)?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, info_span};
 
 use super::{Ctx, elicitations::Elicitations, reverse::Asks};
 use crate::{
@@ -29,6 +30,8 @@ pub(super) struct Terms<'a> {
     pub(super) server: &'a ServerId,
     pub(super) elicitations: &'a Elicitations,
     pub(super) tracker: &'a TaskTracker,
+    /// Ends what goes on after the call.
+    pub(super) stop: &'a CancellationToken,
     /// The client's progress token.
     pub(super) token: Option<&'a Bytes>,
     /// How long the server may be silent. The time rests while the client is asked something.
@@ -56,7 +59,7 @@ pub(super) async fn relay(terms: Terms<'_>, mut call: InFlight) -> Result<Result
 
 /// The rest of a call from the first request of the server on.
 async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Result<Result<Message, LinkError>, Silent> {
-    let Terms { ctx, server, elicitations, tracker, patience, .. } = terms;
+    let Terms { ctx, server, elicitations, tracker, stop, patience, .. } = terms;
     let mut silence = std::pin::pin!(sleep_until(Instant::now() + patience));
     let mut asks = Asks::default();
     let mut step = Some(Step::Ask(first));
@@ -66,7 +69,8 @@ async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Re
                 if asks.is_shared()
                     && let Some(call) = call.linger()
                 {
-                    tracker.spawn(asks.linger(call));
+                    let span = info_span!("lingering", %server);
+                    tracker.spawn(asks.linger(call, stop.clone()).instrument(span));
                 }
                 return Ok(reply);
             }

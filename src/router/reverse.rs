@@ -9,6 +9,7 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{AskError, Ctx};
 use crate::{
@@ -65,8 +66,9 @@ impl Asks {
         }
     }
 
-    /// Goes on after the answer to the call that they were put to, as long as another call of the session may have caused them.
-    pub(super) async fn linger(mut self, mut call: Lingering) {
+    /// Goes on after the answer to the call that they were put to, as long as another call of the session may have caused them
+    /// and `token` is not cancelled.
+    pub(super) async fn linger(mut self, mut call: Lingering, token: CancellationToken) {
         while !self.is_empty() {
             tokio::select! {
                 step = call.next() => match step {
@@ -75,6 +77,7 @@ impl Asks {
                     Step::Progress(_) | Step::Log(_) | Step::Ask(_) => {}
                 },
                 () = self.next() => {}
+                () = token.cancelled() => return,
             }
         }
     }

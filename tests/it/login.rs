@@ -136,6 +136,48 @@ fn a_link_is_neither_followed_nor_replaced() {
     assert_eq!(app.requests().len(), 0);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
+    let app = app();
+    let proxy = keyless(&app);
+    let settings = proxy.home().write(".claude/settings.local.json", "");
+    fs::remove_file(&settings).expect("it was there");
+    fs::create_dir_all(file(&proxy.home()).parent().expect("it has one")).expect("a folder can be made");
+    for pipe in [&settings, &file(&proxy.home())] {
+        nix::unistd::mkfifo(pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made");
+    }
+    for command in ["login", "logout"] {
+        let finished = proxy.run(&[command]);
+        fails(&finished, "the credentials file `");
+        assert!(finished.stderr.contains("is no file"), "{finished:?}");
+    }
+    fails(&proxy.run(&["whoami"]), "there is no API key");
+    let client = Proxy::at(&proxy.home()).start();
+    for place in [FILE, ".claude/settings.local.json"] {
+        let ignored = format!("{place}` is ignored: it is no file");
+        client.complains(&ignored);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_write_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = app();
+    app.sign_in_is(Approval::Denied);
+    for (mode, is_shared) in [(0o775, true), (0o757, true), (0o755, false)] {
+        let proxy = keyless(&app);
+        let path = file(&proxy.home());
+        let folder = path.parent().expect("it has one");
+        fs::create_dir_all(folder).expect("a folder can be made");
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let finished = proxy.run(&["login"]);
+        let warning = format!("warning: others can write to the folder `{}` (mode {mode:o})", folder.display());
+        assert_eq!(finished.stderr.contains(&warning), is_shared, "{finished:?}");
+    }
+}
+
 #[test]
 fn a_login_that_cannot_begin_says_why() {
     let cases = [

@@ -3,14 +3,21 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use crate::{secret::Secret, security::payload};
+use crate::{
+    config::{
+        env::says_something,
+        regular::{self, Links, Unread},
+    },
+    secret::Secret,
+    security::payload,
+};
 
 const API_KEY: &str = "api_key";
 const BASE_URL: &str = "base_url";
@@ -74,12 +81,14 @@ impl CredentialsFile {
         store().map_err(|what| FileError { path: path.to_owned(), what })
     }
 
-    /// Takes the key out, and the file away if nothing is left. Whether there was a key.
+    /// Takes the key out, wherever it stands, and the file away if nothing is left. Whether there was a key.
     pub(super) fn forget(path: &Path) -> Result<bool, FileError> {
         let forget = || {
             let Some(mut file) = Self::read(path)? else { return Ok(false) };
-            let (members, api_key, _) = file.place();
-            if members.shift_remove(api_key).is_none() {
+            // One that does not count is still a key.
+            let own = file.0.shift_remove(API_KEY);
+            let in_env = file.0.get_mut(ENV).and_then(Value::as_object_mut).and_then(|env| env.shift_remove(ENV_API_KEY));
+            if !own.iter().chain(&in_env).any(is_key) {
                 return Ok(false);
             }
             if file.0.is_empty() {
@@ -94,24 +103,15 @@ impl CredentialsFile {
 
     /// `None` if there is no file.
     fn read(path: &Path) -> Result<Option<Self>, What> {
-        let kind = match fs::symlink_metadata(path) {
-            Ok(metadata) => metadata.file_type(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(What::Unreadable(error)),
-        };
         // SECURITY: a link would be replaced, or lead the key to where somebody else reads it.
-        if kind.is_symlink() {
-            return Err(What::Link);
-        }
-        if !kind.is_file() {
-            return Err(What::NoFile);
-        }
-        let mut text = Vec::new();
-        let file = fs::File::open(path).map_err(What::Unreadable)?;
-        file.take(payload::CREDENTIALS_FILE as u64 + 1).read_to_end(&mut text).map_err(What::Unreadable)?;
-        if text.len() > payload::CREDENTIALS_FILE {
-            return Err(What::TooLarge);
-        }
+        let text = match regular::read(path, payload::CREDENTIALS_FILE, Links::Refused) {
+            Ok(text) => text,
+            Err(Unread::Failed(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(Unread::Failed(error)) => return Err(What::Unreadable(error)),
+            Err(Unread::Link) => return Err(What::Link),
+            Err(Unread::NoFile) => return Err(What::NoFile),
+            Err(Unread::TooLarge) => return Err(What::TooLarge),
+        };
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
         let members: Map<String, Value> = serde_json::from_slice(text).map_err(|_| What::Malformed)?;
         match members.get(ENV) {
@@ -134,6 +134,29 @@ impl CredentialsFile {
         text.push('\n');
         Draft::new(path)?.replace(text.as_bytes()).map_err(What::Unwritable)
     }
+}
+
+/// As the proxy sees it, but for what is no text: that may be one that somebody has written wrong.
+fn is_key(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => says_something(text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+/// The file's folder and its mode, if others can write there: they can put another file in its place.
+#[cfg(unix)]
+pub(super) fn shared_folder(path: &Path) -> Option<(&Path, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = path.parent()?;
+    let mode = fs::metadata(folder).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o022 != 0).then_some((folder, mode))
+}
+
+#[cfg(not(unix))]
+pub(super) fn shared_folder(_: &Path) -> Option<(&Path, u32)> {
+    None
 }
 
 /// A new file beside the one that it will replace. Gone if it does not.
@@ -294,6 +317,14 @@ mod tests {
         check(r#"{"api_key": "a", "base_url": "b"}"#, true, r#"{"base_url":"b"}"#);
         check(r#"{"base_url":"b"}"#, false, r#"{"base_url":"b"}"#);
         check(r#"{"env":{"PLUGGEDIN_API_KEY":"a"}}"#, true, r#"{"env":{}}"#);
+        check(r#"{"api_key":"a","env":{}}"#, true, r#"{"env":{}}"#);
+        check(r#"{"api_key":"a","env":{"PLUGGEDIN_API_KEY":"b","C":"d"}}"#, true, r#"{"env":{"C":"d"}}"#);
+        check(r#"{"api_key":"","env":{"PLUGGEDIN_API_KEY":"b"}}"#, true, r#"{"env":{}}"#);
+        check(r#"{"api_key":["a"]}"#, true, "");
+        for nothing in ["''", "null", "'${PLUGGEDIN_API_KEY}'"] {
+            let text = format!("{{'api_key':{nothing}}}").replace('\'', "\"");
+            check(&text, false, &text);
+        }
         assert!(!CredentialsFile::forget(&Folder::new().file()).expect("there is nothing to do"));
     }
 
