@@ -5,9 +5,8 @@
 //! aborts its request.
 
 use std::{
-    collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
@@ -23,7 +22,6 @@ use self::{
 use crate::{
     catalog::{Catalog, CatalogHandle, build::Own},
     downstream::Pool,
-    protocol::server::ServerId,
     source::SourceHandle,
 };
 
@@ -98,8 +96,9 @@ pub struct Builtin {
     catalog: CatalogHandle,
     tracker: TaskTracker,
     token: CancellationToken,
-    /// What the App is looking at: one server, or all of them.
-    discovering: Arc<Mutex<HashSet<Option<ServerId>>>>,
+    discovering: discover::Looks,
+    /// See [`Services::alone`].
+    toggling: tokio::sync::Mutex<()>,
 }
 
 /// One call of a tool.
@@ -133,12 +132,18 @@ pub fn offered(offer: Offer) -> Own {
         tools: tools(offer).map(|definition| (definition.name.to_owned(), definition.record())).collect(),
         prompts: if offer == Offer::None { Vec::new() } else { vec![guide::prompt_record()] },
         resources: resources::records(offer),
+        reserved: TOOLS.iter().map(|definition| definition.name).collect(),
     }
 }
 
 /// What a tool belongs to.
 pub fn area(name: &str) -> Option<Area> {
     find(name).map(|(_, definition)| definition.area)
+}
+
+/// What a resource belongs to.
+pub fn area_of_resource(uri: &str) -> Option<Area> {
+    resources::area(uri)
 }
 
 fn tools(offer: Offer) -> impl Iterator<Item = &'static Definition> {
@@ -163,7 +168,7 @@ impl Builtin {
         tracker: TaskTracker,
         token: CancellationToken,
     ) -> Self {
-        Self { offer, source, pool, catalog, tracker, token, discovering: Arc::default() }
+        Self { offer, source, pool, catalog, tracker, token, discovering: Arc::default(), toggling: tokio::sync::Mutex::default() }
     }
 
     /// Dropping it aborts what it asks.
@@ -181,15 +186,15 @@ impl Builtin {
         let arguments = schema.read(call.arguments)?;
         match definition.run {
             Run::Here(run) => run(self, &call, arguments).await,
-            Run::App(run) => {
+            Run::App(limit, run) => {
                 let app = self.source.app().ok_or_else(services::no_key)?;
-                run(Services { app: &app }, arguments).await
+                run(Services::new(&app, limit, &self.toggling), arguments).await
             }
         }
     }
 
     /// The `result` of `resources/read` of one of [`offered`]'s resources.
-    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Bytes {
+    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Ended {
         resources::read(self, uri, catalog).await
     }
 
@@ -202,6 +207,7 @@ impl Builtin {
 #[cfg(test)]
 mod tests {
     use rmcp::model::Tool;
+    use serde_json::Value;
 
     use super::*;
 
@@ -212,6 +218,9 @@ mod tests {
             assert_eq!(tool.name, name);
             assert!(name.starts_with("pluggedin_") && tool.title.is_some() && tool.description.is_some());
             assert_eq!(tool.input_schema["type"], "object");
+            let members = tool.input_schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let silent: Vec<_> = members.filter(|(_, member)| !member["description"].is_string()).map(|(member, _)| member).collect();
+            assert!(silent.is_empty(), "{name}: {silent:?}");
             assert!(tool.output_schema.is_none_or(|schema| schema["type"] == "object"));
         }
     }
@@ -224,6 +233,36 @@ mod tests {
             if let Some(output) = definition.output_schema {
                 let _ = InputSchema::of(output);
             }
+        }
+    }
+
+    /// Nobody waits for ever, and nobody gives up while the App still works: it indexes a document before it answers.
+    #[test]
+    fn every_request_has_a_time_limit() {
+        for definition in &TOOLS {
+            let Run::App(limit, _) = definition.run else { continue };
+            let expect = match definition.name {
+                "pluggedin_create_document" => 60,
+                "pluggedin_ask_knowledge_base"
+                | "pluggedin_list_notifications"
+                | "pluggedin_mark_notification_done"
+                | "pluggedin_delete_notification" => 15,
+                _ => 30,
+            };
+            assert_eq!(limit.as_secs(), expect, "{}", definition.name);
+        }
+    }
+
+    /// Models know of these before they call, or not at all.
+    #[test]
+    fn descriptions_warn_of_what_surprises() {
+        for (name, words) in [
+            ("pluggedin_search_documents", "neither at meanings nor into the texts; pluggedin_ask_knowledge_base does"),
+            ("pluggedin_create_document", "txt for text with code or angle brackets, which md and html do not keep"),
+            ("pluggedin_update_document", "sanitizes the whole new text"),
+        ] {
+            let (_, definition) = find(name).expect("it is one");
+            assert!(definition.description.contains(words), "{name}: {}", definition.description);
         }
     }
 

@@ -71,6 +71,7 @@ pub struct Router {
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
+    refreshes: Arc<tools::Refreshes>,
     /// Absent where the App is not told of calls.
     activities: Option<Activities>,
 }
@@ -171,6 +172,7 @@ impl Router {
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
+            refreshes: Arc::default(),
             activities,
         };
         router.attend(notices, tracker, token);

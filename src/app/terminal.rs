@@ -27,21 +27,17 @@ pub(super) fn cell(text: &str) -> String {
 
 /// Several lines of our own, in which others may be quoted.
 pub fn lines(text: &str) -> String {
-    without_acts(&redact::redact(text))
+    line::escape_each(&redact::redact(text))
 }
 
 /// The result of a tool is what was asked for: a pipe gets all of it as it is, a terminal none that acts.
 pub(super) fn result(text: String) -> String {
-    if std::io::stdout().is_terminal() { without_acts(&text) } else { text }
+    if std::io::stdout().is_terminal() { line::escape_each(&text) } else { text }
 }
 
 /// For people and programs: the same JSON, and nothing in it acts.
 pub(super) fn json(value: &Value) -> String {
-    without_acts(&serde_json::to_string_pretty(value).expect("this is JSON"))
-}
-
-fn without_acts(text: &str) -> String {
-    text.split('\n').map(line::escape).collect::<Vec<_>>().join("\n")
+    line::escape_each(&serde_json::to_string_pretty(value).expect("this is JSON"))
 }
 
 #[cfg(test)]

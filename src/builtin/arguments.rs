@@ -42,11 +42,11 @@ impl InputSchema {
             Some(text) => serde_json::from_str(text).map_err(|error| mistake(&[format!("not readable as JSON ({error})")]))?,
         };
         let Value::Object(mut given) = given else { return Err(mistake(&["not an object".to_owned()])) };
-        let properties = &self.definition["properties"];
         let is_closed = self.definition["additionalProperties"] == Value::Bool(false);
-        // Models write `null` for what they leave out; and what an open schema does not know, nobody reads.
-        given.retain(|name, value| (is_closed || properties.get(name).is_some()) && !value.is_null());
+        // What an open schema does not know, nobody reads.
+        given.retain(|name, _| is_closed || self.definition["properties"].get(name).is_some());
         let mut given = Value::Object(given);
+        omit_nulls(&mut given, &self.definition);
         if let Err(error) = self.schemas.validate(&given, self.index) {
             let mut mistakes = Vec::new();
             self.collect(&error, &mut mistakes);
@@ -143,6 +143,29 @@ impl Arguments {
     /// As the body of a request.
     pub(super) fn into_body(self) -> Value {
         Value::Object(self.0)
+    }
+}
+
+/// Models write `null` for what they leave out. Where the schema allows it, it means something.
+fn omit_nulls(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(object) => {
+            let of = |name: &str| schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+            object.retain(|name, value| !value.is_null() || allows_null(of(name)));
+            object.iter_mut().for_each(|(name, value)| omit_nulls(value, of(name)));
+        }
+        // An entry of a list has a place, so that it cannot be left out.
+        Value::Array(items) => items.iter_mut().for_each(|item| omit_nulls(item, &schema["items"])),
+        _ => {}
+    }
+}
+
+/// A schema that does not speak of types allows all of them; one that is `false` allows nothing.
+fn allows_null(schema: &Value) -> bool {
+    match &schema["type"] {
+        Value::Null => *schema != Value::Bool(false),
+        Value::Array(kinds) => kinds.iter().any(|kind| kind == "null"),
+        kind => kind == "null",
     }
 }
 
@@ -262,6 +285,21 @@ mod tests {
             r#"{"filters":{"tags":["a"],"from":"2026-01-31T12:00:00+02:00"},"name":"ä"}"#,
             expect![[r#"{"filters":{"tags":["a"],"from":"2026-01-31T12:00:00+02:00","source":"all"},"name":"ä","limit":20,"kind":"a"}"#]],
         );
+    }
+
+    #[test]
+    fn null_is_nothing_at_every_level() {
+        check(
+            r#"{"name":"x","other":null,"filters":{"source":null,"tags":null,"from":null,"other":null}}"#,
+            expect![[r#"{"name":"x","filters":{"source":"all"},"limit":20,"kind":"a"}"#]],
+        );
+        check(r#"{"name":null}"#, expect!["invalid arguments: `name` is missing"]);
+        check(r#"{"name":"x","filters":{"tags":[null]}}"#, expect!["invalid arguments: `filters.tags.0` must be a string"]);
+        let open = r#"{"type":"object","properties":{"metadata":{"type":"object","additionalProperties":{}},
+            "list":{"type":"array","items":{"type":"object","properties":{"a":{"type":"string"},"b":{"type":["string","null"]}}}}}}"#;
+        let arguments = InputSchema::of(open).read(Some(r#"{"metadata":{"a":null,"b":[null]},"list":[{"a":null,"b":null,"c":null}]}"#));
+        let arguments = arguments.expect("it is allowed").into_body().to_string();
+        assert_eq!(arguments, r#"{"metadata":{"a":null,"b":[null]},"list":[{"b":null,"c":null}]}"#);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) const SET: Definition = Definition {
     ),
     output_schema: Some(STORED),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(set),
+    run: Run::App(TIMEOUT, set),
 };
 
 pub(super) const GET: Definition = Definition {
@@ -89,7 +89,7 @@ pub(super) const GET: Definition = Definition {
         r#"},"total":{"type":"integer"}}}"#
     )),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(get),
+    run: Run::App(TIMEOUT, get),
 };
 
 pub(super) const DELETE: Definition = Definition {
@@ -100,7 +100,7 @@ pub(super) const DELETE: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"name":{"type":"string","description":"The entry's name"},"idx":{"type":"integer","description":"The entry's index"},"clearAll":{"type":"boolean","default":false,"description":"Delete everything; goes without name and idx"}},"additionalProperties":false}"#,
     output_schema: Some(r#"{"type":"object","properties":{"deleted":{"type":"integer"}},"required":["deleted"]}"#),
     hints: Hints { read_only: false, destructive: true, idempotent: true },
-    run: Run::App(delete),
+    run: Run::App(TIMEOUT, delete),
 };
 
 pub(super) const LIST: Definition = Definition {
@@ -115,7 +115,7 @@ pub(super) const LIST: Definition = Definition {
         r#"},"total":{"type":"integer","description":"On all pages, with expired ones"},"limit":{"type":"integer"},"offset":{"type":"integer"},"expired":{"type":"integer","description":"Left out of this page"}},"required":["entries","total"]}"#
     )),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(list),
+    run: Run::App(TIMEOUT, list),
 };
 
 pub(super) const PUSH: Definition = Definition {
@@ -126,7 +126,7 @@ pub(super) const PUSH: Definition = Definition {
     input_schema: concat!(r#"{"type":"object","properties":{"#, value_schema!()),
     output_schema: Some(STORED),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(push),
+    run: Run::App(TIMEOUT, push),
 };
 
 pub(super) const POP: Definition = Definition {
@@ -137,7 +137,7 @@ pub(super) const POP: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{},"additionalProperties":false}"#,
     output_schema: Some(ONE),
     hints: Hints { read_only: false, destructive: true, idempotent: false },
-    run: Run::App(pop),
+    run: Run::App(TIMEOUT, pop),
 };
 
 /// Values can be long.
@@ -170,8 +170,7 @@ fn push(services: Services<'_>, arguments: Arguments) -> Running<'_> {
             AppError::Rejected { status: 409, .. } | AppError::Failing { status: 500, .. } => Failure::new(
                 "plugged.in did not store the value, as it happens when two push at the same moment; hint: look with `pluggedin_clipboard_get` and push again",
             ),
-            error @ AppError::Rejected { .. } => not_stored(error, size),
-            error => unsure(error),
+            error => not_stored(error, size),
         };
         store(services, &["api", "clipboard", "push"], &Place::default(), arguments, failed).await
     }
@@ -190,9 +189,9 @@ async fn store(
     check::value(value, arguments.required("encoding"), arguments.required("contentType"))?;
     let size = value.len();
     arguments.set("source", "mcp");
-    let request = Request { method: Method::POST, body: Some(arguments.into_body()), timeout: TIMEOUT, ..Request::get(path) };
+    let request = Request { method: Method::POST, body: Some(arguments.into_body()), ..Request::get(path) };
     let answer: Value = services.ask(request).await.map_err(|error| failed(error, size))?;
-    let entry = Members::of(&answer).and_then(|answer| answer.object("entry")).ok_or_else(unreadable)?;
+    let entry = Members::of(&answer).and_then(|answer| answer.object("entry")).ok_or_else(|| unsure(unreadable()))?;
     Ok(Entry::of(entry).stored(place, size))
 }
 
@@ -209,7 +208,7 @@ fn not_stored(error: AppError, size: usize) -> Failure {
         AppError::Rejected { status: 400, .. } => Failure::mistake(
             "plugged.in refused the entry (400); hint: look at the content type and the encoding once more, and try a shorter value",
         ),
-        error => failed(error),
+        error => unsure(error),
     }
 }
 
@@ -223,8 +222,8 @@ fn get(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         query.extend(place.name.as_deref().map(|name| ("name", name)));
         query.extend(index.as_deref().map(|index| ("idx", index)));
         query.extend(arguments.text("contentType").map(|kind| ("contentType", kind)));
-        let request = Request { query: &query, timeout: TIMEOUT, ..Request::get(ROUTE) };
-        let answer: Value = services.ask(request).await.map_err(|error| missing(error, &place))?;
+        let request = Request { query: &query, ..Request::get(ROUTE) };
+        let answer: Value = services.ask(request).await.map_err(|error| missing(&error, Some(&place)).unwrap_or_else(|| failed(error)))?;
         let entry = one(&answer)?;
         match entry.expired() {
             Some(since) => Err(Failure::mistake(format!("{place} held a value that has expired, at {since}; hint: it must be set again"))),
@@ -246,15 +245,15 @@ async fn page(services: Services<'_>, arguments: &Arguments) -> Result<Page, Fai
     let (limit, offset) = (number("limit")?, number("offset")?);
     let mut query = vec![("limit", limit.as_str()), ("offset", offset.as_str())];
     query.extend(arguments.text("contentType").filter(|kind| !kind.is_empty()).map(|kind| ("contentType", kind)));
-    let request = Request { query: &query, timeout: TIMEOUT, ..Request::get(ROUTE) };
-    let answer: Value = services.ask(request).await.map_err(failed)?;
+    let request = Request { query: &query, ..Request::get(ROUTE) };
+    let answer: Value = services.ask(request).await.map_err(|error| missing(&error, None).unwrap_or_else(|| failed(error)))?;
     Page::of(&answer).ok_or_else(|| unreadable().into())
 }
 
 fn pop(services: Services<'_>, _: Arguments) -> Running<'_> {
     async move {
         let path = &["api", "clipboard", "pop"];
-        let request = Request { method: Method::POST, body: Some(json!({})), timeout: TIMEOUT, ..Request::get(path) };
+        let request = Request { method: Method::POST, body: Some(json!({})), ..Request::get(path) };
         let answer: Value = services.ask(request).await.map_err(|error| match error {
             AppError::NotFound { .. } => Failure::mistake(
                 "the clipboard's stack is empty: no entry has an index; hint: `pluggedin_clipboard_push` puts one there, and named entries are read by `pluggedin_clipboard_get`",
@@ -284,10 +283,10 @@ fn delete(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
             }
             _ => arguments.into_body(),
         };
-        let request = Request { method: Method::DELETE, body: Some(body), timeout: TIMEOUT, ..Request::get(ROUTE) };
+        let request = Request { method: Method::DELETE, body: Some(body), ..Request::get(ROUTE) };
         let asked = services.ask::<Value>(request).await;
-        let answer = asked.map_err(|error| missing(error, &place.clone().unwrap_or_default()))?;
-        let deleted = Members::of(&answer).and_then(|answer| answer.integer("deleted")).ok_or_else(unreadable)?;
+        let answer = asked.map_err(|error| missing(&error, place.as_ref()).unwrap_or_else(|| unsure(error)))?;
+        let deleted = Members::of(&answer).and_then(|answer| answer.integer("deleted")).ok_or_else(|| unsure(unreadable()))?;
         let entries = if deleted == 1 { "entry" } else { "entries" };
         let text = match &place {
             Some(place) => format!("Deleted {deleted} clipboard {entries}: {place}."),
@@ -304,20 +303,22 @@ fn one(answer: &Value) -> Result<Entry, AppError> {
     entry.filter(Entry::has_value).ok_or_else(unreadable)
 }
 
-fn missing(error: AppError, place: &Place) -> Failure {
-    match error {
-        AppError::NotFound { .. } => Failure::mistake(format!(
-            "nothing is on the clipboard under {place}; hint: `pluggedin_clipboard_get` without name and index shows what is there"
-        )),
-        error => failed(error),
-    }
+/// That nothing is there, or at one place, if this is what the App says.
+fn missing(error: &AppError, place: Option<&Place>) -> Option<Failure> {
+    let AppError::NotFound { .. } = error else { return None };
+    Some(Failure::mistake(match place {
+        Some(place) => {
+            format!("nothing is on the clipboard under {place}; hint: `pluggedin_clipboard_get` without name and index shows what is there")
+        }
+        None => "nothing is on the clipboard".to_owned(),
+    }))
 }
 
-/// Of what must not be done twice.
+/// Of what changes something.
 fn unsure(error: AppError) -> Failure {
     match error {
         error @ AppError::RateLimited { .. } => failed(error),
-        error => outcome::unsure(error, "look with `pluggedin_clipboard_get`"),
+        error => outcome::unsure(error, "before you try again, look with `pluggedin_clipboard_get`"),
     }
 }
 

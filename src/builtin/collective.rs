@@ -11,8 +11,8 @@ use super::{
     arguments::Arguments,
     definition::{Area, Definition, Hints, Run, Running},
     members,
-    memory::{ask, ask_or, post},
-    outcome::{Failure, Output},
+    memory::{TIMEOUT, ask, ask_or, post},
+    outcome::{Failure, Output, unsure},
     services::{Services, unreadable},
 };
 use crate::source::app::{AppError, Request};
@@ -27,7 +27,7 @@ pub(super) const QUERY: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","minLength":1,"maxLength":2000,"description":"The task or the problem"},"context":{"type":"string","enum":["proactive_warning","post_error","contextual"],"default":"contextual","description":"proactive_warning before a tool is used (give tool_name), post_error after an error (give error_message)"},"tool_name":{"type":"string","maxLength":200,"description":"The tool in question"},"error_message":{"type":"string","maxLength":1000,"description":"The error in question"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: Some(pattern::SCHEMA),
     hints: Hints { read_only: true, destructive: false, idempotent: false },
-    run: Run::App(query),
+    run: Run::App(TIMEOUT, query),
 };
 
 pub(super) const FEEDBACK: Definition = Definition {
@@ -38,7 +38,7 @@ pub(super) const FEEDBACK: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"pattern_uuid":{"type":"string","format":"uuid","description":"The pattern's UUID"},"rating":{"type":"integer","minimum":1,"maximum":5,"description":"5 is best"},"feedback_type":{"type":"string","enum":["helpful","inaccurate","outdated","dangerous"],"description":"What it was"},"comment":{"type":"string","maxLength":1000,"description":"Why; others may read it"}},"required":["pattern_uuid","rating","feedback_type"],"additionalProperties":false}"#,
     output_schema: None,
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(feedback),
+    run: Run::App(TIMEOUT, feedback),
 };
 
 pub(super) const SEARCH_WITH_CONTEXT: Definition = Definition {
@@ -49,8 +49,11 @@ pub(super) const SEARCH_WITH_CONTEXT: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","minLength":1,"maxLength":2000,"description":"The situation in words"},"tool_name":{"type":"string","maxLength":200,"description":"The tool in question"},"outcome":{"type":"string","enum":["success","failure","neutral"],"description":"How the last step went"},"include_archetypes":{"type":"boolean","default":true,"description":"Say which archetype brings a pattern up"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: Some(pattern::SCHEMA),
     hints: Hints { read_only: true, destructive: false, idempotent: false },
-    run: Run::App(search_with_context),
+    run: Run::App(TIMEOUT, search_with_context),
 };
+
+/// Of a rating that may have been stored.
+const AGAIN: &str = "rate again without fear, since only the last rating counts";
 
 fn query(services: Services<'_>, arguments: Arguments) -> Running<'_> {
     async move {
@@ -68,14 +71,14 @@ fn feedback(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         let request = post(&["api", "memory", "cbp", "feedback"], arguments.into_body());
         let answer = ask_or(services, request, |error| match error {
             // So an unknown pattern is answered, with the words of the database.
-            AppError::Rejected { status: 200, .. } | AppError::NotFound { .. } => Some(Failure::mistake(format!(
+            AppError::Rejected { status: 200, .. } | AppError::NotFound { .. } => Failure::mistake(format!(
                 "plugged.in did not take the rating, most likely because it has no pattern `{pattern}`; hint: take the UUID from an answer of `pluggedin_cbp_query`"
-            ))),
-            _ => None,
+            )),
+            error => unsure(error, AGAIN),
         })
         .await?;
         if answer["success"] != true {
-            return Err(unreadable().into());
+            return Err(unsure(unreadable(), AGAIN));
         }
         Ok(Output::text("Thank you; the rating is stored. It replaces an earlier one of yours."))
     }

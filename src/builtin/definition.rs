@@ -1,6 +1,6 @@
 //! What a built-in tool is: one entry of the table, and what it looks like in lists.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -45,8 +45,8 @@ pub(super) type Running<'a> = BoxFuture<'a, Result<Output, Failure>>;
 pub(super) enum Run {
     /// By what the proxy knows itself.
     Here(for<'a> fn(&'a Builtin, &'a Call<'a>, Arguments) -> Running<'a>),
-    /// By asking the App, so that it needs a key.
-    App(for<'a> fn(Services<'a>, Arguments) -> Running<'a>),
+    /// By asking the App, so that it needs a key. Each request has this time, including the wait until it is allowed.
+    App(Duration, for<'a> fn(Services<'a>, Arguments) -> Running<'a>),
 }
 
 /// What a tool belongs to.

@@ -1,8 +1,9 @@
 //! `pluggedin_discover_tools`: what is there, by the names it is called by.
 
 use std::{
+    collections::HashSet,
     fmt::Write,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -43,6 +44,8 @@ const SHOWN: usize = 200;
 
 /// How long one server may take while the client is told of each.
 const PER_SERVER: Duration = Duration::from_secs(20);
+/// How long all of them may take together. Clients wait a minute or so without news, and longer with them.
+const ALL_SERVERS: Duration = Duration::from_secs(90);
 /// Servers that are looked at together.
 const TOGETHER: usize = 8;
 
@@ -59,11 +62,11 @@ fn run<'a>(builtin: &'a Builtin, call: &'a Call<'a>, arguments: Arguments) -> Ru
         };
         let force = arguments.flag("force_refresh");
         let Some(progress) = call.progress else {
-            builtin.look_again(only.clone(), force);
-            return Ok(Output::text(builtin.report(call.catalog, only.as_ref(), force)));
+            let is_asked = builtin.look_again(only.clone(), force);
+            return Ok(Output::text(builtin.report(call.catalog, only.as_ref(), is_asked && force)));
         };
-        builtin.look_now(only.as_ref(), force, progress).await;
-        Ok(Output::text(builtin.report(&builtin.catalog.current(), only.as_ref(), false)))
+        let done = timeout(ALL_SERVERS, builtin.look_now(only.as_ref(), force, progress)).await.is_ok();
+        Ok(Output::text(builtin.report(&builtin.catalog.current(), only.as_ref(), !done)))
     }
     .boxed()
 }
@@ -88,7 +91,12 @@ impl Builtin {
     /// decides which tools are switched on.
     async fn look_at(&self, config: Arc<ServerConfig>, force: bool) -> String {
         let name = redact::quote(&config.name, NAME);
-        let by_app = async { self.source.app().filter(|_| config.origin == Origin::App)?.discover(Some(&config.id), force).await.err() };
+        let by_app = async {
+            let app = self.source.app().filter(|_| config.origin == Origin::App)?;
+            // Somebody else may be having it looked at.
+            let _looking = Looking::begin(&self.discovering, Some(config.id.clone()))?;
+            app.discover(Some(&config.id), force).await.err()
+        };
         let (link, refused) = tokio::join!(timeout(PER_SERVER, self.pool.link(&config.id)), by_app);
         let state = match link {
             Ok(Ok(_)) => "connected".to_owned(),
@@ -102,24 +110,22 @@ impl Builtin {
     }
 
     /// Asks servers that failed once more, and has the App look at its own, which
-    /// takes up to a minute. One look at the same at a time is enough.
-    fn look_again(&self, only: Option<ServerId>, force: bool) {
+    /// takes up to a minute. One look at the same at a time is enough. False if the App has nothing to look at.
+    fn look_again(&self, only: Option<ServerId>, force: bool) -> bool {
         let servers = self.pool.servers();
         for (config, _) in servers.iter().filter(|(_, status)| matches!(status.state, State::Backoff { .. })) {
             self.pool.demand(&config.id);
         }
         let is_the_apps = |id: &ServerId| servers.iter().any(|(config, _)| config.id == *id && config.origin == Origin::App);
-        let Some(app) = self.source.app().filter(|_| only.as_ref().is_none_or(is_the_apps)) else { return };
-        if !self.discovering.lock().unwrap_or_else(PoisonError::into_inner).insert(only.clone()) {
-            return;
-        }
-        let (source, token, discovering) = (self.source.clone(), self.token.clone(), Arc::clone(&self.discovering));
+        let Some(app) = self.source.app().filter(|_| only.as_ref().is_none_or(is_the_apps)) else { return false };
+        let Some(looking) = Looking::begin(&self.discovering, only) else { return true };
+        let (source, token) = (self.source.clone(), self.token.clone());
         self.tracker.spawn(async move {
             let answer = tokio::select! {
                 () = token.cancelled() => return,
-                answer = app.discover(only.as_ref(), force) => answer,
+                answer = app.discover(looking.at.as_ref(), force) => answer,
             };
-            discovering.lock().unwrap_or_else(PoisonError::into_inner).remove(&only);
+            drop(looking);
             match answer {
                 Ok(answer) => {
                     tracing::info!(answer = %answer.message, "discovery finished");
@@ -128,14 +134,15 @@ impl Builtin {
                 Err(error) => tracing::warn!(%error, "discovery failed"),
             }
         });
+        true
     }
 
-    fn report(&self, catalog: &Catalog, only: Option<&ServerId>, forced: bool) -> String {
+    fn report(&self, catalog: &Catalog, only: Option<&ServerId>, is_unfinished: bool) -> String {
         let snapshot = self.source.snapshot();
         let servers: Vec<_> = self.pool.servers().into_iter().filter(|(config, _)| only.is_none_or(|only| config.id == *only)).collect();
         let mut text = format!("# {} server{}\n\n{}\n", servers.len(), if servers.len() == 1 { "" } else { "s" }, setup::state(&snapshot));
-        if forced && self.source.app().is_some() {
-            text.push_str("\nplugged.in looks at its servers again in the background; call this tool once more in half a minute.\n");
+        if is_unfinished {
+            text.push_str("\nplugged.in is still looking at its servers; call this tool once more in half a minute.\n");
         }
         let entries = Entries { catalog, tools: described(catalog, ListKind::Tools), prompts: described(catalog, ListKind::Prompts) };
         if only.is_none() {
@@ -146,6 +153,29 @@ impl Builtin {
             server(&mut text, &entries, config, status);
         }
         text
+    }
+}
+
+/// What the App is looking at: one server, or all of them.
+pub(super) type Looks = Arc<Mutex<HashSet<Option<ServerId>>>>;
+
+/// A look of the App's. Ends when it is dropped.
+struct Looking {
+    looks: Looks,
+    at: Option<ServerId>,
+}
+
+impl Looking {
+    /// `None` if there is one already.
+    fn begin(looks: &Looks, at: Option<ServerId>) -> Option<Self> {
+        let is_first = looks.lock().unwrap_or_else(PoisonError::into_inner).insert(at.clone());
+        is_first.then(|| Self { looks: Arc::clone(looks), at })
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.at);
     }
 }
 

@@ -208,7 +208,7 @@ mod tests {
             let mut filters = json!({ "dateTo": from, "tags": ["a"] });
             let done = in_utc(&mut filters);
             assert_eq!(done.is_ok().then_some(&filters["dateTo"]), expect.map(Value::from).as_ref(), "{from}");
-            assert!(done.is_ok() || done.is_err_and(|failure| failure.is_mistake && failure.said.contains("dateTo")));
+            assert!(done.is_ok() || done.is_err_and(|failure| failure.is_mistake() && failure.said.contains("dateTo")));
         }
         let mut none = json!({});
         assert_eq!((in_utc(&mut none), none), (Ok(()), json!({})));

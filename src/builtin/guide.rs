@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{Area, Definition, Offer, TOOLS, tools};
-use crate::catalog::{Catalog, Owner};
+use crate::{
+    catalog::{Catalog, Owner, Prompt},
+    security::redact,
+};
 
 /// Of the prompt.
 pub(super) const PROMPT: &str = "pluggedin_proxy_capabilities";
@@ -14,15 +17,14 @@ const TITLE: &str = "What this proxy can do";
 const DESCRIPTION: &str =
     "A tour of the proxy's own tools: knowledge base, documents, notifications, clipboard, memory, and how servers' tools are found";
 
+/// Of servers' tools. Whoever has chosen another prefix has no use for it, so that it says no more than what is usual.
+const NAMES: &str = "Where nothing else is configured, their tools are called `{server}__{tool}`";
+
 /// What a model should know of all this, sent with `initialize`: of the tools that are listed, and of no others.
 pub fn instructions(catalog: &Catalog) -> String {
-    /// Instructions of servers' owners, together, in bytes.
-    const OWNERS_MAX: usize = 8_000;
     let is_listed = |definition: &&Definition| matches!(catalog.tool(definition.name), Ok(Some(tool)) if tool.owner == Owner::Builtin);
     let listed: Vec<_> = TOOLS.iter().filter(is_listed).collect();
-    let mut text = "This server brings the tools, resources and prompts of several MCP servers together. \
-        Most tools' names begin with their server: `{server}__{tool}`."
-        .to_owned();
+    let mut text = format!("This server brings the tools, resources and prompts of several MCP servers together. {NAMES}.");
     if !listed.is_empty() {
         text.push_str("\n\nIts own tools:");
     }
@@ -30,19 +32,39 @@ pub fn instructions(catalog: &Catalog) -> String {
         let names: Vec<_> = members.iter().map(|definition| format!("`{}`", definition.name)).collect();
         let _ = write!(text, "\n- {} {}: {}", area.title(), area.purpose(), names.join(", "));
     }
-    let start = text.len();
-    let mut left_out = Vec::new();
-    for (_, server) in catalog.servers().filter(|(_, server)| !server.instructions.is_empty()) {
+    text.push_str(&of_owners(catalog));
+    text
+}
+
+/// What the servers' owners have written for the model.
+fn of_owners(catalog: &Catalog) -> String {
+    /// Together, in bytes.
+    const MAX: usize = 8_000;
+    /// Prompts that are named where there is no room for their texts.
+    const NAMED: usize = 20;
+    let mut text = String::new();
+    let mut left_out = 0;
+    let mut named = Vec::new();
+    for (id, server) in catalog.servers().filter(|(_, server)| !server.instructions.is_empty()) {
         let about: Vec<_> = server.instructions.iter().map(|message| message.text.as_str()).collect();
-        let about = format!("\n\n## Instructions for tools of {}\n{}", server.name, about.join("\n\n"));
-        if text.len() - start + about.len() <= OWNERS_MAX {
+        // SECURITY: a name begins no line of ours.
+        let about = format!("\n\n## Instructions for tools of {}\n{}", redact::quote(&server.name, 100), about.join("\n\n"));
+        if text.len() + about.len() <= MAX {
             text.push_str(&about);
-        } else {
-            left_out.push(server.slug.as_str());
+            continue;
+        }
+        left_out += 1;
+        if named.len() < NAMED {
+            let is_its = |prompt: &Prompt| matches!(prompt, Prompt::Instructions { server, .. } if server == id);
+            let prompt = catalog.prompts().find(|(_, prompt)| is_its(prompt));
+            named.extend(prompt.map(|(name, _)| format!("`{}`", redact::quote(name, 100))));
         }
     }
-    if !left_out.is_empty() {
-        let _ = write!(text, "\n\nThere are longer instructions, as prompts, for: {}", left_out.join(", "));
+    if left_out > 0 {
+        let _ = write!(text, "\n\nInstructions for {left_out} more servers are prompts: {}", named.join(", "));
+        if left_out > named.len() {
+            text.push_str(" and others");
+        }
     }
     text
 }
@@ -64,7 +86,7 @@ pub(super) fn prompt_record() -> (String, Bytes) {
 pub(super) fn prompt(offer: Offer, has_key: bool) -> Bytes {
     let listed: Vec<_> = tools(offer).collect();
     let mut text = format!(
-        "# {TITLE}\n\nThis proxy brings many MCP servers together behind one. Tools of servers are called `{{server}}__{{tool}}`; \
+        "# {TITLE}\n\nThis proxy brings many MCP servers together behind one. {NAMES}; \
          `pluggedin_discover_tools` lists them. The proxy has {} tools of its own.\n",
         listed.len()
     );

@@ -71,9 +71,9 @@ pub(super) fn word(text: &str) -> String {
     redact::quote(text, 200)
 }
 
-/// Parts of one, in percent.
+/// Parts of one, in percent. What is more or less than possible is the most or the least.
 pub(super) fn percent(part: f64) -> String {
-    format!("{:.0} %", part * 100.0)
+    format!("{:.0} %", part.clamp(0.0, 1.0) * 100.0)
 }
 
 #[cfg(test)]
@@ -91,6 +91,13 @@ mod tests {
         assert_eq!((members.time("t").as_deref(), members.time("a")), (Some("2026-01-01T12:00:00Z"), None));
         assert_eq!((members.texts("l"), members.texts("a")), (vec!["x".to_owned()], Vec::new()));
         assert!(members.object("o").is_some_and(|inner| inner.integer("a").is_none()) && members.object("l").is_none());
+    }
+
+    #[test]
+    fn percents_are_of_a_hundred() {
+        for (part, expect) in [(0.0, "0 %"), (0.725, "72 %"), (1.0, "100 %"), (1e308, "100 %"), (-1e308, "0 %")] {
+            assert_eq!(percent(part), expect, "{part}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) const SEND: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"title":{"type":"string","description":"A short headline"},"message":{"type":"string","minLength":1,"description":"The text, as Markdown"},"severity":{"type":"string","enum":["INFO","SUCCESS","WARNING","ALERT"],"default":"INFO","description":"How much it matters"},"sendEmail":{"type":"boolean","default":false,"description":"Send it by email, too"}},"required":["message"]}"#,
     output_schema: None,
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(send),
+    run: Run::App(SEND_TIMEOUT, send),
 };
 
 pub(super) const LIST: Definition = Definition {
@@ -43,7 +43,7 @@ pub(super) const LIST: Definition = Definition {
         r#"{"type":"object","properties":{"notifications":{"type":"array","items":{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"message":{"type":"string"},"type":{"type":"string"},"severity":{"type":"string"},"read":{"type":"boolean"},"completed":{"type":"boolean"},"createdAt":{"type":"string"},"link":{"type":"string"}},"required":["id"]}}},"required":["notifications"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(list),
+    run: Run::App(TIMEOUT, list),
 };
 
 pub(super) const MARK_DONE: Definition = Definition {
@@ -54,7 +54,7 @@ pub(super) const MARK_DONE: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"notificationId":{"type":"string","minLength":1,"description":"Its id, from pluggedin_list_notifications"}},"required":["notificationId"]}"#,
     output_schema: None,
     hints: Hints { read_only: false, destructive: false, idempotent: true },
-    run: Run::App(mark_done),
+    run: Run::App(TIMEOUT, mark_done),
 };
 
 pub(super) const DELETE: Definition = Definition {
@@ -65,13 +65,15 @@ pub(super) const DELETE: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"notificationId":{"type":"string","minLength":1,"description":"Its id, from pluggedin_list_notifications"}},"required":["notificationId"]}"#,
     output_schema: None,
     hints: Hints { read_only: false, destructive: true, idempotent: true },
-    run: Run::App(delete),
+    run: Run::App(TIMEOUT, delete),
 };
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The App sends the email before it answers.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+const LOOK: &str = "before you try again, look with `pluggedin_list_notifications`";
 
 /// Titles, types and messages are shown up to these lengths.
 const TITLE: usize = 200;
@@ -121,19 +123,15 @@ impl Notification {
 fn send(services: Services<'_>, arguments: Arguments) -> Running<'_> {
     async move {
         let by_email = arguments.flag("sendEmail");
-        let request = Request {
-            method: Method::POST,
-            body: Some(arguments.into_body()),
-            timeout: SEND_TIMEOUT,
-            ..Request::get(&["api", "notifications", "custom"])
-        };
+        let request =
+            Request { method: Method::POST, body: Some(arguments.into_body()), ..Request::get(&["api", "notifications", "custom"]) };
         let answer = services.ask::<Value>(request).await.and_then(|answer| match answer {
             Value::Object(_) => Ok(answer),
             _ => Err(unreadable()),
         });
         let answer = answer.map_err(|error| match error {
             AppError::RateLimited { retry_after } => shared_limit("notifications", retry_after),
-            error => unsure(error, "look with `pluggedin_list_notifications`"),
+            error => unsure(error, LOOK),
         })?;
         let is_sent = answer.get("emailSent").and_then(Value::as_bool);
         Ok(Output::text(sent(by_email, is_sent)))
@@ -170,7 +168,7 @@ fn list(services: Services<'_>, arguments: Arguments) -> Running<'_> {
 }
 
 async fn all(services: Services<'_>, query: &[(&str, &str)]) -> Result<Value, AppError> {
-    services.ask(Request { query, timeout: TIMEOUT, ..Request::get(&["api", "notifications"]) }).await
+    services.ask(Request { query, ..Request::get(&["api", "notifications"]) }).await
 }
 
 fn told(notifications: &[Notification], only_unread: bool, limit: Option<i64>) -> String {
@@ -210,17 +208,18 @@ fn mark_done(services: Services<'_>, arguments: Arguments) -> Running<'_> {
     async move {
         let id = id(&arguments)?;
         // The App toggles, so that a second time would take the first one back; and it finds no single one, but lists all.
+        let _alone = services.alone().await?;
         let answer = all(services, &[]).await?;
         if is_done(&answer, &id)? {
             return Ok(Output::text(format!("Notification {id} was done already.")));
         }
         let path = ["api", "notifications", &id, "completed"];
-        let request = Request { method: Method::PATCH, body: Some(json!({})), as_page: true, timeout: TIMEOUT, ..Request::get(&path) };
+        let request = Request { method: Method::PATCH, body: Some(json!({})), as_page: true, ..Request::get(&path) };
         let answer: Value = services.ask(request).await.map_err(|error| match error {
             AppError::NotFound { .. } => missing(&id),
-            error => error.into(),
+            error => unsure(error, LOOK),
         })?;
-        Members::of(&answer).ok_or_else(unreadable)?;
+        Members::of(&answer).ok_or_else(|| unsure(unreadable(), LOOK))?;
         Ok(Output::text(format!("Notification {id} is done now.")))
     }
     .boxed()
@@ -245,9 +244,9 @@ fn delete(services: Services<'_>, arguments: Arguments) -> Running<'_> {
     async move {
         let id = id(&arguments)?;
         let path = ["api", "notifications", &id];
-        let request = Request { method: Method::DELETE, timeout: TIMEOUT, ..Request::get(&path) };
-        let answer: Value = services.ask(request).await?;
-        Members::of(&answer).ok_or_else(unreadable)?;
+        let request = Request { method: Method::DELETE, ..Request::get(&path) };
+        let answer: Value = services.ask(request).await.map_err(|error| unsure(error, LOOK))?;
+        Members::of(&answer).ok_or_else(|| unsure(unreadable(), LOOK))?;
         Ok(Output::text(format!("Notification {id} is deleted. (plugged.in says the same where there was none with this ID.)")))
     }
     .boxed()
@@ -361,7 +360,7 @@ mod tests {
     #[test]
     fn who_cannot_see_the_state_does_not_toggle() {
         let list = |completed: Value| json!({ "notifications": [{"id": "other"}, {"id": ID.to_uppercase(), "completed": completed}] });
-        let said = |answer: &Value| is_done(answer, ID).map_err(|failure| failure.is_mistake);
+        let said = |answer: &Value| is_done(answer, ID).map_err(|failure| failure.is_mistake());
         assert_eq!(said(&list(json!(true))), Ok(true));
         assert_eq!(said(&list(json!(false))), Ok(false));
         assert_eq!(said(&json!({ "notifications": [{"id": ID}] })), Ok(false));
@@ -377,7 +376,7 @@ mod tests {
         let said = |text: &str| {
             let mut arguments = Arguments::default();
             arguments.set("notificationId", text);
-            id(&arguments).map_err(|failure| failure.is_mistake)
+            id(&arguments).map_err(|failure| failure.is_mistake())
         };
         assert_eq!(said(&format!(" {}\n", ID.to_uppercase())).as_deref(), Ok(ID));
         for text in ["7", "0b9b7c644b434f0a8a379a0a3c9b2f10", "{0b9b7c64-4b43-4f0a-8a37-9a0a3c9b2f10}", "../custom", ""] {

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::source::app::AppError;
+use crate::{
+    security::line,
+    source::app::{AppError, again},
+};
 
 /// What a tool says when it has done its work.
 #[derive(Debug)]
@@ -28,8 +31,7 @@ impl Output {
 
     /// Data that is its own text.
     pub(super) fn json(data: &impl Serialize) -> Self {
-        let text = serde_json::to_string_pretty(data).expect("data of the proxy's own is always JSON");
-        Self::structured(text, data)
+        Self::structured(json_text(data), data)
     }
 
     /// An image instead of the text; `data` is base64 (specification, server/tools, "Image Content").
@@ -53,22 +55,43 @@ impl Output {
     }
 }
 
+/// JSON for those who read: nothing in it acts, whoever has written it.
+pub(super) fn json_text(data: &impl Serialize) -> String {
+    line::escape_each(&serde_json::to_string_pretty(data).expect("data of the proxy's own is always JSON"))
+}
+
 /// Why a tool has not done its work. SECURITY: in our own words, since the App's can hold SQL or be meant for somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) said: String,
-    /// The caller can do better; nobody else has to know.
-    pub(super) is_mistake: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Failed,
+    Mistake,
+    Refused,
 }
 
 impl Failure {
     pub(super) fn new(said: impl Into<String>) -> Self {
-        Self { said: said.into(), is_mistake: false }
+        Self { said: said.into(), kind: Kind::Failed }
     }
 
-    /// Of the caller's.
+    /// Of the caller's, who can do better.
     pub(super) fn mistake(said: impl Into<String>) -> Self {
-        Self { said: said.into(), is_mistake: true }
+        Self { said: said.into(), kind: Kind::Mistake }
+    }
+
+    /// The App, or the proxy before it, lets nobody through at the moment.
+    pub(super) fn refused(said: impl Into<String>) -> Self {
+        Self { said: said.into(), kind: Kind::Refused }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_mistake(&self) -> bool {
+        self.kind == Kind::Mistake
     }
 }
 
@@ -77,10 +100,12 @@ impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         Self::new(match error {
             AppError::Unauthorized => {
-                "plugged.in refused the API key; hint: check it, or make a new one; `pluggedin_setup` with the topic `api_key` says how".to_owned()
+                return Self::refused(
+                    "plugged.in refused the API key; hint: check it, or make a new one; `pluggedin_setup` with the topic `api_key` says how",
+                );
             }
             AppError::RateLimited { retry_after } => {
-                format!("plugged.in allows no more requests of this kind at the moment; hint: {}", again(retry_after))
+                return Self::refused(format!("plugged.in allows no more requests of this kind at the moment; hint: {}", again(retry_after)));
             }
             AppError::NotFound { .. } => return Self::mistake("plugged.in has nothing under this identifier; hint: list what is there first"),
             AppError::TooOld => {
@@ -115,28 +140,20 @@ impl From<AppError> for Failure {
 /// The App counts documents that are written, changed and searched, clipboard requests and notifications that are sent together, by
 /// key, and measures each kind by its own limit. So the wait can be long, and is often owed to something else.
 pub(super) fn shared_limit(what: &str, retry_after: Option<Duration>) -> Failure {
-    Failure::new(format!(
+    Failure::refused(format!(
         "plugged.in allows no more {what} at the moment; hint: {}; documents, the clipboard and notifications share the limits of the key, so use the others less meanwhile, too",
         again(retry_after)
     ))
 }
 
-/// Of what should not be done twice. `looking` says how to see whether it was done.
-pub(super) fn unsure(error: AppError, looking: &str) -> Failure {
+/// Of what changes something. `then` says what to do where it may have been done: how to look, or what a second time would do.
+pub(super) fn unsure(error: AppError, then: &str) -> Failure {
     let may_be_done = error.may_be_done();
     let mut failure = Failure::from(error);
     if may_be_done {
-        failure.said = format!("{}; it may have been done all the same: before you try again, {looking}", failure.said);
+        failure.said = format!("{}; it may have been done all the same: {then}", failure.said);
     }
     failure
-}
-
-/// When to come back.
-pub(super) fn again(retry_after: Option<Duration>) -> String {
-    match retry_after {
-        Some(wait) => format!("try again in {} s", wait.as_secs_f64().ceil()),
-        None => "try again in a minute".to_owned(),
-    }
 }
 
 /// How a call ended.
@@ -154,16 +171,45 @@ pub enum How {
     Failed(String),
     /// The caller could have known; nothing was done.
     Mistake,
+    /// By the App, for its limits or because of the key; nothing was done, and nothing of the user's has failed.
+    Refused,
 }
 
 impl From<Result<Output, Failure>> for Ended {
     fn from(outcome: Result<Output, Failure>) -> Self {
         match outcome {
             Ok(output) => Self { result: output.into_result(), how: How::Done },
-            Err(Failure { said, is_mistake }) => {
+            Err(Failure { said, kind }) => {
                 let result = json!({ "content": [{ "type": "text", "text": said }], "isError": true });
-                Self { result: result.to_string().into(), how: if is_mistake { How::Mistake } else { How::Failed(said) } }
+                let how = match kind {
+                    Kind::Failed => How::Failed(said),
+                    Kind::Mistake => How::Mistake,
+                    Kind::Refused => How::Refused,
+                };
+                Self { result: result.to_string().into(), how }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What alerts a person is not that somebody must wait.
+    #[test]
+    fn refusals_are_no_failures() {
+        let wait = Some(Duration::from_secs(7));
+        let how = |failure: Failure| Ended::from(Err(failure)).how;
+        for refused in [
+            Failure::from(AppError::Unauthorized),
+            AppError::RateLimited { retry_after: wait }.into(),
+            unsure(AppError::RateLimited { retry_after: None }, "look"),
+            shared_limit("searches", wait),
+        ] {
+            assert_eq!(how(refused.clone()), How::Refused, "{refused:?}");
+        }
+        assert_eq!(how(AppError::NotFound { message: String::new() }.into()), How::Mistake);
+        assert!(matches!(how(AppError::Failing { status: 500, retry_after: wait }.into()), How::Failed(said) if said.contains("7 s")));
     }
 }

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Area, Builtin, Call, Offer, guide, setup};
+use super::{
+    Area, Builtin, Call, Offer, guide,
+    outcome::{Ended, How},
+    setup,
+};
 use crate::{
     catalog::{Catalog, ListKind, Owner},
     security::{line, redact},
@@ -74,22 +78,33 @@ pub(super) fn records(offer: Offer) -> Vec<(String, Bytes)> {
     RESOURCES.iter().filter(is_offered).map(record).collect()
 }
 
-pub(super) async fn read(builtin: &Builtin, uri: &str, catalog: &Catalog) -> Bytes {
+pub(super) fn area(uri: &str) -> Option<Area> {
+    RESOURCES.iter().find(|resource| resource.uri == uri).map(|resource| match resource.of {
+        Of::Guide => Area::Setup,
+        Of::Servers => Area::Discovery,
+        Of::Tool(_, area) => area,
+    })
+}
+
+/// A list that cannot be had is a content that says why, so that the rest of the content is of use.
+pub(super) async fn read(builtin: &Builtin, uri: &str, catalog: &Catalog) -> Ended {
     let Some(Resource { mime_type, of, .. }) = RESOURCES.iter().find(|resource| resource.uri == uri) else {
-        return json!({ "contents": [] }).to_string().into();
+        return Ended { result: json!({ "contents": [] }).to_string().into(), how: How::Mistake };
     };
-    let text = match *of {
-        Of::Guide => setup::guide(builtin),
-        Of::Servers => pretty(&servers(builtin, catalog)),
+    let (text, how) = match *of {
+        Of::Guide => (setup::guide(builtin), How::Done),
+        Of::Servers => (pretty(&servers(builtin, catalog)), How::Done),
         Of::Tool(name, area) => {
-            let (message, data) = match builtin.run(Call { name, arguments: None, catalog, progress: None }).await {
+            let outcome = builtin.run(Call { name, arguments: None, catalog, progress: None }).await;
+            let (message, data) = match &outcome {
                 Ok(output) => (format!("What `{name}` says without arguments."), output.data().cloned()),
-                Err(failure) => (failure.said, None),
+                Err(failure) => (failure.said.clone(), None),
             };
-            pretty(&json!({ "message": message, "available_tools": guide::available(area), "content": data }))
+            let text = pretty(&json!({ "message": message, "available_tools": guide::available(area), "content": data }));
+            (text, Ended::from(outcome).how)
         }
     };
-    json!({ "contents": [{ "uri": uri, "mimeType": mime_type, "text": text }] }).to_string().into()
+    Ended { result: json!({ "contents": [{ "uri": uri, "mimeType": mime_type, "text": text }] }).to_string().into(), how }
 }
 
 fn servers(builtin: &Builtin, catalog: &Catalog) -> Value {

@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
         3 => ":00",
         _ => "",
     };
-    OffsetDateTime::parse(&format!("{date}T{clock}{rest}"), &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)
+    in_utc(&format!("{date}T{clock}{rest}"))
 }
 
 /// For people and models. What is no time is shown as it is.
@@ -28,7 +28,13 @@ pub(super) fn shown(text: &str) -> String {
 
 /// For the App's filters, which take times in UTC only. Whole, since it is compared.
 pub(super) fn utc(text: &str) -> Option<String> {
-    OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
+    in_utc(text)?.format(&Rfc3339).ok()
+}
+
+/// `None` also where it falls out of the years that RFC 3339 can write: an offset may lead beyond both ends.
+fn in_utc(text: &str) -> Option<OffsetDateTime> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    (0..=9999).contains(&time.year()).then_some(time)
 }
 
 pub(super) fn is_past(text: &str) -> bool {
@@ -56,6 +62,9 @@ mod tests {
             ("yesterday", "yesterday"),
             ("0000-00-00 00:00:00", "0000-00-00 00:00:00"),
             ("9999-12-31 23:59:59-23", "9999-12-31 23:59:59-23"),
+            ("0000-01-01 00:00:00+00", "0000-01-01T00:00:00Z"),
+            ("0000-01-01 00:00:00+01", "0000-01-01 00:00:00+01"),
+            ("-0001-12-31 00:00:00+00", "-0001-12-31 00:00:00+00"),
             ("", ""),
         ] {
             assert_eq!(shown(text), expect, "{text}");
@@ -67,6 +76,7 @@ mod tests {
         assert_eq!(utc("2026-01-31T12:00:00.25+02:00").as_deref(), Some("2026-01-31T10:00:00.25Z"));
         assert_eq!(utc("2026-01-31"), None);
         assert_eq!(utc("9999-12-31T23:59:59-23:00"), None);
+        assert_eq!(utc("0000-01-01T00:00:00+00:01"), None);
     }
 
     #[test]

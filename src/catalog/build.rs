@@ -69,6 +69,9 @@ pub struct Own {
     pub prompts: Vec<(String, Bytes)>,
     /// By their URIs.
     pub resources: Vec<(String, Bytes)>,
+    /// Names of tools that no server gets, whether they are offered or not. SECURITY: a model takes what is called so for
+    /// ours (threat model T19).
+    pub reserved: Vec<&'static str>,
 }
 
 /// Everything that a catalog is made of.
@@ -177,7 +180,7 @@ impl Builder<'_> {
         let identity = format!("{}\0{original}", config.id);
         let mut exposed = name::exposed(prefix, original, &identity, max);
         let mut salt = identity;
-        while self.catalog.tools.contains_key(&exposed) {
+        while self.catalog.tools.contains_key(&exposed) || self.inputs.builtin.reserved.contains(&exposed.as_str()) {
             exposed = name::with_hash(&exposed, &salt, max);
             salt.push('\0');
         }

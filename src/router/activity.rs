@@ -36,6 +36,9 @@ const MOST: usize = 1_000;
 /// Of an error's text. What is shown of it is found in its first part, however long it is; see [`redact::beginning`](crate::security::redact::beginning).
 const LONGEST: usize = 20 * 1024;
 
+/// Of a name or URI, which is the client's and may be of any length.
+const ITEM: usize = 2 * 1024;
+
 /// Where finished calls are left. Clones leave them in the same place.
 #[derive(Debug, Clone)]
 pub(super) struct Activities(Arc<Queue>);
@@ -132,13 +135,22 @@ impl Activities {
 
     /// A call of one of the proxy's own tools has ended so.
     pub(super) fn note_builtin(&self, name: &str, took: Duration, how: How) {
-        let Some(part) = builtin::area(name).and_then(Part::of) else { return };
+        self.note_own(builtin::area(name), Subject { action: Action::ToolCall, item: name.to_owned() }, took, how);
+    }
+
+    /// One of the proxy's own resources was read, with this outcome.
+    pub(super) fn note_own_resource(&self, uri: &str, took: Duration, how: How) {
+        self.note_own(builtin::area_of_resource(uri), Subject { action: Action::ResourceRead, item: uri.to_owned() }, took, how);
+    }
+
+    fn note_own(&self, area: Option<Area>, subject: Subject, took: Duration, how: How) {
+        let Some(part) = area.and_then(Part::of) else { return };
         let failure = match how {
             How::Done => None,
             How::Failed(text) => Some(text),
-            How::Mistake => return,
+            How::Mistake | How::Refused => return,
         };
-        self.0.push(Entry { whose: Whose::Own(part), subject: Subject { action: Action::ToolCall, item: name.to_owned() }, took, failure });
+        self.0.push(Entry { whose: Whose::Own(part), subject, took, failure });
     }
 
     /// A client has got a prompt of the proxy's own.
@@ -203,14 +215,20 @@ impl End {
     }
 
     fn failed(text: &str) -> Self {
-        let end = (0..=LONGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        Self::Failed(text[..end].to_owned())
+        Self::Failed(text[..boundary(text, LONGEST)].to_owned())
     }
+}
+
+/// Where a text can be cut, so many bytes from its beginning at most.
+fn boundary(text: &str, max: usize) -> usize {
+    (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 impl Queue {
     /// Never waits: where there is no room, the oldest goes.
-    fn push(&self, entry: Entry) {
+    fn push(&self, mut entry: Entry) {
+        let item = &mut entry.subject.item;
+        item.truncate(boundary(item, ITEM));
         let (first, oldest) = {
             let mut entries = self.lock();
             let oldest = if entries.len() >= MOST { entries.pop_front() } else { None };

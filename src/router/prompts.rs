@@ -25,12 +25,14 @@ impl Router {
         let unknown = || CallError::UnknownPrompt { name: name.clone() };
         match catalog.prompt(&name).ok_or_else(unknown)? {
             Prompt::Builtin => {
+                let _permit = self.admit(ctx, What::Other, None)?;
                 if let Some(activities) = &self.activities {
                     activities.note_own_prompt(&name);
                 }
                 Ok(Answer::Result(self.builtin.prompt()))
             }
             Prompt::Instructions { server, description } => {
+                let _permit = self.admit(ctx, What::Other, Some(server))?;
                 let result = instructions(&catalog, server, description.as_deref()).ok_or_else(unknown)?;
                 if let (Some(activities), Some(config)) = (&self.activities, self.known_to_app(server)) {
                     activities.note_instructions(config, &name);

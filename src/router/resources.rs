@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing, prompts::looked_up};
 use crate::{
+    builtin::{Ended, How},
     catalog::{Catalog, Owner, Target},
     protocol::{
         json::{Object, quoted},
@@ -14,6 +15,7 @@ use crate::{
     },
     security::rate_limit::{Permit, What},
     source::app::activity::Action,
+    telemetry::metrics::Outcome,
 };
 
 impl Router {
@@ -23,8 +25,8 @@ impl Router {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
         if let Some(Target { owner: Owner::Builtin, original }) = self.catalog.current().resource(&uri) {
-            let _permit = self.admit(ctx, What::Other, None)?;
-            return Ok(Answer::Result(self.builtin.read(&original, &self.catalog.current()).await));
+            let permit = self.admit(ctx, What::Other, None)?;
+            return Ok(Answer::Result(self.read_own(permit, &original).await));
         }
         let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
         outgoing.subject = Some(Subject { action: Action::ResourceRead, item: original.clone() });
@@ -36,6 +38,17 @@ impl Router {
         let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
         let body = renamed(&reply, &original, &uri);
         Ok(Answer::Forwarded(reply, body))
+    }
+
+    async fn read_own(&self, _: Permit, uri: &str) -> Bytes {
+        let timed = self.calls.begin_builtin();
+        let Ended { result, how } = self.builtin.read(uri, &self.catalog.current()).await;
+        let (took, outcome) = (timed.elapsed(), if how == How::Done { Outcome::Ok } else { Outcome::Error });
+        timed.end(outcome);
+        if let Some(activities) = &self.activities {
+            activities.note_own_resource(uri, took, how);
+        }
+        result
     }
 
     /// The server that a URI belongs to, what it is called there, and the permit to ask for it.

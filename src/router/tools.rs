@@ -1,9 +1,14 @@
 //! `tools/call` (specification, server/tools).
 
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing};
 use crate::{
@@ -14,6 +19,13 @@ use crate::{
     source::app::activity::Action,
     telemetry::metrics::Outcome,
 };
+
+/// How long a call with an unknown name waits for the App to say what is new.
+const REFRESH: Duration = Duration::from_secs(10);
+/// How long it waits then for what is new to be listed.
+const APPLIED: Duration = Duration::from_millis(500);
+/// The App is asked regularly anyway; this is half of the usual time between.
+const BETWEEN_REFRESHES: Duration = Duration::from_secs(15);
 
 /// How far one of our own tools is, told to the client that has given a token for it.
 struct News<'a> {
@@ -82,19 +94,39 @@ impl Router {
         result
     }
 
-    /// A client may call by a list of its last run, so that an unknown name waits
-    /// until all servers have been asked, and for the very server that it names.
+    /// A name that nobody knows has the App asked once more, where a tool may have been added a moment ago.
     async fn resolve_tool(&self, name: &str) -> Result<Tool, CallError> {
-        let find = |catalog: &Catalog| catalog.tool(name).map(Option::<&Tool>::cloned).map_err(|error| CallError::ambiguous(name, error));
-        if let Some(tool) = find(&self.catalog.current())? {
-            return Ok(tool);
+        match find(&self.catalog.current(), name)? {
+            Some(tool) => Ok(tool),
+            // Boxed, because it would set the size of every call's task.
+            None => Box::pin(self.look_for_tool(name)).await,
         }
-        let catalog = self.catalog.settled().await;
-        if let Some(tool) = find(&catalog)? {
+    }
+
+    async fn look_for_tool(&self, name: &str) -> Result<Tool, CallError> {
+        if let Some(tool) = self.known_tool(name).await? {
             return Ok(tool);
         }
         let unknown = || CallError::UnknownTool { name: name.to_owned() };
-        let server = catalog.unlisted_server(name).cloned().ok_or_else(unknown)?;
+        if self.source.app().is_none() || !self.refreshes.take() {
+            return Err(unknown());
+        }
+        let mut catalogs = self.catalog.subscribe();
+        catalogs.mark_unchanged();
+        // Whatever comes of it: what is not there then is not there.
+        let _ = timeout(REFRESH, self.source.refresh_and_wait()).await;
+        let _ = timeout(APPLIED, catalogs.changed()).await;
+        self.known_tool(name).await?.ok_or_else(unknown)
+    }
+
+    /// A client may call by a list of its last run, so that an unknown name waits
+    /// until all servers have been asked, and for the very server that it names.
+    async fn known_tool(&self, name: &str) -> Result<Option<Tool>, CallError> {
+        let catalog = self.catalog.settled().await;
+        if let Some(tool) = find(&catalog, name)? {
+            return Ok(Some(tool));
+        }
+        let Some(server) = catalog.unlisted_server(name).cloned() else { return Ok(None) };
         let patience = self.config.call_timeout;
         let server_name = || catalog.server(&server).map_or_else(|| server.to_string(), |server| server.name.clone());
         match timeout(patience, self.pool.link(&server)).await {
@@ -103,6 +135,26 @@ impl Router {
             Err(_) => return Err(CallError::ConnectTimeout { server: server_name(), after: patience }),
         }
         let catalog = timeout(patience, self.catalog.listed(&server)).await;
-        find(&catalog.unwrap_or_else(|_| self.catalog.current()))?.ok_or_else(unknown)
+        find(&catalog.unwrap_or_else(|_| self.catalog.current()), name)
+    }
+}
+
+fn find(catalog: &Catalog, name: &str) -> Result<Option<Tool>, CallError> {
+    catalog.tool(name).map(Option::<&Tool>::cloned).map_err(|error| CallError::ambiguous(name, error))
+}
+
+/// When the App was last asked because of a name that nobody knew.
+#[derive(Debug, Default)]
+pub(super) struct Refreshes(Mutex<Option<Instant>>);
+
+impl Refreshes {
+    /// SECURITY: clients make up names as they like, and must not use up how often the App may be asked (threat model T23).
+    fn take(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= BETWEEN_REFRESHES);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 }

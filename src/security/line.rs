@@ -8,7 +8,17 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     escape_but(text, |_| 0)
 }
 
-/// The same, and colours (`ESC [ … m`) stay.
+/// Each line for itself: the lines stay, and within them nothing acts.
+pub fn escape_each(text: &str) -> String {
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
+}
+
+/// The same, and each line is indented, so that none of them can pass for one of ours.
+pub fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("   {}", escape(line)).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// As [`escape`], and colours (`ESC [ … m`) stay.
 pub fn escape_but_colours(text: &str) -> Cow<'_, str> {
     escape_but(text, colour)
 }
@@ -80,9 +90,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_may_stay() {
+        assert_eq!(escape_each("a\r\n\u{202e}b\n"), "a\\r\n\\u202eb\n");
+        assert_eq!(indent("a\r\n\n2. b\u{85}c\n  d\u{2028}e\rf\n"), "   a\n\n   2. b\\u0085c\n     d\\u2028e\\rf");
+        assert_eq!(indent(""), "");
+    }
+
+    #[test]
     fn json_stays_the_same_json() {
         let value = serde_json::Value::from("\u{202e}a\u{9b}\"b\"\u{e0041}");
         let shown = escape(&value.to_string()).into_owned();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("still JSON"), value);
+        let shown = escape_each(&serde_json::to_string_pretty(&serde_json::json!([value])).expect("JSON"));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("still JSON"), serde_json::json!([value]));
     }
 }

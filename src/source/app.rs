@@ -460,9 +460,11 @@ fn network(error: &SendError) -> AppError {
     AppError::Network { what }
 }
 
-fn again(retry_after: Option<Duration>) -> String {
+/// When to come back. Whoever asks for more than a day is not to be taken at its word.
+pub(crate) fn again(retry_after: Option<Duration>) -> String {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
     match retry_after {
-        Some(wait) => format!("try again in {} s", wait.as_secs_f64().ceil()),
+        Some(wait) => format!("try again in {} s", wait.min(LONGEST).as_secs_f64().ceil()),
         None => "try again in a minute".to_owned(),
     }
 }
@@ -478,4 +480,20 @@ fn public_text(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     redact::quote(&line, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds() {
+        for (text, expect) in
+            [("0", "0"), ("0.2", "1"), ("271", "271"), ("86401", "86400"), ("1e15", "86400"), ("Fri, 31 Dec 9999 23:59:59 GMT", "86400")]
+        {
+            let wait = delay(text).expect("it is one");
+            assert_eq!(again(Some(wait)), format!("try again in {expect} s"), "{text}");
+        }
+        assert_eq!(again(delay("soon")), "try again in a minute");
+    }
 }

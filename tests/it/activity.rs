@@ -350,7 +350,9 @@ fn the_proxy_is_told_of_as_the_app_knows_its_parts() {
     app.answer_at("/api/rag/query", Answer::Status(500));
     let unanswered = client.call("pluggedin_ask_knowledge_base", json!({"query": "why?"}));
     assert_eq!(unanswered["isError"], true);
-    let told = told(&app, 3);
+    client.request("resources/read", json!({"uri": "pluggedin://setup"})).result();
+    client.request("resources/read", json!({"uri": "pluggedin://notifications"})).result();
+    let told = told(&app, 4);
     let own = |action: &str, name: &str, id: &str, item: &str| json!({"action": action, "serverName": name, "serverUuid": id, "itemName": item, "success": true});
     assert_eq!(told[0], own("prompt_get", "Proxy System", "pluggedin_proxy", "pluggedin_proxy_capabilities"));
     assert_eq!(told[1], own("tool_call", "Discovery System", "pluggedin_discovery", "pluggedin_discover_tools"));
@@ -358,4 +360,5 @@ fn the_proxy_is_told_of_as_the_app_knows_its_parts() {
     failed["success"] = json!(false);
     failed["errorMessage"] = unanswered["content"][0]["text"].clone();
     assert_eq!(told[2], failed);
+    assert_eq!(told[3], own("resource_read", "Notification System", "pluggedin_notifications", "pluggedin://notifications"));
 }

@@ -360,6 +360,31 @@ fn a_project_cannot_send_the_key_elsewhere() {
 
 // The App changes its mind.
 
+/// A tool that was added in the App a moment ago can be called before the next regular look. Names that lead nowhere do not have
+/// the App asked again and again.
+#[test]
+fn an_unknown_name_has_the_app_asked_once_more() {
+    let alpha = Server::stdio("alpha", &[]);
+    let beta = Server::stdio("beta", &[]);
+    let app = App::start(Workspace::of(&[&alpha]));
+    let mut client = Proxy::new().app(&app).arg("--refresh-interval=1h").start();
+    works(&mut client, &alpha);
+    app.switch_to(Workspace::of(&[&alpha, &beta]));
+    works_at_once(&mut client, &beta);
+    let asked = app.count("GET /api/mcp-servers");
+    for n in 0..5 {
+        assert_eq!(client.request("tools/call", json!({"name": format!("nobody__{n}")})).code(), -32_602);
+    }
+    assert_eq!(app.count("GET /api/mcp-servers"), asked);
+}
+
+/// Without a list before.
+#[track_caller]
+fn works_at_once(client: &mut Client, server: &Server) {
+    let echo = client.call(&server.tool("echo"), json!({}));
+    assert_eq!(echo["structuredContent"]["server"], server.name, "{echo}");
+}
+
 #[test]
 fn a_switch_of_the_workspace_reaches_the_client() {
     let leaving = Server::stdio("leaving", &[]);

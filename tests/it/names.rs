@@ -181,6 +181,21 @@ fn tools_that_call_themselves_like_built_in_ones_stay_apart() {
     assert!(owners.values().any(|(server, _)| server == "alpha"));
 }
 
+/// A model takes what is called like a built-in tool for one, whether that is offered or not.
+#[test]
+fn names_of_built_in_tools_are_reserved() {
+    let server = Server::stdio("alpha", &["--tool=pluggedin_setup", "--tool=pluggedin_clipboard_get"]);
+    for offer in ["none", "minimal"] {
+        let proxy = Proxy::new().file(&file_of(&[&server])).arg("--tool-prefix=none");
+        let mut client = proxy.arg(&format!("--builtin-tools={offer}")).start();
+        client.find(List::Tools, "echo");
+        let names = client.names(List::Tools);
+        assert!(!names.iter().any(|name| name == "pluggedin_clipboard_get"), "{names:?}");
+        assert_eq!(names.iter().any(|name| name == "pluggedin_setup"), offer == "minimal", "{names:?}");
+        assert_eq!(with(&names, "pluggedin_clipboard_get").len(), 1, "the server's own is listed under another name: {names:?}");
+    }
+}
+
 #[test]
 fn without_a_prefix_names_are_bare_and_nothing_is_lost() {
     let alpha = Server::stdio("alpha", &["--tool=mine"]);

@@ -73,6 +73,16 @@ pub(super) fn is_image(content_type: &str) -> bool {
     content_type.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("image/"))
 }
 
+/// Of an image, in the form that the tools' schemas have for content types.
+pub(super) fn is_image_type(text: &str) -> bool {
+    const LONGEST: usize = 256;
+    let is_word = |text: &str, marks: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || marks.contains(&byte))
+    };
+    let (kind, subtype) = text.split_once('/').unwrap_or_default();
+    is_image(text) && text.len() <= LONGEST && is_word(kind, b".-") && is_word(subtype, b".+-")
+}
+
 pub(super) fn is_base64(text: &str) -> bool {
     BASE64_STANDARD.decode(text).is_ok()
 }
@@ -107,7 +117,27 @@ mod tests {
             assert_ne!(arguments.text("name"), Some(""));
         }
         for members in [json!({"idx": 2_147_483_648_i64}), json!({"idx": -2_147_483_649_i64, "name": "x"}), json!({"idx": 1e30})] {
-            assert!(place(&mut given(&members)).is_err_and(|failure| failure.is_mistake), "{members}");
+            assert!(place(&mut given(&members)).is_err_and(|failure| failure.is_mistake()), "{members}");
+        }
+    }
+
+    #[test]
+    fn types_of_images_are_words() {
+        let long = format!("image/{}", "x".repeat(251));
+        for (text, expect) in [
+            ("image/png", true),
+            ("Image/svg+xml", true),
+            ("image/vnd.ms-icon_2", true),
+            ("image/", false),
+            ("image", false),
+            ("text/plain", false),
+            ("image/png\n<b>", false),
+            ("image/png; a=b", false),
+            ("image/a/b", false),
+            ("image/pn\u{e9}", false),
+            (&long, false),
+        ] {
+            assert_eq!(is_image_type(text), expect, "{text:?}");
         }
     }
 

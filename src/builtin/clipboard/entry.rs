@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{
     super::{
         members::{self, Members, word},
-        outcome::Output,
+        outcome::{Output, json_text},
         time,
     },
-    check::{Place, is_base64, is_image},
+    check::{Place, is_base64, is_image, is_image_type},
 };
 use crate::security::redact;
 
@@ -123,12 +123,12 @@ impl Entry {
     /// This entry alone, whole, after a note on it. An image is shown as one.
     pub(super) fn shown(mut self, note: &str) -> Output {
         if let (Some(kind), Some("base64")) = (&self.content_type, self.encoding.as_deref())
-            && is_image(kind)
+            && is_image_type(kind)
             && let Some(data) = self.value.take_if(|value| is_base64(value))
         {
             return Output::structured("", &json!({ "entry": self })).with_image(self.content_type.as_deref().unwrap_or_default(), &data);
         }
-        let text = serde_json::to_string_pretty(&self).expect("an entry is always JSON");
+        let text = json_text(&self);
         let text = if note.is_empty() { text } else { format!("{note}\n\n{text}") };
         Output::structured(text, &json!({ "entry": self }))
     }

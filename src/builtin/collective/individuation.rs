@@ -9,7 +9,7 @@ use super::super::{
     arguments::Arguments,
     definition::{Area, Definition, Hints, Run, Running},
     members::{Members, word},
-    memory::ask,
+    memory::{TIMEOUT, ask},
     outcome::Output,
     services::{Services, unreadable},
 };
@@ -25,10 +25,13 @@ pub(in super::super) const INDIVIDUATION: Definition = Definition {
         r#"{"type":"object","properties":{"total":{"type":"number"},"level":{"type":"string"},"weeklyTrend":{"type":"string"},"tip":{"type":"string"},"components":{"type":"object","additionalProperties":{"type":"number"}}},"required":["total","components"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(TIMEOUT, run),
 };
 
-/// Each counts to 25.
+/// Of the score, and of each of its parts. What lies beyond cannot be.
+const MOST: f64 = 100.0;
+const PART: f64 = 25.0;
+
 const COMPONENTS: [(&str, &str); 4] = [
     ("memoryDepth", "Memory depth"),
     ("learningVelocity", "Learning velocity"),
@@ -47,7 +50,7 @@ fn run(services: Services<'_>, _: Arguments) -> Running<'_> {
 
 /// `None` for what is no score.
 fn shown(score: Members<'_>) -> Option<Output> {
-    let total = score.number("total")?;
+    let total = score.number("total")?.clamp(0.0, MOST);
     let (level, trend, tip) = (score.text("level"), score.text("weeklyTrend"), score.text("tip"));
     let mut components = Map::new();
     let mut text = format!("Maturity of the memory: {} of 100", rounded(total));
@@ -55,6 +58,7 @@ fn shown(score: Members<'_>) -> Option<Output> {
     text.push('\n');
     for (member, name) in COMPONENTS {
         let Some(value) = score.object("components").and_then(|parts| parts.number(member)) else { continue };
+        let value = value.clamp(0.0, PART);
         let _ = write!(text, "\n- {name}: {} of 25", rounded(value));
         components.insert(member.to_owned(), value.into());
     }
@@ -111,6 +115,15 @@ mod tests {
         check(
             json!({"total": 0, "level": 1, "components": {"memoryDepth": "deep", "other": 1}}),
             expect!["Maturity of the memory: 0 of 100"],
+        );
+        check(
+            json!({"total": 1e308, "components": {"memoryDepth": 1e308, "learningVelocity": -1e308, "selfAwareness": 25.01}}),
+            expect![[r#"
+                Maturity of the memory: 100 of 100
+
+                - Memory depth: 25 of 25
+                - Learning velocity: 0 of 25
+                - Self-awareness: 25 of 25"#]],
         );
         assert!(shown(Members::of(&json!({"level": "developing"})).expect("an object")).is_none());
     }

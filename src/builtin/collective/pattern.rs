@@ -72,14 +72,14 @@ impl Pattern {
             self.kind.as_deref().map(word),
             self.context.as_deref().map(word),
             archetype.map(|label| match self.archetype_weight {
-                Some(weight) => format!("{}, weight {weight:.2}", word(label)),
+                Some(weight) => format!("{}, weight {:.2}", word(label), weight.clamp(0.0, 1.0)),
                 None => word(label),
             }),
             self.confidence.map(|part| format!("confidence {}", percent(part))),
             self.success_rate.map(|part| format!("success {}", percent(part))),
             self.occurrence_count.map(|count| format!("seen {count} times")),
             self.similarity.map(|part| format!("{} similar", percent(part))),
-            self.average_rating.map(|rating| format!("rated {rating:.1} of 5")),
+            self.average_rating.map(|rating| format!("rated {:.1} of 5", rating.clamp(0.0, 5.0))),
         ];
         let _ = writeln!(text, "`{}`{}", word(&self.uuid), in_brackets(about));
         for said in [&self.description, &self.text].into_iter().flatten() {

@@ -24,12 +24,12 @@ pub(in super::super) const DEFINITION: Definition = Definition {
     title: "Create a document",
     description: "Keeps a text that you have written as a document in the user's library, where the user and other assistants find it. Use it for results that should last; choose the format txt for text with code or angle brackets, which md and html do not keep as they are.",
     area: Area::Documents,
-    input_schema: r#"{"type":"object","properties":{"title":{"type":"string","minLength":1,"maxLength":255},"content":{"type":"string","minLength":1,"description":"The whole text, 10 MiB at most"},"format":{"type":"string","enum":["md","txt","json","html"],"default":"md","description":"txt and json are kept exactly as they are; md and html are sanitized"},"tags":{"type":"array","items":{"type":"string"},"maxItems":20},"category":{"type":"string","enum":["report","analysis","documentation","guide","research","code","other"],"default":"other"},"metadata":{"type":"object","properties":{"model":{"type":"object","description":"The model that wrote it: you","properties":{"name":{"type":"string"},"provider":{"type":"string"},"version":{"type":"string"}},"required":["name","provider"],"additionalProperties":false},"context":{"type":"string","description":"What it was written for"},"visibility":{"type":"string","enum":["private","workspace","public"],"default":"private"},"prompt":{"type":"string","description":"What was asked for"},"conversationContext":{"type":"array","items":{"type":"string"}},"sourceDocuments":{"type":"array","items":{"type":"string"},"description":"What it draws on"},"generationParams":{"type":"object","properties":{"temperature":{"type":"number","minimum":0,"maximum":2},"maxTokens":{"type":"number","exclusiveMinimum":0},"topP":{"type":"number","minimum":0,"maximum":1}},"additionalProperties":false}},"required":["model"],"additionalProperties":false}},"required":["title","content","metadata"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"title":{"type":"string","minLength":1,"maxLength":255,"description":"By which it is found"},"content":{"type":"string","minLength":1,"description":"The whole text, 10 MiB at most"},"format":{"type":"string","enum":["md","txt","json","html"],"default":"md","description":"txt and json are kept exactly as they are; md and html are sanitized"},"tags":{"type":"array","items":{"type":"string"},"maxItems":20,"description":"To filter by"},"category":{"type":"string","enum":["report","analysis","documentation","guide","research","code","other"],"default":"other","description":"What kind of text it is"},"metadata":{"type":"object","description":"How it was written","properties":{"model":{"type":"object","description":"The model that wrote it: you","properties":{"name":{"type":"string"},"provider":{"type":"string"},"version":{"type":"string"}},"required":["name","provider"],"additionalProperties":false},"context":{"type":"string","description":"What it was written for"},"visibility":{"type":"string","enum":["private","workspace","public"],"default":"private","description":"Who may see it"},"prompt":{"type":"string","description":"What was asked for"},"conversationContext":{"type":"array","items":{"type":"string"}},"sourceDocuments":{"type":"array","items":{"type":"string"},"description":"What it draws on"},"generationParams":{"type":"object","properties":{"temperature":{"type":"number","minimum":0,"maximum":2},"maxTokens":{"type":"number","exclusiveMinimum":0},"topP":{"type":"number","minimum":0,"maximum":1}},"additionalProperties":false}},"required":["model"],"additionalProperties":false}},"required":["title","content","metadata"],"additionalProperties":false}"#,
     output_schema: Some(
         r#"{"type":"object","properties":{"documentId":{"type":"string"},"url":{"type":"string"},"warning":{"type":"string"}},"required":["documentId"]}"#,
     ),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(run),
+    run: Run::App(TIMEOUT, run),
 };
 
 /// The App indexes it before it answers.
@@ -58,12 +58,7 @@ fn run(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         }
         let title = redact::quote(arguments.required("title"), super::LINE);
         let warning = warning(&arguments);
-        let request = Request {
-            method: Method::POST,
-            body: Some(arguments.into_body()),
-            timeout: TIMEOUT,
-            ..Request::get(&["api", "documents", "ai"])
-        };
+        let request = Request { method: Method::POST, body: Some(arguments.into_body()), ..Request::get(&["api", "documents", "ai"]) };
         let answer = services.ask::<Value>(request).await;
         let created = answer.and_then(|answer| {
             let answer = Members::of(&answer).ok_or_else(unreadable)?;
@@ -104,7 +99,7 @@ fn failed(error: AppError) -> Failure {
             Failure::mistake("plugged.in refused the document (400); hint: look at `title`, `content`, `tags` and `metadata` once more")
         }
         AppError::RateLimited { .. } => super::limited("new documents", error),
-        error => unsure(error, "look with `pluggedin_list_documents`"),
+        error => unsure(error, "before you try again, look with `pluggedin_list_documents`"),
     }
 }
 
@@ -168,7 +163,7 @@ mod tests {
     fn failures_say_whose_they_are() {
         let said = |error| {
             let failure = failed(error);
-            (failure.is_mistake, failure.said)
+            (failure.is_mistake(), failure.said)
         };
         let rejected = |status| AppError::Rejected { status, message: "zx_secret".to_owned() };
         for (error, is_mistake, words) in [

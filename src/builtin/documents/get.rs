@@ -26,12 +26,12 @@ pub(in super::super) const DEFINITION: Definition = Definition {
     title: "Get a document",
     description: "Shows what is known of a document in the user's library, and if wanted its text and its versions. The ids come from the tools that list and search documents.",
     area: Area::Documents,
-    input_schema: r#"{"type":"object","properties":{"documentId":{"type":"string","format":"uuid"},"includeContent":{"type":"boolean","default":false,"description":"With the whole text"},"includeVersions":{"type":"boolean","default":false,"description":"With the history of changes"}},"required":["documentId"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"documentId":{"type":"string","format":"uuid","description":"Its id"},"includeContent":{"type":"boolean","default":false,"description":"With the whole text"},"includeVersions":{"type":"boolean","default":false,"description":"With the history of changes"}},"required":["documentId"],"additionalProperties":false}"#,
     output_schema: Some(
         r#"{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"source":{"type":"string"},"model":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"version":{"type":"integer"},"mimeType":{"type":"string"},"createdAt":{"type":"string"},"updatedAt":{"type":"string"},"description":{"type":"string"},"aiMetadata":{"type":"object"},"versions":{"type":"array","items":{"type":"object","properties":{"versionNumber":{"type":"integer"},"createdAt":{"type":"string"},"model":{"type":"string"},"changeSummary":{"type":"string"}}}},"content":{"type":"string"},"contentEncoding":{"type":"string","description":"base64 for what is no text"}},"required":["id"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 /// Members of the metadata that are shown.
@@ -72,11 +72,7 @@ fn run(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         let (content, versions) = (arguments.flag("includeContent"), arguments.flag("includeVersions"));
         let said = |flag| if flag { "true" } else { "false" };
         let path = ["api", "documents", id];
-        let request = Request {
-            query: &[("includeContent", said(content)), ("includeVersions", said(versions))],
-            timeout: super::TIMEOUT,
-            ..Request::get(&path)
-        };
+        let request = Request { query: &[("includeContent", said(content)), ("includeVersions", said(versions))], ..Request::get(&path) };
         let answer: Value = services.ask(request).await.map_err(|error| failed(error, id))?;
         let document = Document::of(&answer).ok_or_else(unreadable)?;
         Ok(Output::structured(document.told(content), &document))

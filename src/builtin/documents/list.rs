@@ -23,12 +23,12 @@ pub(in super::super) const DEFINITION: Definition = Definition {
     title: "List documents",
     description: "Lists the documents of the user's library by pages, uploads and those that assistants wrote, with their ids. The filters narrow it down; pluggedin_get_document reads one.",
     area: Area::Documents,
-    input_schema: r#"{"type":"object","properties":{"filters":{"type":"object","properties":{"source":{"type":"string","enum":["all","upload","ai_generated","api"],"default":"all","description":"Where it came from"},"modelName":{"type":"string"},"modelProvider":{"type":"string"},"dateFrom":{"type":"string","format":"date-time","description":"Created then or later"},"dateTo":{"type":"string","format":"date-time"},"tags":{"type":"array","items":{"type":"string"},"description":"One of these"},"category":{"type":"string","enum":["report","analysis","documentation","guide","research","code","other"],"description":"Has no effect in today's plugged.in"},"searchQuery":{"type":"string","description":"Stands in the title or the description"}},"additionalProperties":false},"sort":{"type":"string","enum":["date_desc","date_asc","title","size"],"default":"date_desc"},"limit":{"type":"integer","minimum":1,"maximum":100,"default":20},"offset":{"type":"integer","minimum":0,"default":0,"description":"Documents to skip"}},"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"filters":{"type":"object","description":"Only documents that match all of these","properties":{"source":{"type":"string","enum":["all","upload","ai_generated","api"],"default":"all","description":"Where it came from"},"modelName":{"type":"string"},"modelProvider":{"type":"string"},"dateFrom":{"type":"string","format":"date-time","description":"Created then or later"},"dateTo":{"type":"string","format":"date-time","description":"Created then or earlier"},"tags":{"type":"array","items":{"type":"string"},"description":"One of these"},"category":{"type":"string","enum":["report","analysis","documentation","guide","research","code","other"],"description":"Has no effect in today's plugged.in"},"searchQuery":{"type":"string","description":"Stands in the title or the description"}},"additionalProperties":false},"sort":{"type":"string","enum":["date_desc","date_asc","title","size"],"default":"date_desc","description":"The newest first if this is missing"},"limit":{"type":"integer","minimum":1,"maximum":100,"default":20,"description":"Documents on a page"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Documents to skip"}},"additionalProperties":false}"#,
     output_schema: Some(
         r#"{"type":"object","properties":{"documents":{"type":"array","items":{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"source":{"type":"string"},"model":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"version":{"type":"integer"},"createdAt":{"type":"string"},"description":{"type":"string"}},"required":["id"]}},"total":{"type":"integer","description":"On all pages"},"nextOffset":{"type":"integer","description":"If there is more"},"note":{"type":"string"}},"required":["documents"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 const CATEGORY: &str =
@@ -61,7 +61,7 @@ fn run(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         let mut query = flat(&filters);
         query.push(("sort", arguments.required("sort")));
         query.extend(place.iter().map(|(name, number)| (*name, number.as_str())));
-        let request = Request { query: &query, timeout: super::TIMEOUT, ..Request::get(&["api", "documents"]) };
+        let request = Request { query: &query, ..Request::get(&["api", "documents"]) };
         let answer: Value = services.ask(request).await?;
         let mut page = Page::of(&answer, offset, limit).ok_or_else(unreadable)?;
         page.note = filters.get("category").map(|_| CATEGORY);

@@ -25,12 +25,12 @@ pub(in super::super) const DEFINITION: Definition = Definition {
     title: "Search documents",
     description: "Finds documents of the user's library by words in their titles and descriptions, best first. It looks neither at meanings nor into the texts; pluggedin_ask_knowledge_base does.",
     area: Area::Documents,
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","minLength":1,"maxLength":500,"description":"Plain words"},"filters":{"type":"object","properties":{"modelName":{"type":"string"},"modelProvider":{"type":"string"},"dateFrom":{"type":"string","format":"date-time","description":"Created then or later"},"dateTo":{"type":"string","format":"date-time"},"tags":{"type":"array","items":{"type":"string"},"description":"One of these"},"source":{"type":"string","enum":["all","upload","ai_generated","api"],"default":"all","description":"Where it came from"}},"additionalProperties":false},"limit":{"type":"integer","minimum":1,"maximum":50,"default":10}},"required":["query"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","minLength":1,"maxLength":500,"description":"Plain words"},"filters":{"type":"object","description":"Only documents that match all of these","properties":{"modelName":{"type":"string"},"modelProvider":{"type":"string"},"dateFrom":{"type":"string","format":"date-time","description":"Created then or later"},"dateTo":{"type":"string","format":"date-time","description":"Created then or earlier"},"tags":{"type":"array","items":{"type":"string"},"description":"One of these"},"source":{"type":"string","enum":["all","upload","ai_generated","api"],"default":"all","description":"Where it came from"}},"additionalProperties":false},"limit":{"type":"integer","minimum":1,"maximum":50,"default":10,"description":"Only so many"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: Some(
         r#"{"type":"object","properties":{"results":{"type":"array","items":{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"relevance":{"type":"number","description":"In percent"},"snippet":{"type":"string"},"source":{"type":"string"},"model":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"createdAt":{"type":"string"}},"required":["id"]}}},"required":["results"]}"#,
     ),
     hints: Hints { read_only: true, destructive: false, idempotent: true },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 /// What was found. The App's number of hits is not among it: it counts a document once for each model that wrote in it.
@@ -58,12 +58,7 @@ fn run(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         }
         let query = redact::quote(arguments.required("query"), super::LINE);
         let limit = arguments.integer("limit");
-        let request = Request {
-            method: Method::POST,
-            body: Some(arguments.into_body()),
-            timeout: super::TIMEOUT,
-            ..Request::get(&["api", "documents", "search"])
-        };
+        let request = Request { method: Method::POST, body: Some(arguments.into_body()), ..Request::get(&["api", "documents", "search"]) };
         let answer: Value = services.ask(request).await.map_err(failed)?;
         let found = Found::of(&answer).ok_or_else(unreadable)?;
         Ok(Output::structured(found.told(&query, limit), &found))

@@ -19,12 +19,12 @@ pub(in super::super) const DEFINITION: Definition = Definition {
     title: "Update a document",
     description: "Replaces the text of a document that an assistant wrote, or adds to its end or beginning, as a new version. plugged.in sanitizes the whole new text as if it were a page, so that code and angle brackets change; for such text create a new document with the format txt.",
     area: Area::Documents,
-    input_schema: r#"{"type":"object","properties":{"documentId":{"type":"string","format":"uuid"},"operation":{"type":"string","enum":["replace","append","prepend"]},"content":{"type":"string","minLength":1,"description":"The new text, or what is added to it"},"metadata":{"type":"object","properties":{"tags":{"type":"array","items":{"type":"string"},"description":"Replace the document's tags"},"changeSummary":{"type":"string"},"updateReason":{"type":"string"},"changesFromPrompt":{"type":"string"},"model":{"type":"object","description":"The model that wrote it: you","properties":{"name":{"type":"string"},"provider":{"type":"string"},"version":{"type":"string"}},"required":["name","provider"],"additionalProperties":false}},"required":["model"],"additionalProperties":false}},"required":["documentId","operation","content"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"documentId":{"type":"string","format":"uuid","description":"Its id"},"operation":{"type":"string","enum":["replace","append","prepend"],"description":"Whether the content takes the place of the text, or goes behind or before it"},"content":{"type":"string","minLength":1,"description":"The new text, or what is added to it"},"metadata":{"type":"object","description":"What is noted of the change","properties":{"tags":{"type":"array","items":{"type":"string"},"description":"Replace the document's tags"},"changeSummary":{"type":"string"},"updateReason":{"type":"string"},"changesFromPrompt":{"type":"string"},"model":{"type":"object","description":"The model that wrote it: you","properties":{"name":{"type":"string"},"provider":{"type":"string"},"version":{"type":"string"}},"required":["name","provider"],"additionalProperties":false}},"required":["model"],"additionalProperties":false}},"required":["documentId","operation","content"],"additionalProperties":false}"#,
     output_schema: Some(
         r#"{"type":"object","properties":{"documentId":{"type":"string"},"version":{"type":"integer"},"warning":{"type":"string"}},"required":["documentId"]}"#,
     ),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(run),
+    run: Run::App(super::TIMEOUT, run),
 };
 
 /// In characters.
@@ -55,13 +55,7 @@ fn run(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         let id = arguments.required("documentId").to_owned();
         arguments.take("documentId");
         let path = ["api", "documents", &id];
-        let request = Request {
-            method: Method::PATCH,
-            body: Some(arguments.into_body()),
-            as_page: true,
-            timeout: super::TIMEOUT,
-            ..Request::get(&path)
-        };
+        let request = Request { method: Method::PATCH, body: Some(arguments.into_body()), as_page: true, ..Request::get(&path) };
         let answer = services.ask::<Value>(request).await;
         let updated = answer.and_then(|answer| Updated::of(&answer, id.clone(), is_sanitized).ok_or_else(unreadable));
         let updated = updated.map_err(|error| failed(error, &id, &operation))?;
@@ -92,7 +86,7 @@ fn failed(error: AppError, id: &str, operation: &str) -> Failure {
             "this plugged.in App does not support the operation `{operation}` for this document (501); hint: create a new document instead"
         )),
         AppError::RateLimited { .. } => super::limited("updates of documents", error),
-        error => unsure(error, "look with `pluggedin_get_document`"),
+        error => unsure(error, "before you try again, look with `pluggedin_get_document`"),
     }
 }
 
@@ -183,7 +177,10 @@ mod tests {
             (AppError::Origin, false, "--app-origin"),
         ] {
             let failure = failed(error, "1", "append");
-            assert!(failure.is_mistake == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"), "{failure:?}");
+            assert!(
+                failure.is_mistake() == is_mistake && failure.said.contains(words) && !failure.said.contains("zx_secret"),
+                "{failure:?}"
+            );
         }
     }
 }

@@ -9,10 +9,10 @@ use super::{
         arguments::Arguments,
         definition::{Area, Definition, Hints, Run, Running},
         members::{Members, word},
-        outcome::{Failure, Output},
+        outcome::{Failure, Output, unsure},
         services::{Services, unreadable},
     },
-    ask, ask_or, post,
+    TIMEOUT, ask_or, post,
 };
 use crate::source::app::{AppError, Request};
 
@@ -26,7 +26,7 @@ pub(in super::super) const SESSION_START: Definition = Definition {
         r#"{"type":"object","properties":{"session_uuid":{"type":"string","description":"For pluggedin_memory_observe"},"memory_session_id":{"type":"string","description":"For pluggedin_memory_session_end"}},"required":["session_uuid","memory_session_id"]}"#,
     ),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(start),
+    run: Run::App(TIMEOUT, start),
 };
 
 pub(in super::super) const SESSION_END: Definition = Definition {
@@ -37,7 +37,7 @@ pub(in super::super) const SESSION_END: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"memory_session_id":{"type":"string","minLength":1,"pattern":"^[a-zA-Z0-9_-]+$","description":"The memory_session_id of pluggedin_memory_session_start"}},"required":["memory_session_id"],"additionalProperties":false}"#,
     output_schema: None,
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(end),
+    run: Run::App(TIMEOUT, end),
 };
 
 pub(in super::super) const OBSERVE: Definition = Definition {
@@ -48,17 +48,26 @@ pub(in super::super) const OBSERVE: Definition = Definition {
     input_schema: r#"{"type":"object","properties":{"session_uuid":{"type":"string","format":"uuid","description":"The session_uuid of pluggedin_memory_session_start"},"type":{"type":"string","enum":["tool_call","tool_result","user_preference","error_pattern","decision","success_pattern","failure_pattern","workflow_step","insight","context_switch"],"description":"What kind of thing it is"},"content":{"type":"string","minLength":1,"maxLength":50000,"description":"What was observed; plugged.in takes 10000 characters"},"outcome":{"type":"string","enum":["success","failure","neutral"],"description":"How it went"},"metadata":{"type":"object","additionalProperties":{},"description":"Anything else, such as tool_name"}},"required":["session_uuid","type","content"],"additionalProperties":false}"#,
     output_schema: Some(r#"{"type":"object","properties":{"uuid":{"type":"string"},"type":{"type":"string"}},"required":["uuid","type"]}"#),
     hints: Hints { read_only: false, destructive: false, idempotent: false },
-    run: Run::App(observe),
+    run: Run::App(TIMEOUT, observe),
 };
+
+/// What to do about what may have been done. There is no tool that would show it.
+const STARTED: &str = "to start another is no harm, since plugged.in gives up those that nobody uses";
+const ENDED: &str = "a second attempt says so, if it has";
+const RECORDED: &str = "go on without it unless it matters, since a second attempt may record it twice";
+
+/// The App's own words, which come with a status that means success. Other failures come in the same way.
+const ENDED_BEFORE: &str = "Session not found or already ended";
 
 /// Of an observation, in UTF-16 units: the App counts as JavaScript does.
 const LONGEST: usize = 10_000;
 
 fn start(services: Services<'_>, arguments: Arguments) -> Running<'_> {
     async move {
-        let answer = ask(services, post(&["api", "memory", "sessions"], arguments.into_body())).await?;
-        let data = data(&answer)?;
-        let (uuid, id) = (data.text("uuid").ok_or_else(unreadable)?, data.text("memorySessionId").ok_or_else(unreadable)?);
+        let request = post(&["api", "memory", "sessions"], arguments.into_body());
+        let answer = ask_or(services, request, |error| unsure(error, STARTED)).await?;
+        let names = data(&answer).and_then(|data| Some((data.text("uuid")?, data.text("memorySessionId")?)));
+        let (uuid, id) = names.ok_or_else(|| unsure(unreadable(), STARTED))?;
         Ok(Output::structured(started(uuid, id), &json!({ "session_uuid": uuid, "memory_session_id": id })))
     }
     .boxed()
@@ -77,16 +86,15 @@ fn end(services: Services<'_>, arguments: Arguments) -> Running<'_> {
         let path = ["api", "memory", "sessions", id];
         let request = Request { method: Method::PATCH, ..post(&path, json!({ "action": "end" })) };
         let answer = ask_or(services, request, |error| match error {
-            // It says so with a status that means success.
-            AppError::Rejected { status: 200, .. } => {
-                Some(Failure::mistake("this memory session cannot be ended: it has ended before, or was given up after two hours"))
+            AppError::Rejected { status: 200, message } if message.eq_ignore_ascii_case(ENDED_BEFORE) => {
+                Failure::mistake("this memory session cannot be ended: it has ended before, or was given up after two hours")
             }
-            AppError::NotFound { .. } => Some(unknown("memory_session_id", id)),
-            _ => None,
+            AppError::NotFound { .. } => unknown("memory_session_id", id),
+            error => unsure(error, ENDED),
         })
         .await?;
         if answer["success"] != true {
-            return Err(unreadable().into());
+            return Err(unsure(unreadable(), ENDED));
         }
         Ok(Output::text("Memory session ended. plugged.in now sums it up; `pluggedin_memory_search` finds what it keeps, in a while."))
     }
@@ -101,14 +109,14 @@ fn observe(services: Services<'_>, mut arguments: Arguments) -> Running<'_> {
         let kind = arguments.required("type").to_owned();
         let path = ["api", "memory", "sessions", session, "observations"];
         let answer = ask_or(services, post(&path, arguments.into_body()), |error| match error {
-            AppError::Rejected { status: 400, .. } => Some(Failure::mistake(
+            AppError::Rejected { status: 400, .. } => Failure::mistake(
                 "plugged.in refused the observation (400), most likely because its session has ended; hint: start a new one by `pluggedin_memory_session_start`",
-            )),
-            AppError::NotFound { .. } => Some(unknown("session_uuid", session)),
-            _ => None,
+            ),
+            AppError::NotFound { .. } => unknown("session_uuid", session),
+            error => unsure(error, RECORDED),
         })
         .await?;
-        let uuid = data(&answer)?.text("uuid").ok_or_else(unreadable)?;
+        let uuid = data(&answer).and_then(|data| data.text("uuid")).ok_or_else(|| unsure(unreadable(), RECORDED))?;
         let text = format!("Observation recorded as {kind}: `{}`.", word(uuid));
         Ok(Output::structured(text, &json!({ "uuid": uuid, "type": kind })))
     }
@@ -125,8 +133,8 @@ fn check(content: &str) -> Result<(), Failure> {
     )))
 }
 
-fn data(answer: &Value) -> Result<Members<'_>, AppError> {
-    Members::of(answer).and_then(|answer| answer.object("data")).ok_or_else(unreadable)
+fn data(answer: &Value) -> Option<Members<'_>> {
+    Members::of(answer)?.object("data")
 }
 
 /// `member` is what the identifier was given as.

@@ -127,6 +127,7 @@ fn of_own_tools_mistakes_and_the_guide_are_not_told() {
     let note = |tool: &str, how| activities.note_builtin(tool, Duration::ZERO, how);
     note("pluggedin_setup", How::Done);
     note("pluggedin_discover_tools", How::Mistake);
+    note("pluggedin_discover_tools", How::Refused);
     note("no_tool_of_ours", How::Done);
     assert_eq!(activities.0.len(), 0);
     note("pluggedin_discover_tools", How::Failed("no".to_owned()));

@@ -167,6 +167,11 @@ fn entries_are_deleted_as_meant() {
     desk.call("clipboard_delete", json!({"clearAll": true})).good().says(&["2"]);
     assert_eq!(left(&desk), 0);
     desk.call("clipboard_delete", json!({"clearAll": true})).good().says(&["0"]);
+    // Some Apps do not find what is empty.
+    desk.app.answer_at("/api/clipboard", Answer::Refuse(404, json!({"error": "Clipboard entry not found"})));
+    for (tool, arguments) in [("clipboard_delete", json!({"clearAll": true})), ("clipboard_get", json!({}))] {
+        desk.call(tool, arguments).bad().says(&["nothing is on the clipboard"]).hides(&["name", "index", "identifier"]);
+    }
     let first = &desk.asked()[0];
     assert_eq!((first.line.as_str(), &first.body["name"]), ("DELETE /api/clipboard", &json!("a")));
 }

@@ -56,6 +56,23 @@ fn progress_is_told_for_each_server() {
     assert!(client.since(mark).iter().all(|value| value["method"] != "notifications/progress"));
 }
 
+/// One look at a server is enough for all who wait for it.
+#[test]
+fn looks_at_the_same_server_are_shared() {
+    let alpha = Server::stdio("alpha", &[]);
+    let app = App::start(Workspace::of(&[&alpha]));
+    let mut client = Proxy::new().app(&app).start();
+    client.find(List::Tools, "alpha__echo");
+    let one = format!("/api/discover/{}", alpha.uuid());
+    app.answer_at(&one, Answer::Never);
+    discover(&mut client, &json!({"force_refresh": true}), Some(&json!("first")));
+    eventually("the App looks", || (app.count(&format!("POST {one}")) == 1).then_some(()));
+    let call = discover(&mut client, &json!({"force_refresh": true}), Some(&json!("second")));
+    let report = client.answer(&call).result();
+    assert!(report["content"][0]["text"].as_str().is_some_and(|text| text.contains("alpha__echo")), "{report}");
+    assert_eq!(app.count(&format!("POST {one}")), 1);
+}
+
 #[test]
 fn the_app_is_asked_to_look_as_was_meant() {
     let alpha = Server::stdio("alpha", &[]);

@@ -45,6 +45,19 @@ fn a_session_ends_once() {
     desk.call("memory_observe", lost).bad().says(&["not", UNKNOWN]);
 }
 
+/// Other failures come with status 200, too.
+#[test]
+fn a_failure_to_end_is_not_an_end() {
+    let (workspace, ids) = stocked();
+    let mut desk = Desk::with(workspace);
+    let line = format!("PATCH /api/memory/sessions/{}", ids.memory_session);
+    for error in ["Failed query: update \"zx_secret\"", "Failed to end session"] {
+        desk.app.answer_at(&line, Answer::Instead(json!({"success": false, "error": error})));
+        let said = desk.call("memory_session_end", json!({"memory_session_id": ids.memory_session})).bad();
+        said.hides(&["ended before", "zx_secret"]).says(&["could not", "plugged.in"]);
+    }
+}
+
 /// The schema has promised more than the App takes.
 #[test]
 fn ten_thousand_characters_are_an_observation() {

@@ -1,9 +1,12 @@
 //! Notifications: what the user is told, and what of it is done.
 
-use super::{Desk, parameters, stocked};
+use super::{Desk, FORGERY, parameters, stocked};
+use crate::support::app::Passage;
 use crate::support::http::{call, message};
 use crate::support::{Answer, App, KEY, Proxy, Workspace, eventually};
 use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 const OTHER: &str = "0b9b7c64-4b43-4f0a-8a37-ffffffffffff";
 
@@ -55,10 +58,52 @@ fn no_notifications_are_no_failure() {
 #[test]
 fn text_of_others_begins_no_line_of_the_proxy() {
     let mut workspace = Workspace::default();
-    workspace.notify(&json!({"title": "x\u{1b}[31m\u{202e}y", "message": "a\u{7}b\u{0}c"}));
+    workspace.notify(&json!({"title": FORGERY, "message": FORGERY, "type": FORGERY, "severity": FORGERY}));
+    let memory = workspace.remember(&json!({"contentFull": FORGERY, "ringType": FORGERY, "currentDecayStage": FORGERY, "tags": [FORGERY]}));
+    workspace.learn(&json!({"pattern": FORGERY, "description": FORGERY, "patternType": FORGERY}));
+    let members = json!({"name": FORGERY, "value": FORGERY, "createdByTool": FORGERY, "contentType": "image/png", "encoding": "utf-8"});
+    workspace.clip(&json!({}), &members);
+    workspace.file(FORGERY, &json!({"title": FORGERY, "description": FORGERY, "tags": [FORGERY]}));
+    workspace.passages.push(Passage { document: FORGERY, id: "550e8400-e29b-41d4-a716-446655440000", text: FORGERY });
     let mut desk = Desk::with(workspace);
-    let said = desk.call("list_notifications", json!({})).good();
-    assert!(!said.text.contains(['\u{1b}', '\u{202e}', '\u{7}', '\u{0}']), "{:?}", said.text);
+    for (tool, arguments) in [
+        ("list_notifications", json!({})),
+        ("memory_search", json!({"query": "q"})),
+        ("memory_search", json!({"query": "q", "include_gut": true})),
+        ("memory_details", json!({"memory_uuids": [memory]})),
+        ("cbp_query", json!({"query": "q"})),
+        ("memory_search_with_context", json!({"query": "q"})),
+        ("clipboard_get", json!({})),
+        ("clipboard_get", json!({"name": FORGERY})),
+        ("clipboard_list", json!({})),
+        ("list_documents", json!({})),
+        ("search_documents", json!({"query": "x"})),
+        ("ask_knowledge_base", json!({"query": "q"})),
+    ] {
+        desk.call(tool, arguments).good().is_not_forged();
+    }
+}
+
+/// Both look before either of them has toggled, if nobody keeps them apart.
+#[test]
+fn done_stays_done_by_two_at_once() {
+    let (workspace, ids) = stocked();
+    let mut desk = Desk::with(workspace);
+    let gate = Arc::new(Semaphore::new(0));
+    desk.app.answer_at("GET /api/notifications", Answer::Held(Arc::clone(&gate)));
+    let calls = [0, 1].map(|_| desk.client.send_call("pluggedin_mark_notification_done", json!({"notificationId": ids.notification})));
+    eventually("the first one looks", || (desk.app.count("GET /api/notifications") > 0).then_some(()));
+    // By the time that these are answered, so would be the second look.
+    for _ in 0..3 {
+        desk.call("clipboard_list", json!({})).good();
+    }
+    gate.add_permits(9);
+    for pending in &calls {
+        let said = desk.client.answer(pending).result();
+        assert_ne!(said["isError"], true, "{said}");
+    }
+    assert!(desk.app.with(|workspace| workspace.notifications[0]["completed"] == true));
+    assert_eq!((desk.app.count("GET /api/notifications"), desk.app.count("PATCH ")), (2, 1));
 }
 
 /// The App toggles: to complete a second time would take it back.

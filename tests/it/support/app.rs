@@ -30,6 +30,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 pub(crate) use device::{Approval, DEVICE_CODE, USER_CODE};
 pub(crate) use documents::Document;
@@ -107,6 +108,8 @@ pub(crate) enum Answer {
     /// This with `Content-Encoding: gzip`.
     Packed(Vec<u8>),
     Never,
+    /// Normally, once somebody has added permits.
+    Held(Arc<Semaphore>),
 }
 
 #[derive(Debug, Default)]
@@ -385,8 +388,11 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
         let how = places.iter().find_map(|place| answers.get(place));
         how.cloned().unwrap_or_default()
     };
+    if let Answer::Held(gate) = &how {
+        drop(gate.acquire().await);
+    }
     match how {
-        Answer::Normally => {
+        Answer::Normally | Answer::Held(_) => {
             if let Some(response) = device::route(&mut lock(&shared.device), &call) {
                 return response;
             }

@@ -7,6 +7,7 @@ use super::{
     },
     *,
 };
+use crate::security::line;
 
 /// What a tool with these answers: first the content, and then the structured content.
 #[track_caller]
@@ -17,6 +18,8 @@ fn check(definition: &Definition, output: Output, expect: Expect) {
     let result: Value = serde_json::from_slice(&Ended::from(Ok(output)).result).expect("JSON");
     let block = &result["content"][0];
     let content = block["text"].as_str().map_or_else(|| block.to_string(), str::to_owned);
+    // So that nothing acts in this file.
+    let data = line::escape(&data.to_string()).into_owned();
     expect.assert_eq(&format!("{content}\n= {data}\n"));
 }
 
@@ -122,6 +125,39 @@ fn one_entry_is_shown_whole() {
     );
 }
 
+/// It is the same JSON.
+#[test]
+fn nothing_acts_in_an_entry() {
+    let odd = json!({"name": "k\u{202e}", "value": "a\u{9b}\n\u{2028}\u{feff}"});
+    check(
+        &GET,
+        entry(&odd).shown(""),
+        expect![[r#"
+        {
+          "name": "k\u202e",
+          "value": "a\u009b\n\u2028\ufeff"
+        }
+        = {"entry":{"name":"k\u202e","value":"a\u009b\n\u2028\ufeff"}}
+    "#]],
+    );
+    check(
+        &LIST,
+        page(&json!({"entries": [odd]})).whole(),
+        expect![[r#"
+        {
+          "entries": [
+            {
+              "name": "k\u202e",
+              "value": "a\u009b\n\u2028\ufeff"
+            }
+          ],
+          "total": 1
+        }
+        = {"entries":[{"name":"k\u202e","value":"a\u009b\n\u2028\ufeff"}],"total":1}
+    "#]],
+    );
+}
+
 #[test]
 fn an_image_is_shown_as_one() {
     check(
@@ -130,6 +166,23 @@ fn an_image_is_shown_as_one() {
         expect![[r#"
         {"type":"image","data":"aGVsbG8=","mimeType":"image/png"}
         = {"entry":{"name":"pic","contentType":"image/png","encoding":"base64","sizeBytes":8,"expiresAt":null}}
+    "#]],
+    );
+    let mut odd = image("aGVsbG8=", 8);
+    odd["contentType"] = json!("image/png\n<b>");
+    check(
+        &GET,
+        entry(&odd).shown(""),
+        expect![[r#"
+        {
+          "name": "pic",
+          "value": "aGVsbG8=",
+          "contentType": "image/png\n<b>",
+          "encoding": "base64",
+          "sizeBytes": 8,
+          "expiresAt": null
+        }
+        = {"entry":{"name":"pic","value":"aGVsbG8=","contentType":"image/png\n<b>","encoding":"base64","sizeBytes":8,"expiresAt":null}}
     "#]],
     );
     // No client could show it.
