@@ -19,7 +19,7 @@ use crate::{
     source::{
         self,
         app::{
-            AppClient, AppError,
+            AppClient, AppError, api_keys,
             device::{self, Login, LoginError},
         },
     },
@@ -221,8 +221,4 @@ fn answer(place: &str, base_url: &str, servers: &Result<usize, AppError>) -> Val
 /// As people write it.
 fn shown(base_url: &Url) -> String {
     base_url.as_str().trim_end_matches('/').to_owned()
-}
-
-fn api_keys(base_url: &Url) -> String {
-    format!("{}/api-keys", shown(base_url))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     security::{line, redact},
-    source::{AppStatus, FileStatus, Snapshot},
+    source::{AppStatus, FileStatus, Snapshot, app},
 };
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -41,11 +41,8 @@ pub(super) fn guide(builtin: &Builtin) -> String {
 }
 
 fn with_state(builtin: &Builtin, text: &str) -> String {
-    let key = "https://plugged.in/api-keys";
-    let address = builtin
-        .source
-        .app()
-        .map_or_else(|| key.to_owned(), |app| app.base_url().join("api-keys").map_or(key.to_owned(), |url| url.to_string()));
+    let address =
+        builtin.source.app().map_or_else(|| "https://plugged.in/api-keys".to_owned(), |app| app::api_keys(app.base_url()).to_string());
     format!("{}\n\n## The present state\n\n{}", text.replace("{api_keys}", &address), state(&builtin.source.snapshot()))
 }
 
@@ -80,9 +77,8 @@ This proxy brings many MCP servers together behind one. It takes the list of ser
 
 **With plugged.in**
 1. Create an account at https://plugged.in and add MCP servers to your workspace.
-2. Make an API key at {api_keys}.
-3. Give the key to the proxy: `--pluggedin-api-key KEY`, or `PLUGGEDIN_API_KEY` in its environment.
-4. Restart the MCP client.
+2. Run `pluggedin-mcp-proxy login` in a terminal and approve it in the browser. Or make an API key at {api_keys}, and give it to the proxy: `--pluggedin-api-key KEY`, or `PLUGGEDIN_API_KEY` in its environment.
+3. Restart the MCP client.
 
 **With a local file**
 1. Write the servers into a JSON file in the form that Claude Desktop and Cursor use: `{\"mcpServers\": {\"NAME\": {\"command\": \"npx\", \"args\": [\"-y\", \"PACKAGE\"]}}}`.
@@ -96,6 +92,7 @@ const API_KEY: &str = "# The API key
 2. Make a key. It begins with `pg_in_` and is shown once.
 3. Give it to the proxy, strongest first:
    - `--pluggedin-api-key KEY`
+   - `--pluggedin-api-key-file FILE`: a file that holds the key alone, such as a Docker secret
    - `PLUGGEDIN_API_KEY` in the environment (the `env` of the client's configuration)
    - a file `~/.config/pluggedin/credentials.json`: `{\"api_key\": \"KEY\"}`; `pluggedin-mcp-proxy login` makes the key and the file
 4. Restart the MCP client.

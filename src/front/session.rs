@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,7 +26,7 @@ use crate::{
     catalog::ListKind,
     protocol::{
         capability::ClientCapabilities,
-        error::{ErrorObject, INVALID_REQUEST, REFUSED},
+        error::{ErrorObject, INTERNAL_ERROR, INVALID_REQUEST, REFUSED},
         json::Object,
         log_level::LogLevel,
         message::{Frame, Id, Kind, Message},
@@ -88,13 +89,22 @@ pub enum Received {
 
 /// One call from start to answer; `None` if it is cancelled, which gets no answer
 /// (specification, utilities/cancellation). Dropping it cancels it at its server.
-pub struct Call(Abortable<BoxFuture<'static, Frame>>);
+pub struct Call {
+    id: Id,
+    work: Abortable<BoxFuture<'static, Frame>>,
+}
 
 impl Future for Call {
     type Output = Option<Frame>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
-        self.get_mut().0.poll_unpin(context).map(Result::ok)
+        let Self { id, work } = self.get_mut();
+        // A defect of ours in one call leaves neither its client waiting nor a batch's other calls without an answer. What
+        // calls share stays consistent: see the locks. Here it costs no room, and a call is not moved for it.
+        match catch_unwind(AssertUnwindSafe(|| work.poll_unpin(context))) {
+            Ok(polled) => polled.map(Result::ok),
+            Err(_) => Poll::Ready(Some(Frame::error(Some(id), &defect()))),
+        }
     }
 }
 
@@ -118,6 +128,11 @@ impl fmt::Debug for Received {
 /// What is said to [`Received::TooMany`].
 pub fn too_many() -> ErrorObject {
     ErrorObject::new(REFUSED, "too many calls in flight; wait for some to finish")
+}
+
+/// What is said where a call panicked. The panic itself is in the log already, without a word of it for clients.
+fn defect() -> ErrorObject {
+    ErrorObject::new(INTERNAL_ERROR, "this call met a defect of the proxy (pluggedin-mcp-proxy); hint: its log says where")
 }
 
 impl Session {
@@ -225,10 +240,11 @@ impl Session {
             return Received::TooMany;
         }
         let done = Done { session: self.clone(), id: id.clone() };
+        let own_id = id.clone();
         let router = Arc::clone(router);
         let revision = self.revision().unwrap_or(Revision::NEWEST);
         // In its box before anything else: it is large, and is not moved again.
-        let (call, handle) = abortable(Box::pin(async move {
+        let (work, handle) = abortable(Box::pin(async move {
             let Done { session, id } = &done;
             let method = request.method();
             match session.dispatch(&request, &router, peer).await {
@@ -237,7 +253,7 @@ impl Session {
             }
         }) as BoxFuture<'static, Frame>);
         calls.insert(id, handle);
-        Received::Call(Call(call))
+        Received::Call(Call { id: own_id, work })
     }
 
     /// The table of methods.
@@ -371,4 +387,31 @@ fn discover(router: &Router) -> Answer {
 
 fn id_of(request: &Message) -> Id {
     request.id().expect("a request has an id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defective() -> Frame {
+        panic!("an invariant does not hold");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_answered_and_off_the_table() {
+        let session = Session::new(Outlet::Nowhere, 2, Allowance::Unlimited);
+        let id = Id::number(7);
+        let done = Done { session: session.clone(), id: id.clone() };
+        let (work, handle) = abortable(Box::pin(async move {
+            let _done = done;
+            tokio::task::yield_now().await;
+            defective()
+        }) as BoxFuture<'static, Frame>);
+        session.calls().insert(id.clone(), handle);
+        let answer = Call { id, work }.await.expect("an answer").into_bytes();
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(INTERNAL_ERROR)));
+        assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("defect of the proxy")), "{answer}");
+        assert_eq!(session.in_flight(), 0);
+    }
 }

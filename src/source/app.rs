@@ -320,6 +320,11 @@ impl AppClient {
     }
 }
 
+/// The page on which people make and delete keys.
+pub fn api_keys(base_url: &Url) -> Url {
+    url(base_url, &["api-keys"], &[])
+}
+
 /// The base URL's own path stays in front.
 fn url(base_url: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
     let mut url = base_url.clone();

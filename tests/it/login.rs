@@ -345,6 +345,22 @@ fn logout_takes_the_key_out_and_names_those_that_are_left() {
 }
 
 #[test]
+fn the_page_for_keys_is_below_the_address_of_the_app() {
+    let app = app();
+    let base = format!("{}/below/this", app.url());
+    let of = |home: &Home| Proxy::at(home).env("PLUGGEDIN_API_BASE_URL", &base);
+    let proxy = Proxy::new();
+    let page = format!("{base}/api-keys");
+    let finished = of(&proxy.home()).run(&["whoami"]);
+    assert!(finished.stderr.contains(&page), "{finished:?}");
+    let mut client = of(&proxy.home()).env("PLUGGEDIN_API_KEY", KEY).start();
+    for topic in ["getting_started", "api_key", "troubleshooting"] {
+        let help = client.call("pluggedin_setup", json!({"topic": topic})).to_string();
+        assert!(help.contains(&page), "{topic}: {help}");
+    }
+}
+
+#[test]
 fn whoami_tells_what_the_app_thinks_of_the_key() {
     let app = App::start(Workspace::of(&[&Server::stdio("alpha", &[]), &Server::stdio("beta", &[])]));
     let of = |proxy: Proxy| {
