@@ -65,12 +65,14 @@ fn looks_at_the_same_server_are_shared() {
     client.find(List::Tools, "alpha__echo");
     let one = format!("/api/discover/{}", alpha.uuid());
     app.answer_at(&one, Answer::Never);
-    discover(&mut client, &json!({"force_refresh": true}), Some(&json!("first")));
+    let first = discover(&mut client, &json!({"force_refresh": true}), Some(&json!("first")));
     eventually("the App looks", || (app.count(&format!("POST {one}")) == 1).then_some(()));
     let call = discover(&mut client, &json!({"force_refresh": true}), Some(&json!("second")));
     let report = client.answer(&call).result();
     assert!(report["content"][0]["text"].as_str().is_some_and(|text| text.contains("alpha__echo")), "{report}");
     assert_eq!(app.count(&format!("POST {one}")), 1);
+    // Else the end of the proxy waits for it.
+    client.cancel(&first);
 }
 
 #[test]
