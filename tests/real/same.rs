@@ -56,7 +56,7 @@ fn server_names(key: &str, records: Vec<Value>) -> Result<BTreeMap<String, Value
     let mut servers = Vec::new();
     for mut record in records {
         let name = record[key].as_str().context("a record has a name")?;
-        if name.starts_with("pluggedin_") {
+        if ["pluggedin_", "pluggedin://"].iter().any(|own| name.starts_with(own)) {
             continue;
         }
         if let Some(own) = name.strip_prefix("it__") {
