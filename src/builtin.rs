@@ -1,7 +1,7 @@
 //! The proxy's own tools, resources and prompt. One table drives listing, dispatch, help texts and documents.
 //!
-//! A tool runs after its arguments were found to be what its schema wants ([`arguments`]); what it says of failures is in
-//! our own words ([`outcome`]). Those of the App ask it once, with a time limit, and nothing is tried again: dropping a call
+//! A tool runs after its arguments were found to be what its schema wants (`arguments`); what it says of failures is in
+//! our own words (`outcome`). Those of the App ask it once, with a time limit, and nothing is tried again: dropping a call
 //! aborts its request.
 
 use std::{
