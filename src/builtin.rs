@@ -20,7 +20,7 @@ use self::{
     services::Services,
 };
 use crate::{
-    catalog::{Catalog, CatalogHandle, build::Own},
+    catalog::{CatalogHandle, build::Own},
     downstream::Pool,
     source::SourceHandle,
 };
@@ -108,8 +108,6 @@ pub struct Call<'a> {
     pub name: &'a str,
     /// JSON text.
     pub arguments: Option<&'a str>,
-    /// What can be called at the moment.
-    pub catalog: &'a Catalog,
     /// Where it is told how far the call is, if the client wants to know.
     pub progress: Option<&'a dyn Progress>,
 }
@@ -194,8 +192,8 @@ impl Builtin {
     }
 
     /// The `result` of `resources/read` of one of [`offered`]'s resources.
-    pub async fn read(&self, uri: &str, catalog: &Catalog) -> Ended {
-        resources::read(self, uri, catalog).await
+    pub async fn read(&self, uri: &str) -> Ended {
+        resources::read(self, uri).await
     }
 
     /// The `result` of `prompts/get`.

@@ -52,7 +52,7 @@ const TOGETHER: usize = 8;
 fn run<'a>(builtin: &'a Builtin, call: &'a Call<'a>, arguments: Arguments) -> Running<'a> {
     async move {
         let only = match arguments.text("server_uuid").map(ServerId::new) {
-            Some(id) if call.catalog.server(&id).is_none() => {
+            Some(id) if builtin.catalog.current().server(&id).is_none() => {
                 return Err(Failure::mistake(format!(
                     "invalid arguments: `server_uuid` names no server of this workspace: {}",
                     redact::quote(id.as_str(), 100)
@@ -63,10 +63,10 @@ fn run<'a>(builtin: &'a Builtin, call: &'a Call<'a>, arguments: Arguments) -> Ru
         let force = arguments.flag("force_refresh");
         let Some(progress) = call.progress else {
             let is_asked = builtin.look_again(only.clone(), force);
-            return Ok(Output::text(builtin.report(call.catalog, only.as_ref(), is_asked && force)));
+            return Ok(Output::text(builtin.report(only.as_ref(), is_asked && force)));
         };
         let done = timeout(ALL_SERVERS, builtin.look_now(only.as_ref(), force, progress)).await.is_ok();
-        Ok(Output::text(builtin.report(&builtin.catalog.current(), only.as_ref(), !done)))
+        Ok(Output::text(builtin.report(only.as_ref(), !done)))
     }
     .boxed()
 }
@@ -137,7 +137,8 @@ impl Builtin {
         true
     }
 
-    fn report(&self, catalog: &Catalog, only: Option<&ServerId>, is_unfinished: bool) -> String {
+    fn report(&self, only: Option<&ServerId>, is_unfinished: bool) -> String {
+        let catalog = &*self.catalog.current();
         let snapshot = self.source.snapshot();
         let servers: Vec<_> = self.pool.servers().into_iter().filter(|(config, _)| only.is_none_or(|only| config.id == *only)).collect();
         let mut text = format!("# {} server{}\n\n{}\n", servers.len(), if servers.len() == 1 { "" } else { "s" }, setup::state(&snapshot));

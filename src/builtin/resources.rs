@@ -87,15 +87,15 @@ pub(super) fn area(uri: &str) -> Option<Area> {
 }
 
 /// A list that cannot be had is a content that says why, so that the rest of the content is of use.
-pub(super) async fn read(builtin: &Builtin, uri: &str, catalog: &Catalog) -> Ended {
+pub(super) async fn read(builtin: &Builtin, uri: &str) -> Ended {
     let Some(Resource { mime_type, of, .. }) = RESOURCES.iter().find(|resource| resource.uri == uri) else {
         return Ended { result: json!({ "contents": [] }).to_string().into(), how: How::Mistake };
     };
     let (text, how) = match *of {
         Of::Guide => (setup::guide(builtin), How::Done),
-        Of::Servers => (pretty(&servers(builtin, catalog)), How::Done),
+        Of::Servers => (pretty(&servers(builtin, &builtin.catalog.current())), How::Done),
         Of::Tool(name, area) => {
-            let outcome = builtin.run(Call { name, arguments: None, catalog, progress: None }).await;
+            let outcome = builtin.run(Call { name, arguments: None, progress: None }).await;
             let (message, data) = match &outcome {
                 Ok(output) => (format!("What `{name}` says without arguments."), output.data().cloned()),
                 Err(failure) => (failure.said.clone(), None),

@@ -24,6 +24,7 @@ use crate::{
         message::{Kind, Message},
         server::ServerConfig,
     },
+    security::line,
     source::app::{AppClient, activity::Action},
     telemetry::metrics::{self, Dropped, Outcome},
 };
@@ -215,20 +216,15 @@ impl End {
     }
 
     fn failed(text: &str) -> Self {
-        Self::Failed(text[..boundary(text, LONGEST)].to_owned())
+        Self::Failed(line::head(text, LONGEST).to_owned())
     }
-}
-
-/// Where a text can be cut, so many bytes from its beginning at most.
-fn boundary(text: &str, max: usize) -> usize {
-    (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 impl Queue {
     /// Never waits: where there is no room, the oldest goes.
     fn push(&self, mut entry: Entry) {
-        let item = &mut entry.subject.item;
-        item.truncate(boundary(item, ITEM));
+        let length = line::head(&entry.subject.item, ITEM).len();
+        entry.subject.item.truncate(length);
         let (first, oldest) = {
             let mut entries = self.lock();
             let oldest = if entries.len() >= MOST { entries.pop_front() } else { None };

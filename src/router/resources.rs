@@ -42,7 +42,7 @@ impl Router {
 
     async fn read_own(&self, _: Permit, uri: &str) -> Bytes {
         let timed = self.calls.begin_builtin();
-        let Ended { result, how } = self.builtin.read(uri, &self.catalog.current()).await;
+        let Ended { result, how } = self.builtin.read(uri).await;
         let (took, outcome) = (timed.elapsed(), if how == How::Done { Outcome::Ok } else { Outcome::Error });
         timed.end(outcome);
         if let Some(activities) = &self.activities {

@@ -77,13 +77,7 @@ impl Router {
 
     async fn call_builtin(&self, _: Permit, ctx: &Ctx, name: &str, outgoing: &Outgoing<'_>) -> Bytes {
         let news = outgoing.token().map(|token| News { ctx, token });
-        let catalog = self.catalog.current();
-        let call = Call {
-            name,
-            arguments: outgoing.params.get("arguments"),
-            catalog: &catalog,
-            progress: news.as_ref().map(|news| news as &dyn Progress),
-        };
+        let call = Call { name, arguments: outgoing.params.get("arguments"), progress: news.as_ref().map(|news| news as &dyn Progress) };
         let timed = self.calls.begin_builtin();
         let Ended { result, how } = self.builtin.call(call).await;
         let (took, outcome) = (timed.elapsed(), if how == How::Done { Outcome::Ok } else { Outcome::ToolError });

@@ -18,6 +18,12 @@ pub fn indent(text: &str) -> String {
     text.lines().map(|line| format!("   {}", escape(line)).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
+/// The beginning of a text: so many bytes at most, and whole characters.
+pub fn head(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    &text[..end]
+}
+
 /// As [`escape`], and colours (`ESC [ … m`) stay.
 pub fn escape_but_colours(text: &str) -> Cow<'_, str> {
     escape_but(text, colour)

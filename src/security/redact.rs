@@ -121,8 +121,8 @@ impl Redactor {
         if text.len() <= max {
             return self.redact(text);
         }
-        let searched = head(text, max.saturating_add(MARGIN));
-        let margin = head(text, max).len()..searched.len();
+        let searched = line::head(text, max.saturating_add(MARGIN));
+        let margin = line::head(text, max).len()..searched.len();
         let shown = self.hide(searched, Some(margin));
         // The marker that stands for the margin, and for whatever reached into it.
         Cow::Owned(format!("{}…", shown.strip_suffix(MARKER).unwrap_or(&shown)))
@@ -155,12 +155,6 @@ impl Redactor {
         }
         spans
     }
-}
-
-/// So many bytes at most.
-fn head(text: &str, max: usize) -> &str {
-    let end = (0..=max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
-    &text[..end]
 }
 
 /// Each group of spans that touch becomes one marker.

@@ -8,7 +8,7 @@ use base64::{
 };
 use secrecy::ExposeSecret;
 
-use super::{MARKER, patterns};
+use super::{MARKER, line, patterns};
 use crate::secret::Known;
 
 /// A shorter text is found in too many places to hide it, whatever its name.
@@ -127,7 +127,7 @@ fn add(parts: &mut BTreeSet<String>, text: &str, named: bool) {
     }
     let mut rest = text;
     while rest.len() > PIECE {
-        let (piece, after) = rest.split_at((0..=PIECE).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or_default());
+        let (piece, after) = rest.split_at(line::head(rest, PIECE).len());
         parts.insert(piece.to_owned());
         rest = after;
     }
