@@ -2,6 +2,7 @@
 //! descriptions and names. Nothing here knows how a message travels.
 
 pub mod capability;
+pub mod declared;
 pub mod error;
 pub mod json;
 pub mod log_level;

@@ -13,9 +13,9 @@ use crate::{
     catalog::{CatalogHandle, ListKind},
     downstream::{Notice, Pool},
     protocol::{
-        capability::ClientCapabilities,
+        declared::Declared,
         json::Object,
-        log_level::LogLevel,
+        log_level::Verbosity,
         message::{Frame, Id, Message},
         server::{Origin, ServerId},
     },
@@ -103,14 +103,14 @@ pub trait SessionPeer: fmt::Debug + Send + Sync {
     /// Tells this session from every other of the process.
     fn number(&self) -> u64;
 
-    /// What the client can be asked for.
-    fn capabilities(&self) -> ClientCapabilities;
+    /// What the client says of itself.
+    fn declared(&self) -> Arc<Declared>;
 
     /// Sends what belongs to no call. Never waits; a client that does not read loses the oldest.
     fn announce(&self, frame: Frame);
 
-    /// The least severe log message that the client wants; everything until it has said so.
-    fn log_level(&self) -> Option<LogLevel>;
+    /// The log messages that the client wants.
+    fn verbosity(&self) -> Verbosity;
 
     /// How often the client may still call.
     fn allowance(&self) -> &Allowance;

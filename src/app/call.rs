@@ -15,9 +15,9 @@ use super::{
 use crate::{
     catalog::Owner,
     protocol::{
-        capability::ClientCapabilities,
+        declared::Declared,
         error::ErrorObject,
-        log_level::LogLevel,
+        log_level::Verbosity,
         message::{Frame, Id, Message},
     },
     router::{AskError, ClientPeer, Ctx, SessionPeer},
@@ -107,14 +107,14 @@ impl SessionPeer for Terminal {
         1
     }
 
-    fn capabilities(&self) -> ClientCapabilities {
-        ClientCapabilities::default()
+    fn declared(&self) -> Arc<Declared> {
+        Arc::new(Declared::nothing())
     }
 
     fn announce(&self, _: Frame) {}
 
-    fn log_level(&self) -> Option<LogLevel> {
-        None
+    fn verbosity(&self) -> Verbosity {
+        Verbosity::All
     }
 
     fn allowance(&self) -> &Allowance {

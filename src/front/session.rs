@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -25,10 +25,10 @@ use crate::{
     builtin,
     catalog::ListKind,
     protocol::{
-        capability::ClientCapabilities,
+        declared::{self, Declared},
         error::{ErrorObject, INTERNAL_ERROR, INVALID_REQUEST, REFUSED},
         json::Object,
-        log_level::LogLevel,
+        log_level::Verbosity,
         message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
@@ -67,12 +67,19 @@ pub enum Outlet {
     Nowhere,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Wishes {
-    /// `None` until the client has said which one it speaks.
-    revision: Option<Revision>,
-    capabilities: ClientCapabilities,
-    log_level: Option<LogLevel>,
+    /// `None` until the client has said which revision it speaks.
+    declared: Option<Arc<Declared>>,
+    verbosity: Verbosity,
+}
+
+/// One request that says for itself who asks, in a session or without one.
+#[derive(Debug)]
+struct Declaring {
+    session: Arc<Inner>,
+    declared: Arc<Declared>,
+    verbosity: Verbosity,
 }
 
 /// What becomes of a message.
@@ -157,14 +164,7 @@ impl Session {
 
     /// The revision that was agreed on, if any was.
     pub fn revision(&self) -> Option<Revision> {
-        self.0.wishes().revision
-    }
-
-    /// What a request says of its client where there is no handshake. `capabilities` is JSON text.
-    pub fn declare(&self, revision: Revision, capabilities: &str) {
-        let mut wishes = self.0.wishes();
-        wishes.revision = Some(revision);
-        wishes.capabilities = ClientCapabilities::of(&format!(r#"{{"capabilities":{capabilities}}}"#));
+        self.0.wishes().declared.as_ref().map(|declared| declared.revision)
     }
 
     /// The requests of servers that wait for the client.
@@ -177,7 +177,7 @@ impl Session {
         match message.kind() {
             Kind::Request if message.method() == "initialize" => Received::Answer(self.initialize(&message, router)),
             Kind::Request if message.method() == "ping" => Received::Answer(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))),
-            Kind::Request => self.start(message, router, peer),
+            Kind::Request => self.start(message, router, peer, Arc::clone(&self.0) as _),
             Kind::Notification => {
                 self.notification(&message);
                 Received::Nothing
@@ -189,6 +189,13 @@ impl Session {
                 Received::Nothing
             }
         }
+    }
+
+    /// Takes a request that says for itself who asks (2026-07-28).
+    pub fn receive_declared(&self, request: Message, declared: Declared, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
+        let verbosity = declared::verbosity(&request);
+        let declaring = Declaring { session: Arc::clone(&self.0), declared: Arc::new(declared), verbosity };
+        self.start(request, router, peer, Arc::new(declaring))
     }
 
     /// Tells the client when a list that it has read changes. Ends with the catalog.
@@ -212,11 +219,8 @@ impl Session {
         let params = request.body().and_then(|params| Object::parse(params).ok());
         let requested = params.as_ref().and_then(|params| params.string("protocolVersion"));
         let revision = Revision::negotiate(requested.as_deref());
-        {
-            let mut wishes = self.0.wishes();
-            wishes.revision = Some(revision);
-            wishes.capabilities = ClientCapabilities::of(request.body().unwrap_or_default());
-        }
+        let declared = Declared::in_handshake(request.body().unwrap_or_default(), revision);
+        self.0.wishes().declared = Some(Arc::new(declared));
         let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
         let client = redact::quote(client.as_deref().unwrap_or("?"), 100);
         tracing::info!(session = self.0.number, client, %revision, "client connected");
@@ -229,7 +233,7 @@ impl Session {
         Frame::result(&id_of(request), result.to_string().into())
     }
 
-    fn start(&self, request: Message, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
+    fn start(&self, request: Message, router: &Arc<Router>, client: Arc<dyn ClientPeer>, asker: Arc<dyn SessionPeer>) -> Received {
         let id = id_of(&request);
         let mut calls = self.calls();
         if calls.contains_key(&id) {
@@ -242,12 +246,13 @@ impl Session {
         let done = Done { session: self.clone(), id: id.clone() };
         let own_id = id.clone();
         let router = Arc::clone(router);
-        let revision = self.revision().unwrap_or(Revision::NEWEST);
         // In its box before anything else: it is large, and is not moved again.
         let (work, handle) = abortable(Box::pin(async move {
             let Done { session, id } = &done;
             let method = request.method();
-            match session.dispatch(&request, &router, peer).await {
+            let revision = asker.declared().revision;
+            let ctx = Ctx { session: asker, client };
+            match session.dispatch(&request, &router, &ctx).await {
                 Ok(answer) => bridge::shape(answer, method, revision).into_frame(id),
                 Err(error) => rescue::answer(method, id, &error, revision),
             }
@@ -257,17 +262,16 @@ impl Session {
     }
 
     /// The table of methods.
-    async fn dispatch(&self, request: &Message, router: &Router, client: Arc<dyn ClientPeer>) -> Result<Answer, CallError> {
-        let ctx = Ctx { session: Arc::clone(&self.0) as _, client };
+    async fn dispatch(&self, request: &Message, router: &Router, ctx: &Ctx) -> Result<Answer, CallError> {
         match request.method() {
-            "tools/call" => router.call_tool(&ctx, request).await,
+            "tools/call" => router.call_tool(ctx, request).await,
             // Boxed, because the largest of these would set the size of every call's task.
-            "resources/read" => Box::pin(router.read_resource(&ctx, request)).await,
-            "prompts/get" => Box::pin(router.get_prompt(&ctx, request)).await,
-            "completion/complete" => Box::pin(router.complete(&ctx, request)).await,
-            "resources/subscribe" => Box::pin(router.subscribe(&ctx, request)).await,
-            "resources/unsubscribe" => Box::pin(router.unsubscribe(&ctx, request)).await,
-            "logging/setLevel" => self.set_log_level(&ctx, request, router),
+            "resources/read" => Box::pin(router.read_resource(ctx, request)).await,
+            "prompts/get" => Box::pin(router.get_prompt(ctx, request)).await,
+            "completion/complete" => Box::pin(router.complete(ctx, request)).await,
+            "resources/subscribe" => Box::pin(router.subscribe(ctx, request)).await,
+            "resources/unsubscribe" => Box::pin(router.unsubscribe(ctx, request)).await,
+            "logging/setLevel" => self.set_log_level(ctx, request, router),
             "tools/list" => self.list(ListKind::Tools, request, router).await,
             "prompts/list" => self.list(ListKind::Prompts, request, router).await,
             "resources/list" => self.list(ListKind::Resources, request, router).await,
@@ -285,7 +289,7 @@ impl Session {
 
     fn set_log_level(&self, ctx: &Ctx, request: &Message, router: &Router) -> Result<Answer, CallError> {
         let (answer, level) = router.set_log_level(ctx, request)?;
-        self.0.wishes().log_level = Some(level);
+        self.0.wishes().verbosity = Verbosity::From(level);
         Ok(answer)
     }
 
@@ -315,7 +319,7 @@ impl Session {
 
 impl Inner {
     fn wishes(&self) -> MutexGuard<'_, Wishes> {
-        // Both are copied in whole, so a panic leaves nothing half done.
+        // Both are put in whole, so a panic leaves nothing half done.
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -325,8 +329,9 @@ impl SessionPeer for Inner {
         self.number
     }
 
-    fn capabilities(&self) -> ClientCapabilities {
-        self.wishes().capabilities
+    fn declared(&self) -> Arc<Declared> {
+        static NOTHING: LazyLock<Arc<Declared>> = LazyLock::new(|| Arc::new(Declared::nothing()));
+        Arc::clone(self.wishes().declared.as_ref().unwrap_or(&NOTHING))
     }
 
     fn announce(&self, frame: Frame) {
@@ -337,12 +342,34 @@ impl SessionPeer for Inner {
         }
     }
 
-    fn log_level(&self) -> Option<LogLevel> {
-        self.wishes().log_level
+    fn verbosity(&self) -> Verbosity {
+        self.wishes().verbosity
     }
 
     fn allowance(&self) -> &Allowance {
         &self.allowance
+    }
+}
+
+impl SessionPeer for Declaring {
+    fn number(&self) -> u64 {
+        self.session.number
+    }
+
+    fn declared(&self) -> Arc<Declared> {
+        Arc::clone(&self.declared)
+    }
+
+    fn announce(&self, frame: Frame) {
+        self.session.announce(frame);
+    }
+
+    fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
+    fn allowance(&self) -> &Allowance {
+        &self.session.allowance
     }
 }
 

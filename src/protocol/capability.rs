@@ -1,4 +1,4 @@
-//! What a client declares in `initialize` that servers may ask it for.
+//! What a client declares that servers may ask it for.
 
 use serde::{
     Deserialize,
@@ -18,12 +18,8 @@ pub struct ClientCapabilities {
 }
 
 impl ClientCapabilities {
-    /// From the `params` of `initialize`. What cannot be read is not declared.
-    pub fn of(params: &str) -> Self {
-        #[derive(Deserialize)]
-        struct Params {
-            capabilities: Declared,
-        }
+    /// From the object `capabilities`. What cannot be read is not declared.
+    pub fn of(capabilities: &str) -> Self {
         #[derive(Deserialize)]
         struct Declared {
             #[serde(default, deserialize_with = "is_there")]
@@ -40,7 +36,7 @@ impl ClientCapabilities {
             #[serde(default, deserialize_with = "is_there")]
             url: bool,
         }
-        let Ok(Params { capabilities: Declared { sampling, elicitation, roots } }) = serde_json::from_str(params) else {
+        let Ok(Declared { sampling, elicitation, roots }) = serde_json::from_str(capabilities) else {
             return Self::default();
         };
         let (form, url) = match elicitation {
@@ -74,10 +70,10 @@ mod tests {
             (r#"{"elicitation":{"url":{}}}"#, ClientCapabilities { elicitation_url: true, ..none }),
             (r#"{"elicitation":{"url":{},"form":{}}}"#, ClientCapabilities { elicitation_form: true, elicitation_url: true, ..none }),
         ] {
-            assert_eq!(ClientCapabilities::of(&format!(r#"{{"capabilities":{declared}}}"#)), expect, "{declared}");
+            assert_eq!(ClientCapabilities::of(declared), expect, "{declared}");
         }
-        for params in ["{}", "[]", r#"{"capabilities":[]}"#] {
-            assert_eq!(ClientCapabilities::of(params), none, "{params}");
+        for wrong in ["[]", "1", r#"{"elicitation":[]}"#] {
+            assert_eq!(ClientCapabilities::of(wrong), none, "{wrong}");
         }
     }
 }

@@ -21,6 +21,8 @@ pub const RATE_LIMITED: i32 = -32005;
 pub const NO_SESSION: i32 = -32001;
 /// A header of HTTP says something else than the message (2026-07-28).
 pub const HEADER_MISMATCH: i32 = -32020;
+/// The request needs a capability that its client has not declared; `data.requiredCapabilities` names it (2026-07-28).
+pub const MISSING_CAPABILITY: i32 = -32021;
 /// The revision is not spoken here (2026-07-28).
 pub const UNSUPPORTED_VERSION: i32 = -32022;
 /// The call can be made once the user has visited a URL (2025-11-25).

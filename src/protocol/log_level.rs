@@ -15,6 +15,35 @@ pub enum LogLevel {
     Emergency,
 }
 
+/// The log messages that a client wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verbosity {
+    /// It has not said.
+    #[default]
+    All,
+    From(LogLevel),
+    /// It has not asked for any, and would have to.
+    Nothing,
+}
+
+impl Verbosity {
+    /// One of an unknown level is for the client to judge.
+    pub fn admits(self, level: Option<LogLevel>) -> bool {
+        match self {
+            Self::All => true,
+            Self::From(least) => level.is_none_or(|level| level >= least),
+            Self::Nothing => false,
+        }
+    }
+
+    pub fn level(self) -> Option<LogLevel> {
+        match self {
+            Self::From(level) => Some(level),
+            Self::All | Self::Nothing => None,
+        }
+    }
+}
+
 impl LogLevel {
     pub const ALL: [Self; 8] =
         [Self::Debug, Self::Info, Self::Notice, Self::Warning, Self::Error, Self::Critical, Self::Alert, Self::Emergency];

@@ -21,6 +21,9 @@ impl Revision {
     /// servers, and to clients that ask for a revision we do not know.
     pub const NEWEST: Self = Self::V2025_11_25;
 
+    /// The newest revision without a handshake.
+    pub const STATELESS: Self = Self::V2026_07_28;
+
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|revision| revision.as_str() == text)
     }
@@ -52,13 +55,8 @@ impl Revision {
         self == Self::V2025_11_25
     }
 
-    /// A client begins with `initialize`.
+    /// A client begins with `initialize`, and what is agreed then holds for the session. Without it every request stands alone.
     pub fn has_handshake(self) -> bool {
-        self <= Self::V2025_11_25
-    }
-
-    /// HTTP clients have sessions.
-    pub fn has_sessions(self) -> bool {
         self <= Self::V2025_11_25
     }
 

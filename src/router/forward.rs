@@ -11,7 +11,7 @@ use crate::{
     downstream::{Caller, InFlight, Link, LinkError},
     protocol::{
         json::{Object, quoted},
-        message::{Frame, Id, Message, Span},
+        message::{Frame, Id, Message, Span, span_in},
         server::{Origin, ServerConfig, ServerId},
     },
     security::rate_limit::Permit,
@@ -24,6 +24,8 @@ pub(super) struct Outgoing<'a> {
     edits: Vec<(Span, Bytes)>,
     /// The client's progress token and where it stands.
     token: Option<(Bytes, Span)>,
+    /// `_meta`, if it is an object.
+    meta: Option<Object<'a>>,
     /// What the App is told that it was about, if it is told at all.
     pub(super) subject: Option<Subject>,
 }
@@ -37,10 +39,10 @@ impl<'a> Outgoing<'a> {
         let meta = params.get("_meta").filter(|meta| *meta != "null").map(Object::parse).transpose();
         let meta = meta.map_err(|error| CallError::malformed(&error))?;
         // A token is a string or a number, as an id is; anything else asks for nothing.
-        let token = meta.filter(|meta| meta.get("progressToken").is_some_and(|token| Id::parse(token).is_some()));
+        let token = meta.as_ref().filter(|meta| meta.get("progressToken").is_some_and(|token| Id::parse(token).is_some()));
         let token = token.and_then(|meta| meta.span(request.text(), "progressToken"));
         let token = token.map(|span| (request.text().slice(span.clone()), span));
-        Ok(Self { request, params, edits: Vec::with_capacity(3), token, subject: None })
+        Ok(Self { request, params, edits: Vec::with_capacity(3), token, meta, subject: None })
     }
 
     /// A member that must be there and be a string.
@@ -60,13 +62,34 @@ impl<'a> Outgoing<'a> {
         self.token.as_ref().map(|(token, _)| token)
     }
 
-    fn frame(&self, id: u64) -> Frame {
+    /// `envelope` is what a server without a handshake must be told of the client.
+    fn frame(&self, id: u64, envelope: &[(&str, String)]) -> Frame {
         let number = Id::number(id);
         let mut edits = self.edits.clone();
         if let Some((_, span)) = &self.token {
             edits.push((span.clone(), number.as_json().clone()));
         }
+        edits.extend(self.introduced(envelope));
         self.request.edited(&number, edits)
+    }
+
+    /// What is put into `_meta` of what is not there yet. A client that says for itself who it is is not spoken for.
+    fn introduced(&self, envelope: &[(&str, String)]) -> Option<(Span, Bytes)> {
+        let meta = self.meta.as_ref();
+        let missing = envelope.iter().filter(|(key, _)| meta.is_none_or(|meta| meta.get(key).is_none()));
+        let members = missing.map(|(key, value)| format!(r#""{key}":{value}"#)).collect::<Vec<_>>().join(",");
+        if members.is_empty() {
+            return None;
+        }
+        let (object, json, text) = match (meta, self.params.get("_meta")) {
+            (Some(meta), Some(json)) => (meta, json, members),
+            (None, Some(null)) => return Some((span_in(self.request.text(), null), format!("{{{members}}}").into())),
+            (_, None) => (&self.params, self.request.body()?, format!(r#""_meta":{{{members}}}"#)),
+        };
+        let comma = if object.is_empty() { "" } else { "," };
+        // Right behind the brace that opens the object.
+        let at = span_in(self.request.text(), json).start + 1;
+        Some((at..at, format!("{text}{comma}").into()))
     }
 }
 
@@ -107,7 +130,9 @@ impl Router {
         let patience = target.patience;
         let failed = |error: LinkError| CallError::Link { server: target.name(), error };
         let caller = Caller { session: Some(ctx.session.number()), wants_progress: outgoing.token.is_some() };
-        let starting = timeout(patience, link.start(caller, |id| outgoing.frame(id)));
+        let envelope =
+            if link.peer().revision.has_handshake() { Vec::new() } else { ctx.session.declared().members(ctx.session.verbosity().level()) };
+        let starting = timeout(patience, link.start(caller, |id| outgoing.frame(id, &envelope)));
         let Ok(started) = starting.await else { return Err(CallError::Timeout { server: target.name(), after: patience }) };
         let call: InFlight = started.map_err(failed)?;
         let token = outgoing.token();
@@ -151,5 +176,32 @@ impl Target<'_> {
     /// For errors.
     pub(super) fn name(&self) -> String {
         self.config.as_ref().map_or_else(|| self.server.to_string(), |config| config.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(params: &str, expect: &str) {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{params}}}"#);
+        let request = Message::parse(&text.into()).expect("a request");
+        let outgoing = Outgoing::of(&request).expect("its params are an object");
+        let frame = outgoing.frame(7, &[("v", "1".to_owned()), ("c", "{}".to_owned())]).into_bytes();
+        let sent = Message::parse(&frame).expect("a request still");
+        assert_eq!(sent.body(), Some(expect));
+    }
+
+    #[test]
+    fn a_client_is_introduced_where_it_does_not_do_so_itself() {
+        check("{}", r#"{"_meta":{"v":1,"c":{}}}"#);
+        check(r#"{"name":"x"}"#, r#"{"_meta":{"v":1,"c":{}},"name":"x"}"#);
+        check(r#"{"name":"x","_meta":null}"#, r#"{"name":"x","_meta":{"v":1,"c":{}}}"#);
+        check(r#"{"_meta":{ },"name":"x"}"#, r#"{"_meta":{"v":1,"c":{} },"name":"x"}"#);
+        check(r#"{"_meta":{"x":1.0}}"#, r#"{"_meta":{"v":1,"c":{},"x":1.0}}"#);
+        check(r#"{"_meta":{"progressToken":"p"}}"#, r#"{"_meta":{"v":1,"c":{},"progressToken":7}}"#);
+        check(r#"{"_meta":{"c":{"a":1},"v":2}}"#, r#"{"_meta":{"c":{"a":1},"v":2}}"#);
+        check(r#"{"_meta":{"c":{"a":1}}}"#, r#"{"_meta":{"v":1,"c":{"a":1}}}"#);
     }
 }

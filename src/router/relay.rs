@@ -14,7 +14,7 @@ use crate::{
     downstream::{Ask, InFlight, LinkError, Step},
     protocol::{
         json::Object,
-        log_level::LogLevel,
+        log_level::{LogLevel, Verbosity},
         message::{Frame, Message},
         server::ServerId,
     },
@@ -96,7 +96,7 @@ async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Re
 async fn tell(terms: Terms<'_>, step: Step) {
     let frame = match step {
         Step::Progress(message) => terms.token.and_then(|token| for_client(&message, token)),
-        Step::Log(message) => is_wanted(&message, terms.ctx.session.log_level()).then(|| message.into()),
+        Step::Log(message) => is_wanted(&message, terms.ctx.session.verbosity()).then(|| message.into()),
         Step::Ask(_) | Step::Withdrawn(_) | Step::Reply(_) => None,
     };
     if let Some(frame) = frame {
@@ -111,12 +111,13 @@ fn for_client(progress: &Message, token: &Bytes) -> Option<Frame> {
     Some(Frame::spliced(progress.text(), vec![(span, token.clone())]).alone())
 }
 
-/// Whether the client wants to see this log message. One of an unknown level is for it to judge.
-fn is_wanted(message: &Message, least: Option<LogLevel>) -> bool {
-    let Some(least) = least else { return true };
-    let params = message.body().and_then(|params| Object::parse(params).ok());
-    let level = params.and_then(|params| LogLevel::parse(&params.string("level")?));
-    level.is_none_or(|level| level >= least)
+/// Whether the client wants to see this log message.
+fn is_wanted(message: &Message, verbosity: Verbosity) -> bool {
+    let level = || {
+        let params = Object::parse(message.body()?).ok()?;
+        LogLevel::parse(&params.string("level")?)
+    };
+    verbosity == Verbosity::All || verbosity.admits(level())
 }
 
 #[cfg(test)]
@@ -126,12 +127,13 @@ mod tests {
     #[test]
     fn log_messages_are_wanted_from_a_level_on() {
         for (level, least, expect) in [
-            ("debug", None, true),
-            ("debug", Some(LogLevel::Info), false),
-            ("info", Some(LogLevel::Info), true),
-            ("emergency", Some(LogLevel::Alert), true),
-            ("alert", Some(LogLevel::Emergency), false),
-            ("verbose", Some(LogLevel::Emergency), true),
+            ("debug", Verbosity::All, true),
+            ("debug", Verbosity::From(LogLevel::Info), false),
+            ("info", Verbosity::From(LogLevel::Info), true),
+            ("emergency", Verbosity::From(LogLevel::Alert), true),
+            ("alert", Verbosity::From(LogLevel::Emergency), false),
+            ("verbose", Verbosity::From(LogLevel::Emergency), true),
+            ("emergency", Verbosity::Nothing, false),
         ] {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":1}}}}"#);
             let message = Message::parse(&text.into()).expect("a notification");

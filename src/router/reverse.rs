@@ -48,7 +48,7 @@ impl Asks {
         if self.open.len() >= OPEN {
             return ask.refuse(&ErrorObject::new(INVALID_REQUEST, format!("{OPEN} requests of this call wait for the client already")));
         }
-        if let Some(refusal) = refusal(ctx.session.capabilities(), ask.request()) {
+        if let Some(refusal) = refusal(ctx.session.declared().capabilities, ask.request()) {
             tracing::debug!(method = ask.request().method(), "what the server asked was refused: {}", refusal.message);
             return ask.refuse(&refusal);
         }

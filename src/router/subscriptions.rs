@@ -289,7 +289,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        protocol::{capability::ClientCapabilities, log_level::LogLevel},
+        protocol::{declared::Declared, log_level::Verbosity},
         router::{AskError, ClientPeer},
         security::rate_limit::Allowance,
     };
@@ -306,8 +306,8 @@ mod tests {
             self.number
         }
 
-        fn capabilities(&self) -> ClientCapabilities {
-            ClientCapabilities::default()
+        fn declared(&self) -> Arc<Declared> {
+            Arc::new(Declared::nothing())
         }
 
         fn announce(&self, frame: Frame) {
@@ -315,8 +315,8 @@ mod tests {
             self.frames.lock().expect("nobody panics").push(text);
         }
 
-        fn log_level(&self) -> Option<LogLevel> {
-            None
+        fn verbosity(&self) -> Verbosity {
+            Verbosity::All
         }
 
         fn allowance(&self) -> &Allowance {

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     front::session::{self, Call, Outlet, Received, Session},
     protocol::{
+        declared::Declared,
         error::{ErrorObject, INVALID_REQUEST, NO_SESSION, REFUSED, UNSUPPORTED_VERSION},
         message::{Frame, Id, Kind, Message},
         revision::Revision,
@@ -230,11 +231,10 @@ impl Exchange {
             Kind::Notification => return Ok(StatusCode::ACCEPTED.into_response()),
             Kind::Result | Kind::Error => return Err(modern::not_a_request(None)),
         }
-        let capabilities = modern::capabilities(headers, &message)?;
+        let declared = modern::declared(headers, &message)?;
         modern::check_method(&message)?;
         let client = self.client_of_one_request(router, from);
-        client.session().declare(Revision::V2026_07_28, capabilities);
-        Ok(self.answer_one(message, client, router).await)
+        Ok(self.answer_one(message, Some(declared), client, router).await)
     }
 
     fn client_of_one_request(&self, router: &Arc<Router>, from: IpAddr) -> Client {
@@ -248,17 +248,22 @@ impl Exchange {
 
     async fn answer(self, incoming: Incoming, client: Client, router: &Arc<Router>) -> Response {
         match incoming {
-            Incoming::One(message) => self.answer_one(message, client, router).await,
+            Incoming::One(message) => self.answer_one(message, None, client, router).await,
             Incoming::Batch(batch) => self.answer_all(batch, client, router).await,
         }
     }
 
-    async fn answer_one(self, message: Message, client: Client, router: &Arc<Router>) -> Response {
+    async fn answer_one(self, message: Message, declared: Option<Declared>, client: Client, router: &Arc<Router>) -> Response {
         let peer = self.peer(&client);
         let id = message.id();
         // A list has nothing to say before it is there, and people read it with curl.
         let patient = message.method().ends_with("/list");
-        let received = client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>);
+        let session = client.session();
+        let asker = Arc::clone(&peer) as Arc<dyn ClientPeer>;
+        let received = match declared {
+            Some(declared) => session.receive_declared(message, declared, router, asker),
+            None => session.receive(message, router, asker),
+        };
         router.begin();
         match received {
             Received::Nothing => StatusCode::ACCEPTED.into_response(),

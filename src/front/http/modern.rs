@@ -11,7 +11,6 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::json;
 
 use super::{
     messages::{PROTOCOL_VERSION, SESSION_ID},
@@ -19,7 +18,8 @@ use super::{
 };
 use crate::{
     protocol::{
-        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION},
+        declared::{self, Declared},
+        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND},
         json::Object,
         message::{Id, Kind, Message},
         revision::Revision,
@@ -30,9 +30,6 @@ use crate::{
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
-const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
-
 /// Whether the message is meant in a revision without sessions. `initialize` never is, whatever
 /// it names, nor is anything that comes with a session. Where header and message are at odds it
 /// is, to be told so.
@@ -41,43 +38,25 @@ pub(super) fn is_modern(headers: &HeaderMap, version: Option<Revision>, message:
         return false;
     }
     match version {
-        Some(version) if !version.has_sessions() => true,
+        Some(version) if !version.has_handshake() => true,
         None if message.method() == "server/discover" => true,
-        Some(_) | None => {
-            let named = !headers.contains_key(SESSION_ID) && memchr::memmem::find(message.text(), VERSION_KEY.as_bytes()).is_some();
-            let named = if named { envelope(message) } else { None };
-            named.is_some_and(|(named, _)| version.is_none() || !Revision::parse(&named).is_some_and(Revision::has_sessions))
-        }
+        Some(_) | None if headers.contains_key(SESSION_ID) => false,
+        Some(_) | None => declared::named_version(message)
+            .is_some_and(|named| version.is_none() || !Revision::parse(&named).is_some_and(Revision::has_handshake)),
     }
 }
 
-/// The `_meta` of a message, where it names a revision.
-fn envelope(message: &Message) -> Option<(Cow<'_, str>, Object<'_>)> {
-    let meta = Object::parse(Object::parse(message.body()?).ok()?.get("_meta")?).ok()?;
-    Some((meta.string(VERSION_KEY)?, meta))
-}
-
-/// What a request says of its client: the `capabilities` as JSON text.
+/// What a request says of its client.
 ///
 /// # Errors
-/// The answer to a request whose envelope is incomplete or at odds with its headers.
-pub(super) fn capabilities<'a>(headers: &HeaderMap, message: &'a Message) -> Result<&'a str, Response> {
+/// The answer to a request that does not say enough or is at odds with its headers.
+pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declared, Response> {
     let id = message.id();
-    let refused = |code, message: String| {
-        let error = ErrorObject::new(code, message);
-        reply::error(StatusCode::BAD_REQUEST, id.as_ref(), &error)
-    };
-    let Some((version, meta)) = envelope(message) else {
-        return Err(refused(INVALID_PARAMS, format!("`params._meta` must hold `{VERSION_KEY}`")));
-    };
-    if Revision::parse(&version).is_none_or(Revision::has_sessions) {
-        let supported: Vec<_> = Revision::ALL.iter().map(|revision| revision.as_str()).collect();
-        let error = ErrorObject::new(UNSUPPORTED_VERSION, "this revision is not spoken without a session")
-            .with_data(json!({ "supported": supported, "requested": version }));
-        return Err(reply::error(StatusCode::BAD_REQUEST, id.as_ref(), &error));
-    }
+    let bad = |error: ErrorObject| reply::error(StatusCode::BAD_REQUEST, id.as_ref(), &error);
+    let refused = |code, message: String| bad(ErrorObject::new(code, message));
+    let declared = Declared::in_request(message).map_err(bad)?;
     let mismatch = |name: &HeaderName| refused(HEADER_MISMATCH, format!("the header `{name}` does not say what the message says"));
-    same(headers, &PROTOCOL_VERSION, &version).map_err(|()| mismatch(&PROTOCOL_VERSION))?;
+    same(headers, &PROTOCOL_VERSION, declared.revision.as_str()).map_err(|()| mismatch(&PROTOCOL_VERSION))?;
     same(headers, &METHOD, message.method()).map_err(|()| mismatch(&METHOD))?;
     if let Some(member) = named_by(message.method()) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
@@ -85,8 +64,7 @@ pub(super) fn capabilities<'a>(headers: &HeaderMap, message: &'a Message) -> Res
         let name = name.ok_or_else(|| refused(INVALID_PARAMS, format!("`{member}` must be a string")))?;
         same(headers, &NAME, &name).map_err(|()| mismatch(&NAME))?;
     }
-    let capabilities = meta.get(CAPABILITIES_KEY).filter(|capabilities| capabilities.starts_with('{'));
-    capabilities.ok_or_else(|| refused(INVALID_PARAMS, format!("`params._meta` must hold `{CAPABILITIES_KEY}`, an object")))
+    Ok(declared)
 }
 
 /// Whether a request asks for something that is served. Others exist in older revisions only, or not at all.
@@ -146,6 +124,7 @@ fn decoded(value: &[u8]) -> Option<Cow<'_, [u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::declared::VERSION_KEY;
 
     fn message(method: &str, params: &str) -> Message {
         Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#).into()).expect("valid")
@@ -176,8 +155,8 @@ mod tests {
     #[track_caller]
     fn check(method: &str, params: &str, pairs: &[(&'static str, &str)], expect: Option<&str>) {
         let message = message(method, params);
-        let outcome = capabilities(&headers(pairs), &message);
-        assert_eq!(outcome.as_ref().ok().copied(), expect, "{method} {params} {pairs:?}");
+        let outcome = declared(&headers(pairs), &message).ok();
+        assert_eq!(outcome.as_ref().map(|declared| &*declared.capabilities_json), expect, "{method} {params} {pairs:?}");
     }
 
     #[test]

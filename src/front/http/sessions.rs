@@ -284,7 +284,7 @@ impl Front {
     /// The revision that the client names; 405 where requests stand alone, because of it or of how we serve.
     pub(super) fn version_with_sessions(&self, headers: &HeaderMap) -> Result<Option<Revision>, Response> {
         let version = messages::version(headers).map_err(|error| reply::error(StatusCode::BAD_REQUEST, None, &error))?;
-        if self.config.stateless || version.is_some_and(|revision| !revision.has_sessions()) {
+        if self.config.stateless || version.is_some_and(|revision| !revision.has_handshake()) {
             return Err(reply::method_not_allowed(super::POST_ONLY));
         }
         Ok(version)
