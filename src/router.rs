@@ -34,6 +34,7 @@ mod elicitations;
 pub mod error;
 pub mod events;
 mod forward;
+pub mod listen;
 mod logging;
 mod measure;
 mod notices;

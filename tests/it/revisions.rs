@@ -1,0 +1,3 @@
+//! Each revision as it is written, on every wire.
+
+mod front;
