@@ -277,6 +277,11 @@ impl Session {
     /// The table of methods.
     async fn dispatch(&self, request: &Message, router: &Router, ctx: &Ctx) -> Result<Answer, CallError> {
         let has_handshake = || ctx.session.declared().revision.has_handshake();
+        // A session has said once for all its calls what it wants to see of them.
+        let _raised = match ctx.session.verbosity().level() {
+            Some(level) if !has_handshake() && is_forwarded(request.method()) => Some(Box::pin(router.raise_log_level(level)).await),
+            _ => None,
+        };
         match request.method() {
             "tools/call" => router.call_tool(ctx, request).await,
             // Boxed, because the largest of these would set the size of every call's task.
@@ -401,6 +406,11 @@ impl Drop for Done {
     fn drop(&mut self) {
         self.session.calls().remove(&self.id);
     }
+}
+
+/// Whether servers work on it, and may have something to say meanwhile.
+fn is_forwarded(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read" | "completion/complete")
 }
 
 /// What tells sessions, and others whom the router knows, from each other.

@@ -453,3 +453,63 @@ fn listeners_over_http_are_counted_and_take_events() {
     let mut session = front.session();
     assert_eq!(session.ask("subscriptions/listen", json!({"notifications": {}})).send().code(), -32_601);
 }
+
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// A call during which the server logs once at each level.
+fn logging(id: &str, level: Option<Value>) -> Value {
+    let say = |level| json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": level, "data": id}});
+    let lines: Vec<_> = LEVELS.iter().map(|level| json!({"say": say(level)})).collect();
+    let mut message = modern(id, "tools/call", json!({"name": "alpha__talk", "arguments": {"lines": lines}}));
+    if let Some(level) = level {
+        message["params"]["_meta"]["io.modelcontextprotocol/logLevel"] = level;
+    }
+    message
+}
+
+/// The levels that were heard before the answer.
+fn heard(wire: &mut Wire, message: &Value) -> Vec<String> {
+    let messages = match wire {
+        Wire::Http(front) => ask(front, message).send().messages(),
+        Wire::Stdio(client) => {
+            let mark = client.mark();
+            client.line(&message.to_string());
+            client.hear(mark, "the answer", |heard| heard["id"] == message["id"]);
+            client.since(mark)
+        }
+    };
+    let logs = messages.iter().take_while(|message| message["id"].is_null());
+    logs.map(|message| message["params"]["level"].as_str().expect("a text").to_owned()).collect()
+}
+
+#[test]
+fn log_messages_come_to_the_request_that_asks_for_them() {
+    let server = Server::stdio("alpha", &[]);
+    for mut wire in both(&[&server]) {
+        let levels = |wire: &mut Wire| wire.call("alpha__calls", json!({}))["structuredContent"]["levels"].clone();
+        for level in [None, Some(json!("verbose")), Some(json!(3)), Some(Value::Null)] {
+            assert_eq!(heard(&mut wire, &logging("none", level)), [""; 0]);
+        }
+        assert_eq!(levels(&mut wire), json!([]));
+        assert_eq!(heard(&mut wire, &logging("some", Some(json!("warning")))), LEVELS[3..]);
+        assert_eq!(heard(&mut wire, &logging("all", Some(json!("debug")))), LEVELS);
+        assert_eq!(heard(&mut wire, &logging("few", Some(json!("alert")))), LEVELS[6..]);
+        assert_eq!(heard(&mut wire, &logging("none", None)), [""; 0]);
+        // The server is told before the call where it must log more, and afterwards that it need not.
+        assert_eq!(levels(&mut wire).as_array().expect("a list")[..2], ["warning", "debug"]);
+        eventually("the server is told less", || (levels(&mut wire) == json!(["warning", "debug", "info"])).then_some(()));
+    }
+}
+
+#[test]
+fn what_sessions_want_to_see_outlasts_requests() {
+    let server = Server::stdio("alpha", &[]);
+    let front = Proxy::serving(&[&server]);
+    let mut session = front.session();
+    session.find(crate::support::List::Tools, "alpha__talk");
+    session.request("logging/setLevel", json!({"level": "error"}));
+    eventually("the server knows the level", || (session.journal("alpha", "levels") == ["error"]).then_some(()));
+    let mut wire = Wire::Http(front);
+    assert_eq!(heard(&mut wire, &logging("all", Some(json!("debug")))), LEVELS);
+    eventually("the server is told less", || (session.journal("alpha", "levels") == ["error", "debug", "error"]).then_some(()));
+}
