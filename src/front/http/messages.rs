@@ -24,7 +24,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Front, auth,
-    batch::Batch,
     client::{Client, Passing, Running},
     connections::Peer,
     lenient::{self, Accepted},
@@ -36,7 +35,10 @@ use super::{
     streams::{Settings, Stream},
 };
 use crate::{
-    front::session::{self, Call, Outlet, Received, Session},
+    front::{
+        batch::Batch,
+        session::{self, Call, Outlet, Received, Session},
+    },
     protocol::{
         declared::Declared,
         error::{ErrorObject, INVALID_REQUEST, NO_SESSION, REFUSED, UNSUPPORTED_VERSION},
@@ -145,8 +147,8 @@ impl Front {
         }
         // Who names no revision may speak the one that has batches (2025-06-18, "Protocol version header").
         let batches = version.is_none_or(Revision::has_batches);
-        if batches && body.trim_ascii_start().starts_with(b"[") {
-            return Batch::parse(body).map(Incoming::Batch);
+        if batches && Batch::is(body) {
+            return Batch::parse(body).map(Incoming::Batch).map_err(|refused| reply::frame(StatusCode::BAD_REQUEST, refused));
         }
         Message::parse(body)
             .map(Incoming::One)
@@ -368,18 +370,7 @@ impl Exchange {
 
     async fn answer_all(self, batch: Batch, client: Client, router: &Arc<Router>) -> Response {
         let peer = self.peer(&client);
-        let Batch { messages, refused } = batch;
-        let refused = refused.into_iter().map(|frame| futures_util::future::ready(Some(frame)).boxed());
-        let answers = messages.into_iter().filter_map(|message| {
-            let id = message.id();
-            match client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
-                Received::Nothing => None,
-                Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
-                Received::TooMany => Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &session::too_many()))).boxed()),
-                Received::Call(call) => Some(call.boxed()),
-            }
-        });
-        let answers: Vec<BoxFuture<'static, Option<Frame>>> = refused.chain(answers).collect();
+        let answers = batch.answers(|message| client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>));
         router.begin();
         if answers.is_empty() {
             return StatusCode::ACCEPTED.into_response();

@@ -513,3 +513,74 @@ fn what_sessions_want_to_see_outlasts_requests() {
     assert_eq!(heard(&mut wire, &logging("all", Some(json!("debug")))), LEVELS);
     eventually("the server is told less", || (session.journal("alpha", "levels") == ["error", "debug", "error"]).then_some(()));
 }
+
+/// A client over a pipe that has agreed on a revision.
+fn agreed(servers: &[&Server], revision: &str) -> Client {
+    let mut client = Proxy::new().file(&file_of(servers)).launch();
+    assert_eq!(client.initialize_with(revision).result()["protocolVersion"], revision);
+    client.notify("notifications/initialized", json!({}));
+    client
+}
+
+#[test]
+fn several_messages_in_a_line_are_of_one_revision_alone() {
+    let batch = json!([http::message(1001, "ping", json!({})), http::message(1002, "ping", json!({}))]);
+    for (revision, is_batched) in [("2024-11-05", false), ("2025-03-26", true), ("2025-06-18", false), ("2025-11-25", false)] {
+        let mut client = agreed(&[], revision);
+        let answers = client.batch(&batch);
+        assert_eq!(answers.len() == 2, is_batched, "{revision}: {answers:?}");
+        if !is_batched {
+            assert_eq!((&answers[0]["id"], &answers[0]["error"]["code"]), (&Value::Null, &json!(-32_600)), "{revision}");
+        }
+        let front = Proxy::new().serve();
+        let session = http::Session::open(&front.post(&Value::Null), revision, json!({}));
+        let reply = session.post(&batch).send();
+        assert_eq!(reply.status, if is_batched { 200 } else { 400 }, "{revision}: {reply:?}");
+    }
+    // Before a handshake nobody has agreed on anything.
+    let mut client = Proxy::new().launch();
+    assert_eq!(client.batch(&batch)[0]["error"]["code"], -32_600);
+}
+
+#[test]
+fn each_message_of_a_line_is_taken_for_itself() {
+    let server = Server::stdio("alpha", &[]);
+    let mut client = agreed(&[&server], "2025-03-26");
+    client.find(crate::support::List::Tools, "alpha__slow");
+    let slow = |id: &str| http::call(id, "alpha__slow", json!({"label": id}));
+    let cancel = http::notification("notifications/cancelled", json!({"requestId": "gone"}));
+    let echo = http::call(1001, "alpha__echo", json!({"text": "x"}));
+    let release = http::call("release", "alpha__release", json!({"label": "kept"}));
+    let answers = client.batch(&json!([echo, 7, slow("kept"), slow("gone"), cancel, {"jsonrpc": "2.0", "id": 9}, release]));
+    let mut ids: Vec<_> = answers.iter().map(|answer| answer["id"].to_string()).collect();
+    ids.sort();
+    assert_eq!(ids, ["\"kept\"", "\"release\"", "1001", "9", "null"], "{answers:?}");
+    for (batch, what) in [
+        (json!([]), "an empty one"),
+        (json!([http::initialize("2025-03-26", json!({}))]), "one that begins a session"),
+        (json!(vec![http::message(1, "ping", json!({})); 101]), "one too large"),
+    ] {
+        assert_eq!(client.batch(&batch)[0]["error"]["code"], -32_600, "{what}");
+    }
+    // Nothing is said to what needs no answer.
+    let mark = client.mark();
+    client.line(&json!([cancel, {"jsonrpc": "2.0", "id": "asked-1", "result": {}}]).to_string());
+    client.request("ping", json!({})).result();
+    assert_eq!(client.since(mark).len(), 1);
+}
+
+#[test]
+fn another_revision_that_is_known_does_not_end_a_session() {
+    let front = Proxy::new().serve();
+    let session = http::Session::open(&front.post(&Value::Null), "2025-06-18", json!({}));
+    let ping = |revision: &str| session.post(&http::message(1, "ping", json!({}))).revision(revision).send();
+    for known in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        assert_eq!(ping(known).result(), json!({}), "{known}");
+    }
+    assert_eq!(session.post(&http::message(1, "ping", json!({}))).without("MCP-Protocol-Version").send().result(), json!({}));
+    for unknown in ["2025-06-19", "x", ""] {
+        ping(unknown).is(400);
+    }
+    // This one has no sessions, so that the message must say who asks.
+    assert_eq!(ping(MODERN).status, 400);
+}
