@@ -4,13 +4,10 @@
 //! Headers are checked against the message before anything is done with it, because others on
 //! the way route and authorise by them (transport, "Server validation").
 
-use std::borrow::Cow;
-
 use axum::{
     http::{HeaderMap, HeaderName, StatusCode},
     response::Response,
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     messages::{PROTOCOL_VERSION, SESSION_ID},
@@ -20,6 +17,7 @@ use crate::{
     protocol::{
         declared::{self, Declared},
         error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND},
+        header::{self, decoded, named_by},
         json::Object,
         message::{Id, Kind, Message},
         revision::Revision,
@@ -27,8 +25,8 @@ use crate::{
     security::redact,
 };
 
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const METHOD: HeaderName = HeaderName::from_static(header::METHOD);
+const NAME: HeaderName = HeaderName::from_static(header::NAME);
 
 /// Whether the message is meant in a revision without sessions. `initialize` never is, whatever
 /// it names, nor is anything that comes with a session. Where header and message are at odds it
@@ -96,15 +94,6 @@ pub(super) fn not_a_request(id: Option<&Id>) -> Response {
     reply::error(StatusCode::BAD_REQUEST, id, &error)
 }
 
-/// The member that `Mcp-Name` repeats.
-fn named_by(method: &str) -> Option<&'static str> {
-    match method {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        _ => None,
-    }
-}
-
 /// Whether exactly one header of this name has this value.
 fn same(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), ()> {
     let mut values = headers.get_all(name).iter();
@@ -112,17 +101,10 @@ fn same(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), ()
     if values.next().is_none() && *value == *expected.as_bytes() { Ok(()) } else { Err(()) }
 }
 
-/// A header's value; what does not fit into one is written as `=?base64?…?=` (transport, "Value encoding").
-fn decoded(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let value = value.trim_ascii();
-    match value.strip_prefix(b"=?base64?").and_then(|value| value.strip_suffix(b"?=")) {
-        Some(encoded) => BASE64_STANDARD.decode(encoded).ok().map(Cow::Owned),
-        None => value.iter().all(|byte| matches!(byte, b' '..=b'~')).then_some(Cow::Borrowed(value)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
     use super::*;
     use crate::protocol::declared::VERSION_KEY;
 
