@@ -1,0 +1,3 @@
+//! Servers and clients of different revisions of the protocol behind and before one proxy.
+
+mod downstream; // servers: how they are found out, and what they hear
