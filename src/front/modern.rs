@@ -11,19 +11,19 @@ use crate::{
     security::redact,
 };
 
-/// The methods that are served, each with the member of `params` that the header `Mcp-Name` repeats. Others exist in older
-/// revisions only, or not at all.
-const SERVED: [(&str, Option<&str>); 10] = [
-    ("server/discover", None),
-    ("tools/list", None),
-    ("tools/call", Some("name")),
-    ("prompts/list", None),
-    ("prompts/get", Some("name")),
-    ("resources/list", None),
-    ("resources/templates/list", None),
-    ("resources/read", Some("uri")),
-    ("completion/complete", None),
-    ("subscriptions/listen", None),
+/// The methods that are served, on every wire: whoever serves more adds them here. Others exist in older revisions only, or not
+/// at all.
+const SERVED: [&str; 10] = [
+    "server/discover",
+    "tools/list",
+    "tools/call",
+    "prompts/list",
+    "prompts/get",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "completion/complete",
+    "subscriptions/listen",
 ];
 
 /// Whether a message stands for itself on a wire without headers. `agreed` is what a handshake has settled: after one, messages
@@ -51,15 +51,10 @@ pub(super) fn declared(request: &Message) -> Result<Declared, ErrorObject> {
 /// What is answered to a request for something else than what is served.
 pub(super) fn check_method(request: &Message) -> Result<(), ErrorObject> {
     let method = request.method();
-    if SERVED.iter().any(|(served, _)| *served == method) {
+    if SERVED.contains(&method) {
         return Ok(());
     }
     Err(ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(method, 100))))
-}
-
-/// The member that `Mcp-Name` repeats.
-pub(super) fn named_by(method: &str) -> Option<&'static str> {
-    SERVED.iter().find(|(served, _)| *served == method).and_then(|(_, member)| *member)
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
-//! Each revision as it is written, on every wire.
+//! Servers and clients of different revisions of the protocol behind and before one proxy.
 
-mod front;
+mod downstream; // servers: how they are found out, and what they hear
+mod front; // clients: what they get on both fronts
