@@ -236,6 +236,7 @@ impl Exchange {
         }
         let declared = modern::declared(headers, &message)?;
         modern::check_method(&message)?;
+        modern::check_params(headers, &message, router)?;
         let mut client = self.client_of_one_request(router, from);
         if message.method() == "subscriptions/listen" {
             client.place = Some(self.place(&message)?);

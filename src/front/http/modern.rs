@@ -23,6 +23,7 @@ use crate::{
         message::{Id, Message},
         revision::Revision,
     },
+    router::Router,
 };
 
 const METHOD: HeaderName = HeaderName::from_static(header::METHOD);
@@ -69,6 +70,32 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
 /// The answer to a request for something that is not served.
 pub(super) fn check_method(request: &Message) -> Result<(), Response> {
     modern::check_method(request).map_err(|error| reply::error(StatusCode::NOT_FOUND, request.id().as_ref(), &error))
+}
+
+/// Whether a call says in its headers what it says in the arguments that its tool's schema marks for it. Headers of others are
+/// somebody else's.
+///
+/// # Errors
+/// The answer to one that does not.
+pub(super) fn check_params(headers: &HeaderMap, call: &Message, router: &Router) -> Result<(), Response> {
+    if call.method() != "tools/call" {
+        return Ok(());
+    }
+    let Some(params) = call.body().and_then(|params| Object::parse(params).ok()) else { return Ok(()) };
+    let Some(marked) = params.string("name").and_then(|tool| router.param_headers(&tool)) else { return Ok(()) };
+    let arguments = params.get("arguments").unwrap_or("{}");
+    for param in marked.iter() {
+        let name = HeaderName::try_from(&param.header).expect("annotations are names of headers");
+        let is_same = match param.text(arguments) {
+            Some(text) => same(headers, &name, &text).is_ok(),
+            None => !headers.contains_key(&name),
+        };
+        if !is_same {
+            let error = ErrorObject::new(HEADER_MISMATCH, format!("the header `{name}` does not say what the argument says"));
+            return Err(reply::error(StatusCode::BAD_REQUEST, call.id().as_ref(), &error));
+        }
+    }
+    Ok(())
 }
 
 /// A client has no requests to answer, and batches are gone.

@@ -584,3 +584,45 @@ fn another_revision_that_is_known_does_not_end_a_session() {
     // This one has no sessions, so that the message must say who asks.
     assert_eq!(ping(MODERN).status, 400);
 }
+
+type Headers = &'static [(&'static str, &'static str)];
+
+#[test]
+fn marked_arguments_must_stand_in_headers() {
+    let schema = r#"--schema=located={"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},"deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"N"}}}}}"#;
+    let broken = r#"--schema=broken={"type":"object","properties":{"a":{"type":"array","x-mcp-header":"A"}}}"#;
+    let server = Server::stdio("alpha", &[schema, broken]);
+    let cases: [(&str, Value, Headers, bool); 15] = [
+        ("nothing to say", json!({}), &[], true),
+        ("a null", json!({"region": null}), &[], true),
+        ("as it is", json!({"region": "eu"}), &[("Mcp-Param-Region", "eu")], true),
+        ("in other letters", json!({"region": "eu"}), &[("MCP-PARAM-REGION", "  eu ")], true),
+        ("in base64", json!({"region": "eu"}), &[("Mcp-Param-Region", "=?base64?ZXU=?=")], true),
+        ("what no header holds", json!({"region": "ü"}), &[("Mcp-Param-Region", "=?base64?w7w=?=")], true),
+        ("two of them", json!({"region": "eu", "deep": {"n": 7}}), &[("Mcp-Param-Region", "eu"), ("Mcp-Param-N", "7")], true),
+        ("somebody else's", json!({"deep": {"n": 7}}), &[("Mcp-Param-N", "7"), ("Mcp-Param-X", "y")], true),
+        ("missing", json!({"region": "eu"}), &[], false),
+        ("one missing", json!({"region": "eu", "deep": {"n": 7}}), &[("Mcp-Param-Region", "eu")], false),
+        ("another value", json!({"region": "eu"}), &[("Mcp-Param-Region", "us")], false),
+        ("a value in other letters", json!({"region": "eu"}), &[("Mcp-Param-Region", "EU")], false),
+        ("bad base64", json!({"region": "eu"}), &[("Mcp-Param-Region", "=?base64?%?=")], false),
+        ("twice", json!({"region": "eu"}), &[("Mcp-Param-Region", "eu"), ("Mcp-Param-Region", "eu")], false),
+        ("of no argument", json!({}), &[("Mcp-Param-Region", "eu")], false),
+    ];
+    let [mut stdio, http] = both(&[&server]);
+    let Wire::Http(front) = &http else { unreachable!("it is the second") };
+    for (what, arguments, headers, is_right) in cases {
+        let message = call("alpha__located", arguments.clone());
+        let request = headers.iter().fold(ask(front, &message), |request, (name, value)| request.and(name, value));
+        let reply = request.send();
+        if is_right {
+            assert_eq!(reply.result()["structuredContent"]["params"]["arguments"], arguments, "{what}");
+        } else {
+            assert_eq!((reply.status, reply.code(), &reply.answer()["id"]), (400, -32_020, &json!(1)), "{what}: {reply:?}");
+        }
+        // A pipe has no headers.
+        assert_eq!(stdio.call("alpha__located", arguments.clone())["structuredContent"]["params"]["arguments"], arguments, "{what}");
+    }
+    // What no client can follow is not asked of any.
+    ask(front, &call("alpha__broken", json!({"a": [1]}))).send().result();
+}
