@@ -39,12 +39,14 @@ mod heartbeat;
 mod logging;
 mod measure;
 mod notices;
+mod pass;
 mod prompts;
 mod relay;
 mod resources;
 mod reverse;
 mod rounds;
 mod subscriptions;
+mod tasks;
 mod tools;
 
 use activity::Activities;
