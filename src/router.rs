@@ -36,6 +36,7 @@ pub mod error;
 pub mod events;
 mod forward;
 mod heartbeat;
+pub mod listen;
 mod logging;
 mod measure;
 mod notices;
