@@ -277,7 +277,7 @@ impl Exchange {
         let peer = self.peer(&client);
         let id = message.id();
         // A list has nothing to say before it is there, and people read it with curl.
-        let patient = message.method().ends_with("/list");
+        let manner = Manner { patient: message.method().ends_with("/list"), is_modern: declared.is_some() };
         let session = client.session();
         let asker = Arc::clone(&peer) as Arc<dyn ClientPeer>;
         let received = match declared {
@@ -294,7 +294,7 @@ impl Exchange {
                     // Begun before there is anything to say: to be heard of is what the request is for.
                     peer.stream();
                 }
-                self.run(call, peer, client, patient).await
+                self.run(call, peer, client, manner).await
             }
         }
     }
@@ -320,11 +320,11 @@ impl Exchange {
     }
 
     /// Drives a call until it is answered or an event stream is needed for it.
-    async fn run(self, call: Call, peer: Arc<CallPeer>, client: Client, patient: bool) -> Response {
+    async fn run(self, call: Call, peer: Arc<CallPeer>, client: Client, manner: Manner) -> Response {
         let tracker = client.stays().then(|| self.front.tracker.clone());
         let mut running = Running { call: Some((call, client, self.token.clone())), tracker };
         let mut patience = pin!(sleep(STREAM_AFTER));
-        let waits = self.accepted.events && !patient;
+        let waits = self.accepted.events && !manner.patient;
         let answer = poll_fn(|context| {
             let (call, ..) = running.call.as_mut().expect("it is taken below only");
             if let Poll::Ready(answer) = call.poll_unpin(context) {
@@ -334,9 +334,13 @@ impl Exchange {
             if begun || waits && patience.poll_unpin(context).is_ready() { Poll::Ready(None) } else { Poll::Pending }
         });
         let answer = answer.await;
+        let status = match &answer {
+            Some(Some(frame)) if manner.is_modern => modern::status(frame),
+            _ => StatusCode::OK,
+        };
         let (call, client, token) = running.call.take().expect("it was put there above");
         match answer {
-            Some(Some(frame)) if peer.begun().is_none() && self.accepted.json => reply::frame(StatusCode::OK, frame),
+            Some(Some(frame)) if peer.begun().is_none() && self.accepted.json => reply::frame(status, frame),
             // Cancelled: there is no answer, and nothing to say.
             Some(None) if peer.begun().is_none() => StatusCode::ACCEPTED.into_response(),
             answer => {
@@ -390,6 +394,15 @@ impl Exchange {
         };
         self.stream(&stream, all.boxed(), client, self.token.clone())
     }
+}
+
+/// How a call is answered.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Without a stream, however long it takes.
+    patient: bool,
+    /// What is wrong is also said by the status (2026-07-28).
+    is_modern: bool,
 }
 
 /// A response that is an event stream.

@@ -17,10 +17,10 @@ use crate::{
     front::modern,
     protocol::{
         declared::{self, Declared},
-        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST},
+        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION},
         header::{self, decoded, named_by},
         json::Object,
-        message::{Id, Message},
+        message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
     router::Router,
@@ -100,6 +100,20 @@ pub(super) fn check_params(headers: &HeaderMap, call: &Message, router: &Router)
         }
     }
     Ok(())
+}
+
+/// The status that goes with an answer ("Error handling"): that of errors which somebody on the way may act upon.
+pub(super) fn status(answer: &Frame) -> StatusCode {
+    /// Errors are short, and results may be large.
+    const LONGEST: usize = 64 * 1024;
+    let message = if answer.len() <= LONGEST { Message::parse(&answer.clone().into_bytes()).ok() } else { None };
+    let message = message.filter(|message| message.kind() == Kind::Error);
+    let error = message.as_ref().and_then(|message| Object::parse(message.body()?).ok());
+    match error.and_then(|error| error.get("code")?.parse().ok()) {
+        Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
 }
 
 /// A client has no requests to answer, and batches are gone.
