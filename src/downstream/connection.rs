@@ -152,6 +152,11 @@ impl Link {
         Ok(items)
     }
 
+    /// Sends a notification of a client, if the server takes it.
+    pub fn notify_soon(&self, frame: Frame) {
+        self.outbox.notify_soon(frame);
+    }
+
     /// Keeps the server running while no call is in flight, or does so no more.
     pub fn hold(&self, held: bool) {
         self.held.store(held, Ordering::Relaxed);
@@ -258,7 +263,7 @@ pub(super) fn error_code(error: &str) -> Option<i32> {
 }
 
 /// The `message` of an error object, as it may be shown: a server's words, for a sentence of ours.
-pub(super) fn error_message(error: &str) -> String {
+pub fn error_message(error: &str) -> String {
     #[derive(Deserialize)]
     struct ErrorText {
         message: String,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -31,6 +32,8 @@ const OFFERED: &str = r#"{"sampling":{},"elicitation":{"form":{},"url":{}}}"#;
 pub struct Peer {
     pub revision: Revision,
     pub capabilities: Capabilities,
+    /// The capabilities as the server wrote them: a JSON object.
+    pub declared: Bytes,
     /// Of `serverInfo`, `name version`.
     pub version: String,
     pub instructions: Option<String>,
@@ -116,7 +119,9 @@ impl Peer {
         let changes = Changes { tools: true, prompts: true, resources: true };
         let capabilities =
             Capabilities { tools: true, prompts: true, resources: true, subscriptions: true, completions: true, logging: true, changes };
-        Self { revision: Revision::STATELESS, capabilities, version: "? ?".to_owned(), instructions: None }
+        // Of capabilities beyond these it is better not to make any up.
+        let declared = Bytes::from_static(br#"{"tools":{},"prompts":{},"resources":{},"completions":{}}"#);
+        Self { revision: Revision::STATELESS, capabilities, declared, version: "? ?".to_owned(), instructions: None }
     }
 }
 
@@ -147,6 +152,7 @@ fn read_discovery(reply: &Message) -> Discovery {
     Discovery::Stateless(Peer {
         revision,
         capabilities: capabilities.read(revision),
+        declared: declared_in(body),
         version: version_of(&meta[SERVER_INFO_KEY]),
         instructions,
     })
@@ -227,7 +233,13 @@ fn read_peer(result: &str) -> Result<Peer, String> {
     let revision = Revision::parse(&protocol_version)
         .filter(|revision| revision.has_handshake())
         .ok_or_else(|| format!("it speaks revision `{}`, which we do not", redact::quote(&protocol_version, 40)))?;
-    Ok(Peer { revision, capabilities: capabilities.read(revision), version: version_of(&server_info), instructions })
+    let capabilities = capabilities.read(revision);
+    Ok(Peer { revision, capabilities, declared: declared_in(result), version: version_of(&server_info), instructions })
+}
+
+fn declared_in(result: &str) -> Bytes {
+    let declared = Object::parse(result).ok().and_then(|result| result.get("capabilities")).unwrap_or("{}");
+    Bytes::copy_from_slice(declared.as_bytes())
 }
 
 /// Of an `Implementation`.

@@ -14,15 +14,15 @@ use super::{
     reply,
 };
 use crate::{
+    front::modern,
     protocol::{
         declared::{self, Declared},
-        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND},
+        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST},
         header::{self, decoded, named_by},
         json::Object,
-        message::{Id, Kind, Message},
+        message::{Id, Message},
         revision::Revision,
     },
-    security::redact,
 };
 
 const METHOD: HeaderName = HeaderName::from_static(header::METHOD);
@@ -39,8 +39,8 @@ pub(super) fn is_modern(headers: &HeaderMap, version: Option<Revision>, message:
         Some(version) if !version.has_handshake() => true,
         None if message.method() == "server/discover" => true,
         Some(_) | None if headers.contains_key(SESSION_ID) => false,
-        Some(_) | None => declared::named_version(message)
-            .is_some_and(|named| version.is_none() || !Revision::parse(&named).is_some_and(Revision::has_handshake)),
+        Some(_) => declared::named_version(message).is_some_and(|named| !Revision::parse(&named).is_some_and(Revision::has_handshake)),
+        None => declared::is_declaring(message),
     }
 }
 
@@ -65,32 +65,15 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
     Ok(declared)
 }
 
-/// Whether a request asks for something that is served. Others exist in older revisions only, or not at all.
-pub(super) fn check_method(message: &Message) -> Result<(), Response> {
-    const SERVED: [&str; 9] = [
-        "server/discover",
-        "tools/list",
-        "tools/call",
-        "prompts/list",
-        "prompts/get",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "completion/complete",
-    ];
-    if message.kind() != Kind::Request || SERVED.contains(&message.method()) {
-        return Ok(());
-    }
-    let error = ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(message.method(), 100)));
-    Err(reply::error(StatusCode::NOT_FOUND, message.id().as_ref(), &error))
+/// # Errors
+/// The answer to a request for something that is not served.
+pub(super) fn check_method(request: &Message) -> Result<(), Response> {
+    modern::check_method(request).map_err(|error| reply::error(StatusCode::NOT_FOUND, request.id().as_ref(), &error))
 }
 
 /// A client has no requests to answer, and batches are gone.
 pub(super) fn not_a_request(id: Option<&Id>) -> Response {
-    let error = ErrorObject::new(
-        crate::protocol::error::INVALID_REQUEST,
-        "in this revision a client sends requests and notifications only, one at a time",
-    );
+    let error = ErrorObject::new(INVALID_REQUEST, "in this revision a client sends requests and notifications only, one at a time");
     reply::error(StatusCode::BAD_REQUEST, id, &error)
 }
 
