@@ -119,9 +119,13 @@ impl Peer {
         let changes = Changes { tools: true, prompts: true, resources: true };
         let capabilities =
             Capabilities { tools: true, prompts: true, resources: true, subscriptions: true, completions: true, logging: true, changes };
-        // Of capabilities beyond these it is better not to make any up.
-        let declared = Bytes::from_static(br#"{"tools":{},"prompts":{},"resources":{},"completions":{}}"#);
-        Self { revision: Revision::STATELESS, capabilities, declared, version: "? ?".to_owned(), instructions: None }
+        Self {
+            revision: Revision::STATELESS,
+            capabilities,
+            declared: Bytes::from_static(b"{}"),
+            version: "? ?".to_owned(),
+            instructions: None,
+        }
     }
 }
 
@@ -152,7 +156,7 @@ fn read_discovery(reply: &Message) -> Discovery {
     Discovery::Stateless(Peer {
         revision,
         capabilities: capabilities.read(revision),
-        declared: declared_in(body),
+        declared: capabilities_in(body),
         version: version_of(&meta[SERVER_INFO_KEY]),
         instructions,
     })
@@ -233,11 +237,16 @@ fn read_peer(result: &str) -> Result<Peer, String> {
     let revision = Revision::parse(&protocol_version)
         .filter(|revision| revision.has_handshake())
         .ok_or_else(|| format!("it speaks revision `{}`, which we do not", redact::quote(&protocol_version, 40)))?;
-    let capabilities = capabilities.read(revision);
-    Ok(Peer { revision, capabilities, declared: declared_in(result), version: version_of(&server_info), instructions })
+    Ok(Peer {
+        revision,
+        capabilities: capabilities.read(revision),
+        declared: capabilities_in(result),
+        version: version_of(&server_info),
+        instructions,
+    })
 }
 
-fn declared_in(result: &str) -> Bytes {
+fn capabilities_in(result: &str) -> Bytes {
     let declared = Object::parse(result).ok().and_then(|result| result.get("capabilities")).unwrap_or("{}");
     Bytes::copy_from_slice(declared.as_bytes())
 }
