@@ -6,18 +6,17 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use reqwest::{
-    Method, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use sse_stream::{Sse, SseStream};
 use tokio::task::AbortHandle;
@@ -27,12 +26,7 @@ use super::{Outbox, deliver, too_large};
 use crate::{
     downstream::{connection::Wiring, error::LinkError, handler::Handler},
     protocol::{header, message::Frame, revision::Revision},
-    security::{
-        Refusal,
-        egress::{self, AllowedUrl},
-        headers::{self, AllowedHeaders},
-        payload,
-    },
+    security::{headers, payload},
 };
 
 mod endpoint;
