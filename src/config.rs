@@ -211,6 +211,7 @@ impl Config {
             refresh_interval,
             list_wait,
             call_timeout,
+            call_timeout_max,
             commands,
             rates,
             egress,
@@ -266,7 +267,7 @@ impl Config {
                 limits: given.limits(max_message),
             },
             catalog: given.catalog(naming, list_wait, pin_tools, catalog_store),
-            router: given.router(call_timeout, no_activity),
+            router: given.router(call_timeout, call_timeout_max, no_activity),
             app_base_url,
             egress,
             cache_dir,
@@ -432,10 +433,12 @@ impl Settings<'_> {
         }
     }
 
-    fn router(&mut self, call_timeout: Option<String>, no_activity: bool) -> router::Config {
+    fn router(&mut self, call_timeout: Option<String>, call_timeout_max: Option<String>, no_activity: bool) -> router::Config {
         let call_timeout = self.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
+        let call_timeout_max = self.option("--call-timeout-max", call_timeout_max, env::CALL_TIMEOUT_MAX);
         router::Config {
             call_timeout: self.parse(call_timeout, defaults::CALL_TIMEOUT, some_time),
+            call_timeout_max: self.parse(call_timeout_max, defaults::CALL_TIMEOUT_MAX, some_time),
             activity: !(no_activity || self.switch(env::NO_ACTIVITY)),
         }
     }

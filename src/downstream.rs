@@ -37,7 +37,7 @@ pub mod mailbox;
 mod supervisor;
 pub mod transport;
 
-pub use connection::{Item, Link};
+pub use connection::{Item, Link, error_message};
 pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Lingering, Step};
 pub use mailbox::Caller;

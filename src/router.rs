@@ -22,6 +22,7 @@ use crate::{
     security::{
         Author,
         rate_limit::{Allowance, Limit, Limiter, Permit, What},
+        seal::Seal,
     },
     source::SourceHandle,
     telemetry::metrics::{self, Calls, Limited},
@@ -34,6 +35,7 @@ mod elicitations;
 pub mod error;
 pub mod events;
 mod forward;
+mod heartbeat;
 mod logging;
 mod measure;
 mod notices;
@@ -41,6 +43,7 @@ mod prompts;
 mod relay;
 mod resources;
 mod reverse;
+mod rounds;
 mod subscriptions;
 mod tools;
 
@@ -51,6 +54,8 @@ pub use error::{Blame, CallError};
 pub struct Config {
     /// How long a call may be silent, if the server's configuration says nothing else.
     pub call_timeout: Duration,
+    /// How long a call may take in all, whatever is heard of it meanwhile.
+    pub call_timeout_max: Duration,
     /// The App is told of calls, where there is one.
     pub activity: bool,
 }
@@ -71,6 +76,7 @@ pub struct Router {
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
+    rounds: Arc<rounds::Rounds>,
     refreshes: Arc<tools::Refreshes>,
     /// Absent where the App is not told of calls.
     activities: Option<Activities>,
@@ -87,6 +93,8 @@ pub struct Parts {
     pub calls: Calls,
     /// Decides how often clients may call.
     pub limiter: Limiter,
+    /// Seals what clients carry from one request to the next.
+    pub seal: Seal,
     /// What the servers of the pool say outside of calls.
     pub notices: mpsc::Receiver<Notice>,
 }
@@ -157,7 +165,7 @@ impl Answer {
 impl Router {
     /// Starts the router. What it does beside the calls ends with `token`.
     pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: &CancellationToken) -> Self {
-        let Parts { catalog, pool, source, builtin, calls, limiter, notices } = parts;
+        let Parts { catalog, pool, source, builtin, calls, limiter, seal, notices } = parts;
         let activities = source.app().filter(|_| config.activity).map(|app| Activities::start(app, tracker, token));
         let router = Self {
             config,
@@ -172,6 +180,7 @@ impl Router {
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
+            rounds: Arc::new(rounds::Rounds::new(seal)),
             refreshes: Arc::default(),
             activities,
         };

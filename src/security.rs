@@ -13,6 +13,7 @@ pub mod payload;
 pub mod rate_limit;
 pub mod redact;
 mod refusal;
+pub mod seal;
 pub mod token;
 
 pub use refusal::{Refusal, Rule};

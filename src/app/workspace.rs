@@ -11,7 +11,7 @@ use crate::{
     config::Parts,
     downstream::Pool,
     router::{self, Router},
-    security::rate_limit::Limiter,
+    security::{rate_limit::Limiter, seal::Seal},
     source::{Source, SourceHandle},
     telemetry::metrics::Calls,
 };
@@ -45,6 +45,7 @@ impl Workspace {
             app_origin: _,
             records,
         } = parts;
+        let seal = Seal::new(source.app.as_ref().map(|app| &app.key));
         let source = Source::start(source, tracker, token);
         let (pool, heard) = Pool::new(downstream, tracker.clone(), token.clone());
         let integrity = records.map(|path| Arc::new(Integrity::new(path)));
@@ -64,6 +65,7 @@ impl Workspace {
             builtin,
             calls,
             limiter,
+            seal,
             notices: heard.notices,
         };
         let router = Arc::new(Router::start(router, parts, tracker, token));

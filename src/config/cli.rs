@@ -56,9 +56,12 @@ pub(super) struct Options {
     /// How long a list waits for servers that still connect [env: PLUGGEDIN_LIST_WAIT] [default: 9]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) list_wait: Option<String>,
-    /// How long one call may take [env: PLUGGEDIN_CALL_TIMEOUT] [default: 60]
+    /// How long a server may be silent in a call [env: PLUGGEDIN_CALL_TIMEOUT] [default: 60]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) call_timeout: Option<String>,
+    /// How long a call may take in all, as 90 or 30m [env: PLUGGEDIN_CALL_TIMEOUT_MAX] [default: 30m]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) call_timeout_max: Option<String>,
     #[command(flatten)]
     pub(super) commands: CommandOptions,
     #[command(flatten)]

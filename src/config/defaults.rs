@@ -28,6 +28,8 @@ pub const LIST_WAIT: Duration = Duration::from_secs(9);
 
 /// The time-out of the official client libraries.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Builds and researches take minutes; what takes longer than this has been forgotten.
+pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Longer than the pauses of someone who works with a client that is open.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30 * 60);

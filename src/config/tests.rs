@@ -103,6 +103,7 @@ fn without_anything_the_defaults_hold() {
         (config.parts.downstream.idle_timeout, config.parts.catalog.patience, config.parts.router.call_timeout),
         (None, Duration::from_secs(9), Duration::from_secs(60))
     );
+    assert_eq!(config.parts.router.call_timeout_max, Duration::from_secs(1800));
     assert_eq!(config.log.filter, logging::Filter::parse("info").expect("a level"));
     assert!(config.parts.source.app.is_none() && config.parts.source.file.is_none());
     assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(30));
@@ -113,7 +114,7 @@ fn without_anything_the_defaults_hold() {
 fn every_option_arrives() {
     let config = load(
         "--config mcp.json --tool-prefix uuid --max-tool-name 46 --connect lazy --idle-timeout 10m --refresh-interval 0.2 \
-         --list-wait 0 --call-timeout 2h --stdio-servers off --log-level trace --log-format json",
+         --list-wait 0 --call-timeout 2h --call-timeout-max 3h --stdio-servers off --log-level trace --log-format json",
     );
     assert!(!config.parts.downstream.commands.config().stdio_servers);
     assert_eq!(
@@ -122,6 +123,7 @@ fn every_option_arrives() {
     );
     assert_eq!(config.parts.downstream.idle_timeout, Some(Duration::from_secs(600)));
     assert_eq!((config.parts.catalog.patience, config.parts.router.call_timeout), (Duration::ZERO, Duration::from_secs(7200)));
+    assert_eq!(config.parts.router.call_timeout_max, Duration::from_secs(3 * 3600));
     assert_eq!(config.parts.source.refresh_interval, Duration::from_millis(200));
     assert_eq!(config.parts.source.file.expect("a file").path, Path::new("mcp.json"));
     assert_eq!(config.log.format, logging::Format::Json);

@@ -331,7 +331,7 @@ fn error_code(error: &str) -> Option<i32> {
 }
 
 /// The `message` of an error object, as it may be shown: a server's words, for a sentence of ours.
-pub(super) fn error_message(error: &str) -> String {
+pub fn error_message(error: &str) -> String {
     #[derive(Deserialize)]
     struct ErrorText {
         message: String,

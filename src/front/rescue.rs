@@ -8,7 +8,10 @@ use serde_json::json;
 
 use crate::{
     protocol::{
-        error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RATE_LIMITED, RESOURCE_NOT_FOUND},
+        error::{
+            ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY, RATE_LIMITED,
+            RESOURCE_NOT_FOUND,
+        },
         message::{Frame, Id},
         revision::Revision,
     },
@@ -37,6 +40,10 @@ fn object(error: &CallError, said: String, revision: Revision) -> ErrorObject {
             let code = if revision.has_plain_not_found() { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
             return ErrorObject::new(code, said).with_data(json!({ "uri": uri }));
         }
+        CallError::MissingCapability { name } => {
+            let required = name.rsplit('.').fold(json!({}), |inner, part| json!({ part: inner }));
+            return ErrorObject::new(MISSING_CAPABILITY, said).with_data(json!({ "requiredCapabilities": required }));
+        }
         CallError::TooOften(_) | CallError::AppTooOften { .. } => {
             // Rounded up: who comes back at that time is not refused again.
             let millis = error.retry_after().unwrap_or_default().as_nanos().div_ceil(1_000_000);
@@ -52,6 +59,11 @@ fn object(error: &CallError, said: String, revision: Revision) -> ErrorObject {
         | CallError::Unavailable { .. }
         | CallError::Timeout { .. }
         | CallError::ConnectTimeout { .. }
+        | CallError::TooLong { .. }
+        | CallError::Unanswered { .. }
+        | CallError::Declined
+        | CallError::TooManyRounds { .. }
+        | CallError::EndlessRounds { .. }
         | CallError::Link { .. } => INTERNAL_ERROR,
     };
     ErrorObject::new(code, said)

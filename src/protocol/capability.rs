@@ -72,7 +72,7 @@ mod tests {
         ] {
             assert_eq!(ClientCapabilities::of(declared), expect, "{declared}");
         }
-        for wrong in ["[]", "1", r#"{"elicitation":[]}"#] {
+        for wrong in ["[1]", "1", r#"{"elicitation":true}"#] {
             assert_eq!(ClientCapabilities::of(wrong), none, "{wrong}");
         }
     }

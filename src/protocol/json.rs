@@ -28,6 +28,11 @@ impl<'a> Object<'a> {
         self.0.is_empty()
     }
 
+    /// Names and texts of all members, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.get()))
+    }
+
     /// The text of a member.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value.get())
@@ -36,6 +41,34 @@ impl<'a> Object<'a> {
     /// A member that is a string, without its quotes and escapes.
     pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
         string(self.get(name)?)
+    }
+
+    /// The pieces of `text` that go with these members: without them the rest is an object still. `json` is the text that
+    /// this object was read from, a part of `text`.
+    pub fn without(&self, text: &[u8], json: &str, is_meant: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
+        let open = span_in(text, json).start + 1;
+        let end = |index: usize| span_in(text, self.0[index].1.get()).end;
+        let is_meant = |index: usize| self.0.get(index).is_some_and(|(name, _)| is_meant(name));
+        let mut pieces = Vec::new();
+        let mut index = 0;
+        while index < self.0.len() {
+            let first = index;
+            while is_meant(index) {
+                index += 1;
+            }
+            if index > first {
+                let last = end(index - 1);
+                pieces.push(match first.checked_sub(1) {
+                    // With the comma before the first of them.
+                    Some(before) => end(before)..last,
+                    None if index == self.0.len() => open..last,
+                    // With the comma behind the last of them.
+                    None => open..last + text[last..].iter().position(|byte| *byte == b',').map_or(0, |comma| comma + 1),
+                });
+            }
+            index += 1;
+        }
+        pieces
     }
 
     /// Where the member's value stands in `text`, which this object was read from.
@@ -135,6 +168,27 @@ mod tests {
         assert_eq!(object.string("name").as_deref(), Some("x\ny"));
         assert_eq!(object.string("a"), None);
         assert_eq!(object.span(text.as_bytes(), "a").map(|span| &text[span]), Some("1.0"));
+    }
+
+    #[test]
+    fn members_are_taken_out() {
+        let check = |json: &str, expect: &str| {
+            let text = format!("[ {json} ]");
+            let json = &text[2..2 + json.len()];
+            let object = Object::parse(json).expect("an object");
+            let pieces = object.without(text.as_bytes(), json, |name| matches!(name, "x" | "y"));
+            let edits: Vec<_> = pieces.into_iter().map(|piece| (piece, Bytes::new())).collect();
+            assert_eq!(splice(text.as_bytes(), &edits), format!("[ {expect} ]"), "{json}");
+        };
+        check(r#"{"a":1}"#, r#"{"a":1}"#);
+        check(r#"{ "x" : 1 }"#, "{ }");
+        check(r#"{"x":1,"y":2}"#, "{}");
+        check(r#"{"x":[1,2] , "a":1}"#, r#"{ "a":1}"#);
+        check(r#"{"x":1,"y":2,"a":1}"#, r#"{"a":1}"#);
+        check(r#"{"a":1 ,"x":1,"y":2}"#, r#"{"a":1}"#);
+        check(r#"{"a":1,"x":1,"b":2,"\u0079":2,"c":3}"#, r#"{"a":1,"b":2,"c":3}"#);
+        check(r#"{"x":1,"b":2,"y":2}"#, r#"{"b":2}"#);
+        check("{}", "{}");
     }
 
     #[test]

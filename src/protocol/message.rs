@@ -295,7 +295,8 @@ impl Frame {
     pub fn spliced(text: &Bytes, mut edits: Vec<(Span, Bytes)>) -> Self {
         /// Below this a copy is cheaper than another piece.
         const COPIED: usize = 4096;
-        edits.sort_unstable_by_key(|(span, _)| span.start);
+        // What is put in before a piece that goes comes first.
+        edits.sort_unstable_by_key(|(span, _)| (span.start, span.end));
         if text.len() + edits.iter().map(|(_, new)| new.len()).sum::<usize>() <= COPIED {
             return Self::from(splice(text, &edits));
         }

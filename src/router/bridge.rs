@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::Answer;
 use crate::protocol::{
+    error::{INVALID_PARAMS, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
     json::{Object, with_member},
-    message::Kind,
+    message::{Frame, Kind, Message, Span},
     revision::Revision,
 };
 
@@ -30,15 +33,17 @@ pub fn shape(answer: Answer, method: &str, revision: Revision) -> Answer {
 /// `resultType`, and for what may be cached how (2026-07-28, "Results", "Caching"). Lists change with
 /// the workspace and belong to who asks, so that nothing may be kept.
 fn completed(result: Bytes, method: &str) -> Bytes {
-    let has = |result: &Bytes, name: &str| {
-        let object = std::str::from_utf8(result).ok().and_then(|text| Object::parse(text).ok());
-        object.is_none_or(|object| object.get(name).is_some())
+    let missing = {
+        let Some(object) = std::str::from_utf8(&result).ok().and_then(|text| Object::parse(text).ok()) else { return result };
+        let kind = object.string("resultType");
+        let mut members = vec![("resultType", Cow::Borrowed(r#""complete""#))];
+        // What is no answer yet cannot be kept.
+        if is_cacheable(method) && kind.is_none_or(|kind| kind == "complete") {
+            members.extend([("ttlMs", Cow::Borrowed("0")), ("cacheScope", Cow::Borrowed(r#""private""#))]);
+        }
+        members.retain(|(name, _)| object.get(name).is_none());
+        members
     };
-    let mut members = vec![("resultType", Cow::Borrowed(r#""complete""#))];
-    if is_cacheable(method) {
-        members.extend([("ttlMs", Cow::Borrowed("0")), ("cacheScope", Cow::Borrowed(r#""private""#))]);
-    }
-    let missing: Vec<_> = members.into_iter().filter(|(name, _)| !has(&result, name)).collect();
     missing.into_iter().fold(result, |result, (name, value)| with_member(&result, name, &value))
 }
 
@@ -46,6 +51,66 @@ fn is_cacheable(method: &str) -> bool {
     matches!(method, "server/discover" | "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read")
 }
 
+/// What a server with a handshake answered, for this client.
+pub(super) fn from_older(reply: Message, client: Revision) -> Message {
+    if client.has_plain_not_found() { recoded(reply, RESOURCE_NOT_FOUND, INVALID_PARAMS, false) } else { reply }
+}
+
+/// What a server without a handshake answered, for a client with one: older revisions know nothing of
+/// result types and of how long something may be kept.
+pub(super) fn from_newer(reply: Message) -> Message {
+    match reply.kind() {
+        Kind::Result => stripped(&reply).unwrap_or(reply),
+        // An invalid parameter with a URI is a resource that is not there.
+        _ => recoded(reply, INVALID_PARAMS, RESOURCE_NOT_FOUND, true),
+    }
+}
+
+fn stripped(reply: &Message) -> Option<Message> {
+    let json = reply.body()?;
+    let result = Object::parse(json).ok()?;
+    // Another kind of result than a whole one is for the client to judge.
+    result.string("resultType").filter(|kind| kind == "complete")?;
+    let pieces = result.without(reply.text(), json, |name| matches!(name, "resultType" | "ttlMs" | "cacheScope"));
+    edited(reply, pieces.into_iter().map(|piece| (piece, Bytes::new())).collect())
+}
+
+/// An error with another code, if it has this one; `with_uri` is for those alone that name a resource.
+fn recoded(reply: Message, from: i32, to: i32, with_uri: bool) -> Message {
+    let edit = || {
+        let error = Object::parse(reply.body()?).ok()?;
+        let names_resource = || error.get("data").and_then(|data| Object::parse(data).ok()).is_some_and(|data| data.get("uri").is_some());
+        if reply.kind() != Kind::Error || error.get("code")? != from.to_string() || (with_uri && !names_resource()) {
+            return None;
+        }
+        let span = error.span(reply.text(), "code")?;
+        edited(&reply, vec![(span, to.to_string().into())])
+    };
+    edit().unwrap_or(reply)
+}
+
+fn edited(message: &Message, edits: Vec<(Span, Bytes)>) -> Option<Message> {
+    Message::parse(&Frame::spliced(message.text(), edits).into_bytes()).ok()
+}
+
+/// The URLs that are to be visited before the call is made again, where a client is asked that by a result and not by
+/// an error (2026-07-28 has no such error).
+pub(super) fn visits(reply: &Message, client: Revision) -> Option<Vec<Box<RawValue>>> {
+    #[derive(Deserialize)]
+    struct Required {
+        code: i32,
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        elicitations: Vec<Box<RawValue>>,
+    }
+    if client.has_handshake() || reply.kind() != Kind::Error {
+        return None;
+    }
+    let Required { code, data } = serde_json::from_str(reply.body()?).ok()?;
+    (code == URL_ELICITATION_REQUIRED && !data.elicitations.is_empty()).then_some(data.elicitations)
+}
 #[cfg(test)]
 mod tests {
     use super::*;

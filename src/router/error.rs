@@ -39,6 +39,18 @@ pub enum CallError {
     /// The App has to be asked who answers, and has been asked too often.
     #[error("the plugged.in App has been asked too often to find out who answers this; try again in {} s", .wait.as_secs_f64().ceil())]
     AppTooOften { wait: Duration },
+    #[error("what the server {server} asked of the client was not answered: {why}")]
+    Unanswered { server: String, why: String },
+    #[error("the server {server} did not finish within {} s in all (`--call-timeout-max`); it may still be working", .after.as_secs_f32())]
+    TooLong { server: String, after: Duration },
+    #[error("the call needs the capability `{name}`, which the client has not declared")]
+    MissingCapability { name: &'static str },
+    #[error("the server wants a URL to be visited first, and that was declined")]
+    Declined,
+    #[error("{limit} calls wait for their clients already; try again later")]
+    TooManyRounds { limit: usize },
+    #[error("the server {server} asked the client {limit} times in a row in one call; it was given up")]
+    EndlessRounds { server: String, limit: usize },
     #[error("the server {server} is not available: {error}")]
     Unavailable { server: String, error: Unavailable },
     #[error("the server {server} did not answer within {} s; it may still be working", .after.as_secs_f32())]
@@ -86,12 +98,18 @@ impl CallError {
             | Self::UnknownResource { .. }
             | Self::NoSubscriptions { .. }
             | Self::TooManySubscriptions { .. }
+            | Self::MissingCapability { .. }
             | Self::BadCursor(_) => Blame::Client,
             Self::TooOften(_) | Self::AppTooOften { .. } => Blame::Rate,
             Self::ChangedTool { .. }
             | Self::Unavailable { .. }
             | Self::Timeout { .. }
             | Self::ConnectTimeout { .. }
+            | Self::TooLong { .. }
+            | Self::Unanswered { .. }
+            | Self::Declined
+            | Self::TooManyRounds { .. }
+            | Self::EndlessRounds { .. }
             | Self::Link { .. } => Blame::Server,
         }
     }

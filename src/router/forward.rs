@@ -4,18 +4,32 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
 
-use super::{CallError, Ctx, Router, activity::Subject, measure, relay};
+use super::{
+    CallError, Ctx, Router,
+    activity::Subject,
+    bridge,
+    heartbeat::Beat,
+    measure,
+    relay::{self, Ended, Overdue, Terms},
+    reverse,
+    rounds::{self, Begin, Parked},
+};
 use crate::{
     downstream::{Caller, InFlight, Link, LinkError},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Id, Message, Span, span_in},
+        revision::Revision,
         server::{Origin, ServerConfig, ServerId},
     },
     security::rate_limit::Permit,
 };
+
+/// Rounds of one call that the proxy goes through for its client. A server that asks this often asks without end.
+const ROUNDS: usize = 32;
 
 /// A request on its way to a server: the client's own text, and what is replaced in it.
 pub(super) struct Outgoing<'a> {
@@ -57,6 +71,29 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    pub(super) fn method(&self) -> &str {
+        self.request.method()
+    }
+
+    /// Puts the server's own state where the client has one of ours, as JSON text; `None` leaves none.
+    pub(super) fn replace_state(&mut self, state: Option<&str>) {
+        match (state, self.params.span(self.request.text(), "requestState")) {
+            (Some(state), Some(span)) => self.edits.push((span, Bytes::copy_from_slice(state.as_bytes()))),
+            _ => self.take_out(&["requestState"]),
+        }
+    }
+
+    /// Makes the request one that knows of no earlier round.
+    pub(super) fn forget_round(&mut self) {
+        self.take_out(&["requestState", "inputResponses"]);
+    }
+
+    fn take_out(&mut self, members: &[&str]) {
+        let params = self.request.body().unwrap_or_default();
+        let pieces = self.params.without(self.request.text(), params, |name| members.contains(&name));
+        self.edits.extend(pieces.into_iter().map(|piece| (piece, Bytes::new())));
+    }
+
     /// The client's progress token, as JSON text.
     pub(super) fn token(&self) -> Option<&Bytes> {
         self.token.as_ref().map(|(token, _)| token)
@@ -64,12 +101,22 @@ impl<'a> Outgoing<'a> {
 
     /// `envelope` is what a server without a handshake must be told of the client.
     fn frame(&self, id: u64, envelope: &[(&str, String)]) -> Frame {
+        self.frame_of_round(id, envelope, None)
+    }
+
+    /// `round` holds the members of `params` that answer the server's last interim result, as JSON text.
+    fn frame_of_round(&self, id: u64, envelope: &[(&str, String)], round: Option<&str>) -> Frame {
         let number = Id::number(id);
         let mut edits = self.edits.clone();
         if let Some((_, span)) = &self.token {
             edits.push((span.clone(), number.as_json().clone()));
         }
         edits.extend(self.introduced(envelope));
+        edits.extend(round.zip(self.request.body()).map(|(round, params)| {
+            let at = span_in(self.request.text(), params).start + 1;
+            // There always is a member that says what is called.
+            (at..at, format!("{round},").into())
+        }));
         self.request.edited(&number, edits)
     }
 
@@ -103,15 +150,19 @@ impl Router {
     /// an error. What certainly did not reach the server is sent once more.
     pub(super) async fn forward(&self, _: Permit, ctx: &Ctx, server: &ServerId, outgoing: &mut Outgoing<'_>) -> Result<Message, CallError> {
         let timed = self.time(server);
-        let answer = match self.attempt(ctx, server, outgoing).await {
-            Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {
-                self.attempt(ctx, server, outgoing).await
+        let answer = match outgoing.token().cloned() {
+            Some(token) => {
+                let beat = Beat::new();
+                // Boxed, because most calls have no token and should not pay for it with their size.
+                Box::pin(beat.during(ctx, &token, self.carry_out(ctx, server, outgoing, Some(&beat)))).await
             }
-            outcome => outcome,
+            None => self.carry_out(ctx, server, outgoing, None).await,
         };
         let outcome = measure::outcome_of(&answer);
         if let (Some(activities), Some(subject)) = (&self.activities, outgoing.subject.take())
             && let Some(config) = self.known_to_app(server)
+            // What is asked of a client on the way is no call of its own.
+            && !answer.as_ref().is_ok_and(rounds::is_interim)
         {
             activities.note(config, subject, timed.elapsed(), &answer, outcome);
         }
@@ -124,27 +175,137 @@ impl Router {
         self.pool.config(server).filter(|config| config.origin == Origin::App)
     }
 
-    async fn attempt(&self, ctx: &Ctx, server: &ServerId, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
-        let target = self.target(server);
-        let link = self.reach(&target).await?;
-        let patience = target.patience;
-        let failed = |error: LinkError| CallError::Link { server: target.name(), error };
-        let caller = Caller { session: Some(ctx.session.number()), wants_progress: outgoing.token.is_some() };
-        let envelope =
-            if link.peer().revision.has_handshake() { Vec::new() } else { ctx.session.declared().members(ctx.session.verbosity().level()) };
-        let starting = timeout(patience, link.start(caller, |id| outgoing.frame(id, &envelope)));
-        let Ok(started) = starting.await else { return Err(CallError::Timeout { server: target.name(), after: patience }) };
-        let call: InFlight = started.map_err(failed)?;
-        let token = outgoing.token();
-        let terms =
-            relay::Terms { ctx, server, elicitations: &self.elicitations, tracker: &self.tracker, stop: &self.token, token, patience };
-        match relay::relay(terms, call).await {
-            Ok(reply) => {
-                let reply = reply.map_err(failed)?;
-                self.elicitations.note_reply(ctx, server, &reply);
+    async fn carry_out(
+        &self,
+        ctx: &Ctx,
+        server: &ServerId,
+        outgoing: &mut Outgoing<'_>,
+        beat: Option<&Beat>,
+    ) -> Result<Message, CallError> {
+        let client = ctx.session.declared().revision;
+        let way = Way { ctx, target: &self.target(server), beat, end: Instant::now() + self.config.call_timeout_max, client };
+        if !client.has_handshake()
+            && let Begin::GoOn(parked) = self.rounds.begin(server, outgoing).await?
+        {
+            return Box::pin(self.go_on(way, outgoing, *parked)).await;
+        }
+        match self.attempt(way, outgoing).await {
+            Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {
+                self.attempt(way, outgoing).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(&self, way: Way<'_>, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
+        let link = self.reach(way.target).await?;
+        if link.peer().revision.has_handshake() {
+            let call = self.send(way, &link, |id| outgoing.frame(id, &[]), outgoing.token.is_some()).await?;
+            let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
+            return match bridge::visits(&reply, way.client) {
+                Some(elicitations) => self.ask_to_visit(way, outgoing, &elicitations),
+                None => Ok(bridge::from_older(reply, way.client)),
+            };
+        }
+        // Boxed, because most servers are of older revisions.
+        Box::pin(self.attempt_without_handshake(way, &link, outgoing)).await
+    }
+
+    /// A server that asks by its results. A client of an older revision is asked while its call runs.
+    async fn attempt_without_handshake(&self, way: Way<'_>, link: &Arc<Link>, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
+        let Way { ctx, target, client, .. } = way;
+        let envelope = ctx.session.declared().members(ctx.session.verbosity().level());
+        let mut round = None;
+        for _ in 0..ROUNDS {
+            let frame = |id| outgoing.frame_of_round(id, &envelope, round.as_deref());
+            let call = self.send(way, link, frame, outgoing.token.is_some()).await?;
+            let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
+            if !rounds::is_interim(&reply) {
+                return Ok(if client.has_handshake() { bridge::from_newer(reply) } else { reply });
+            }
+            if !client.has_handshake() {
+                let unclear = || LinkError::Protocol { what: "what it asks cannot be read".to_owned() };
+                return self.rounds.lead_back(target.server, outgoing, &reply).ok_or_else(|| target.failed(unclear()));
+            }
+            let answering = tokio::time::timeout_at(way.end, reverse::answer_round(ctx, &reply));
+            let answers = answering.await.map_err(|_| self.overdue(target, Overdue::Endless))?;
+            round = Some(answers.map_err(|why| CallError::Unanswered { server: target.name(), why })?);
+        }
+        Err(CallError::EndlessRounds { server: target.name(), limit: ROUNDS })
+    }
+
+    /// The client has come back to a call that was parked.
+    async fn go_on(&self, way: Way<'_>, outgoing: &Outgoing<'_>, parked: Parked) -> Result<Message, CallError> {
+        let (call, questions) = parked.into_parts();
+        let reply = self.follow(way, outgoing, relay::relay_in_rounds(self.terms(way, outgoing), call, questions)).await?;
+        match bridge::visits(&reply, way.client) {
+            Some(elicitations) => self.ask_to_visit(way, outgoing, &elicitations),
+            None => Ok(bridge::from_older(reply, way.client)),
+        }
+    }
+
+    async fn send(
+        &self,
+        way: Way<'_>,
+        link: &Arc<Link>,
+        frame: impl FnOnce(u64) -> Frame,
+        wants_progress: bool,
+    ) -> Result<InFlight, CallError> {
+        let target = way.target;
+        let caller = Caller { session: Some(way.ctx.session.number()), wants_progress };
+        let Ok(started) = timeout(target.patience, link.start(caller, frame)).await else {
+            return Err(self.overdue(target, Overdue::Silent));
+        };
+        started.map_err(|error| target.failed(error))
+    }
+
+    /// Until the reply, or until the client must be asked before there can be one.
+    async fn follow(
+        &self,
+        way: Way<'_>,
+        outgoing: &Outgoing<'_>,
+        relaying: impl Future<Output = Result<Ended, Overdue>>,
+    ) -> Result<Message, CallError> {
+        let target = way.target;
+        match relaying.await {
+            Ok(Ended::Reply(reply)) => {
+                let reply = reply.map_err(|error| target.failed(error))?;
+                self.elicitations.note_reply(way.ctx, target.server, &reply);
                 Ok(reply)
             }
-            Err(relay::Silent) => Err(CallError::Timeout { server: target.name(), after: patience }),
+            Ok(Ended::Asked(call, questions)) => self.rounds.park(target.server, outgoing, (call, questions), &self.tracker, &self.token),
+            Err(overdue) => Err(self.overdue(target, overdue)),
+        }
+    }
+
+    fn terms<'a>(&'a self, way: Way<'a>, outgoing: &'a Outgoing<'_>) -> Terms<'a> {
+        let Way { ctx, target, beat, end, client } = way;
+        Terms {
+            ctx,
+            server: target.server,
+            elicitations: &self.elicitations,
+            tracker: &self.tracker,
+            stop: &self.token,
+            token: outgoing.token(),
+            beat,
+            patience: target.patience,
+            end,
+            in_rounds: !client.has_handshake(),
+        }
+    }
+
+    fn ask_to_visit(&self, way: Way<'_>, outgoing: &Outgoing<'_>, elicitations: &[Box<RawValue>]) -> Result<Message, CallError> {
+        if !way.ctx.session.declared().capabilities.elicitation_url {
+            return Err(CallError::MissingCapability { name: "elicitation.url" });
+        }
+        Ok(self.rounds.anew(way.target.server, outgoing, elicitations))
+    }
+
+    fn overdue(&self, target: &Target<'_>, overdue: Overdue) -> CallError {
+        let server = target.name();
+        match overdue {
+            Overdue::Silent => CallError::Timeout { server, after: target.patience },
+            Overdue::Endless => CallError::TooLong { server, after: self.config.call_timeout_max },
         }
     }
 
@@ -164,6 +325,18 @@ impl Router {
     }
 }
 
+/// From one client to one server.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    ctx: &'a Ctx,
+    target: &'a Target<'a>,
+    beat: Option<&'a Beat>,
+    /// When the call has taken too long in all.
+    end: Instant,
+    /// The client's.
+    client: Revision,
+}
+
 /// A server, and what a call to it must know.
 pub(super) struct Target<'a> {
     server: &'a ServerId,
@@ -173,6 +346,10 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
+    fn failed(&self, error: LinkError) -> CallError {
+        CallError::Link { server: self.name(), error }
+    }
+
     /// For errors.
     pub(super) fn name(&self) -> String {
         self.config.as_ref().map_or_else(|| self.server.to_string(), |config| config.name.clone())

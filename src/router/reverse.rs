@@ -3,22 +3,24 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures_util::{
     StreamExt,
-    future::{BoxFuture, Either, select},
+    future::{BoxFuture, Either, select, try_join_all},
     stream::FuturesUnordered,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{AskError, Ctx};
 use crate::{
-    downstream::{Ask, Lingering, Step},
+    downstream::{Ask, Lingering, Step, error_message},
     protocol::{
-        capability::ClientCapabilities,
+        declared::Declared,
         error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND},
-        json::Object,
-        message::{Id, Message},
+        json::{Object, with_member},
+        message::{Id, Kind, Message},
     },
 };
 
@@ -48,7 +50,7 @@ impl Asks {
         if self.open.len() >= OPEN {
             return ask.refuse(&ErrorObject::new(INVALID_REQUEST, format!("{OPEN} requests of this call wait for the client already")));
         }
-        if let Some(refusal) = refusal(ctx.session.declared().capabilities, ask.request()) {
+        if let Some(refusal) = refusal(&ctx.session.declared(), ask.request()) {
             tracing::debug!(method = ask.request().method(), "what the server asked was refused: {}", refusal.message);
             return ask.refuse(&refusal);
         }
@@ -113,7 +115,8 @@ async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) -> Id {
 }
 
 /// Why the client cannot be asked this. Servers are offered what any client may have.
-fn refusal(client: ClientCapabilities, request: &Message) -> Option<ErrorObject> {
+pub(super) fn refusal(client: &Declared, request: &Message) -> Option<ErrorObject> {
+    let Declared { revision, capabilities: client, .. } = client;
     let lacks = |capability: &str| {
         Some(ErrorObject::new(METHOD_NOT_FOUND, format!("the client of this call has not declared the capability `{capability}`")))
     };
@@ -135,13 +138,69 @@ fn refusal(client: ClientCapabilities, request: &Message) -> Option<ErrorObject>
                 _ => None,
             }
         }
+        "sampling/createMessage" | "roots/list" => None,
+        // Rounds hold nothing else.
+        method if !revision.has_handshake() => {
+            Some(ErrorObject::new(METHOD_NOT_FOUND, format!("the client of this call has no `{method}`")))
+        }
         _ => None,
+    }
+}
+
+/// Puts what an interim result of a server asks to a client of an older revision, and gives the members of the next round's
+/// `params` as JSON text.
+///
+/// # Errors
+/// Why there are no answers, for people.
+pub(super) async fn answer_round(ctx: &Ctx, reply: &Message) -> Result<String, String> {
+    let unclear = || "it cannot be read".to_owned();
+    let result = reply.body().and_then(|result| Object::parse(result).ok()).ok_or_else(unclear)?;
+    let requests = Object::parse(result.get("inputRequests").unwrap_or("{}")).map_err(|_| unclear())?;
+    if requests.iter().count() > OPEN {
+        return Err(format!("it is more than {OPEN} requests"));
+    }
+    let answering = requests.iter().map(async |(key, request)| {
+        let answer = answer(ctx, request).await?;
+        Ok::<_, String>(format!("{}:{answer}", serde_json::Value::from(key)))
+    });
+    let answers = try_join_all(answering).await?.join(",");
+    let state = result.get("requestState").map_or_else(String::new, |state| format!(r#","requestState":{state}"#));
+    Ok(format!(r#""inputResponses":{{{answers}}}{state}"#))
+}
+
+/// The client's result, as JSON text.
+async fn answer(ctx: &Ctx, request: &str) -> Result<String, String> {
+    let object = Object::parse(request).map_err(|_| "it cannot be read".to_owned())?;
+    let method = object.get("method").ok_or("it names no method")?;
+    let params = object.get("params").map_or_else(String::new, |params| format!(r#","params":{}"#, identified(params)));
+    let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":{method}{params}}}"#);
+    let request = Message::parse(&text.into()).map_err(|_| "it is no request".to_owned())?;
+    if let Some(refusal) = refusal(&ctx.session.declared(), &request) {
+        return Err(refusal.message);
+    }
+    let answer = ctx.client.ask(&request).await.map_err(|error| error.to_string())?;
+    match (answer.kind(), answer.body()) {
+        (Kind::Result, Some(result)) => Ok(result.to_owned()),
+        _ => Err(format!("the client refused: {}", error_message(answer.body().unwrap_or_default()))),
+    }
+}
+
+/// Until 2025-11-25 an elicitation by URL has an id of its own.
+fn identified(params: &str) -> String {
+    match Object::parse(params) {
+        Ok(object) if object.string("mode").as_deref() == Some("url") && object.get("elicitationId").is_none() => {
+            let id = serde_json::Value::from(Uuid::new_v4().to_string()).to_string();
+            let params = with_member(&Bytes::copy_from_slice(params.as_bytes()), "elicitationId", &id);
+            String::from_utf8_lossy(&params).into_owned()
+        }
+        _ => params.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{capability::ClientCapabilities, revision::Revision};
 
     #[test]
     fn a_client_is_asked_only_what_it_has_declared() {
@@ -150,6 +209,8 @@ mod tests {
         let url = ClientCapabilities { elicitation_url: true, ..none };
         let elicit = |mode: &str| format!(r#""elicitation/create","params":{{{mode}"message":"m"}}"#);
         let (plain, by_form, by_url) = (elicit(""), elicit(r#""mode":"form","#), elicit(r#""mode":"url","#));
+        let custom = r#""x/ask""#;
+        let with = |revision, capabilities| Declared { revision, capabilities, ..Declared::nothing() };
         for (client, method, expect) in [
             (none, r#""sampling/createMessage""#, Some((METHOD_NOT_FOUND, "`sampling`"))),
             (ClientCapabilities { sampling: true, ..none }, r#""sampling/createMessage""#, None),
@@ -162,9 +223,10 @@ mod tests {
             (form, &by_url, Some((INVALID_PARAMS, "`elicitation.url`"))),
             (url, &by_url, None),
             (url, &plain, Some((INVALID_PARAMS, "`elicitation.form`"))),
+            (none, custom, None),
         ] {
             let request = Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method}}}"#).into()).expect("a request");
-            let refusal = refusal(client, &request);
+            let refusal = refusal(&with(Revision::NEWEST, client), &request);
             match expect {
                 None => assert_eq!(refusal, None, "{client:?} {method}"),
                 Some((code, named)) => {
@@ -174,5 +236,7 @@ mod tests {
                 }
             }
         }
+        let request = Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":{custom}}}"#).into()).expect("a request");
+        assert!(refusal(&with(Revision::STATELESS, none), &request).is_some(), "rounds hold nothing else");
     }
 }

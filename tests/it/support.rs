@@ -6,6 +6,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod http;
+pub(crate) mod modern;
 pub(crate) mod patience;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -218,6 +218,8 @@ impl Call {
                 "isError": true,
                 "x-code": 451,
             })),
+            // Any error, where one is given.
+            "error" if arguments["error"].is_object() => Reply::Error(arguments["error"].clone()),
             "error" => Reply::Error(json!({
                 "code": -32_050,
                 "message": "the moon is in the wrong phase",
