@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::watch;
 
 use crate::protocol::{
@@ -15,6 +15,7 @@ use crate::protocol::{
 };
 
 pub mod build;
+mod declared;
 pub mod integrity;
 pub mod keeper;
 pub mod store;
@@ -34,6 +35,8 @@ pub struct Catalog {
     resources: IndexMap<String, Resource>,
     templates: IndexMap<String, UriTemplate>,
     lists: [List; 4],
+    /// What servers have declared that the proxy itself knows nothing of.
+    capabilities: Map<String, Value>,
     /// Every server has been asked what it offers, or is not waited for any more.
     pub settled: bool,
 }
@@ -50,6 +53,15 @@ pub struct CatalogServer {
     pub resources: bool,
     /// The server itself has said what it offers.
     pub listed: bool,
+    /// Capabilities and extensions, by their names.
+    declared: Vec<String>,
+}
+
+impl CatalogServer {
+    /// Whether the server has declared a capability or an extension of this name, with a prefix or without.
+    pub fn declares(&self, name: &str) -> bool {
+        self.declared.iter().any(|declared| declared.rsplit('/').next() == Some(name))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -251,6 +263,11 @@ impl Catalog {
         let records = lists.flat_map(|list| serde_json::from_str::<Vec<&RawValue>>(list).unwrap_or_default());
         let entries = records.filter_map(|record| serde_json::from_str::<Entry>(record.get()).ok());
         entries.map(|entry| (entry.name, entry.description.unwrap_or_default())).collect()
+    }
+
+    /// What servers have declared that the proxy itself knows nothing of, together.
+    pub fn capabilities(&self) -> &Map<String, Value> {
+        &self.capabilities
     }
 
     pub fn server(&self, id: &ServerId) -> Option<&CatalogServer> {

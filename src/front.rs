@@ -3,6 +3,9 @@
 mod announced;
 mod asked;
 pub mod http;
+mod listen;
+mod modern;
+mod offer;
 mod rescue;
 pub mod session;
 pub mod stdio;

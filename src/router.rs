@@ -36,15 +36,18 @@ pub mod error;
 pub mod events;
 mod forward;
 mod heartbeat;
+pub mod listen;
 mod logging;
 mod measure;
 mod notices;
+mod pass;
 mod prompts;
 mod relay;
 mod resources;
 mod reverse;
 mod rounds;
 mod subscriptions;
+mod tasks;
 mod tools;
 
 use activity::Activities;

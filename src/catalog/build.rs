@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Catalog, CatalogServer, Change, List, ListKind, Owner, Prompt, Resource, Tool, UriTemplate, integrity::Changes};
+use super::{Catalog, CatalogServer, Change, List, ListKind, Owner, Prompt, Resource, Tool, UriTemplate, declared, integrity::Changes};
 use crate::{
     downstream::Item,
     protocol::{
@@ -56,6 +56,8 @@ pub struct Listing {
     pub resources: Vec<Item>,
     pub templates: Vec<Item>,
     pub completions: bool,
+    /// All that the server has declared that it can do: a JSON object, empty where that is not known.
+    pub declared: Bytes,
     /// The server declared the capability, even if its lists are empty.
     pub offers_resources: bool,
     /// From the present connection, not from the store.
@@ -93,6 +95,7 @@ pub struct Inputs<'a> {
 pub fn build(inputs: Inputs<'_>) -> Catalog {
     let mut builder = Builder { inputs, catalog: Catalog { settled: inputs.settled, ..Catalog::default() }, entries: Default::default() };
     builder.servers();
+    builder.capabilities();
     builder.tools();
     builder.prompts();
     builder.resources();
@@ -121,9 +124,15 @@ impl Builder<'_> {
                 completions: listing.is_some_and(|listing| listing.completions),
                 resources: listing.is_some_and(|listing| listing.offers_resources),
                 listed: listing.is_some_and(|listing| listing.live),
+                declared: listing.map(|listing| declared::names(&listing.declared)).unwrap_or_default(),
             };
             self.catalog.servers.insert(config.id.clone(), server);
         }
+    }
+
+    fn capabilities(&mut self) {
+        let listings = self.inputs.snapshot.servers.iter().filter_map(|config| self.inputs.listings.get(&config.id));
+        self.catalog.capabilities = declared::together(listings.map(|listing| listing.declared.as_ref()));
     }
 
     fn tools(&mut self) {

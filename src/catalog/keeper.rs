@@ -348,6 +348,7 @@ impl Keeper {
         let mut listing = old.map(|listing| Listing::clone(listing)).unwrap_or_default();
         listing.live = true;
         listing.completions = link.peer().capabilities.completions;
+        listing.declared = link.peer().declared.clone();
         listing.offers_resources = link.peer().capabilities.resources;
         let mut failed = false;
         for (kind, list) in lists {

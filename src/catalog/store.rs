@@ -64,6 +64,9 @@ struct Server<'a> {
     templates: Vec<Record<'a>>,
     completions: bool,
     offers_resources: bool,
+    /// A list of an older proxy has it not.
+    #[serde(borrow, default)]
+    declared: Option<&'a RawValue>,
 }
 
 /// Key and record, borrowed both ways: listings are large.
@@ -152,7 +155,7 @@ fn create_private(path: &Path) -> io::Result<fs::File> {
 
 impl<'a> Server<'a> {
     fn of(kept: &'a Kept) -> Self {
-        let Listing { tools, prompts, resources, templates, completions, offers_resources, live: _ } = &*kept.listing;
+        let Listing { tools, prompts, resources, templates, completions, offers_resources, declared, live: _ } = &*kept.listing;
         let records = |items: &'a [Item]| items.iter().filter_map(Record::of).collect();
         Self {
             shape: kept.shape.to_hex(),
@@ -162,11 +165,12 @@ impl<'a> Server<'a> {
             templates: records(templates),
             completions: *completions,
             offers_resources: *offers_resources,
+            declared: serde_json::from_slice(declared).ok(),
         }
     }
 
     fn into_kept(self) -> Option<Kept> {
-        let Self { shape, tools, prompts, resources, templates, completions, offers_resources } = self;
+        let Self { shape, tools, prompts, resources, templates, completions, offers_resources, declared } = self;
         let items = |records: Vec<Record<'_>>| records.into_iter().map(Record::into_item).collect();
         let listing = Listing {
             tools: items(tools),
@@ -175,6 +179,7 @@ impl<'a> Server<'a> {
             templates: items(templates),
             completions,
             offers_resources,
+            declared: declared.map(|declared| Bytes::copy_from_slice(declared.get().as_bytes())).unwrap_or_default(),
             live: false,
         };
         Some(Kept { shape: Fingerprint::from_hex(&shape)?, listing: Arc::new(listing) })
@@ -209,7 +214,7 @@ mod tests {
 
     fn kept() -> HashMap<ServerId, Kept> {
         let tools = vec![Item { key: "a".to_owned(), json: r#"{"name":"a", "x":1.0}"#.into() }];
-        let listing = Listing { tools, completions: true, ..Listing::default() };
+        let listing = Listing { tools, completions: true, declared: r#"{"x":1.0}"#.into(), ..Listing::default() };
         [(ServerId::of_file("s"), Kept { shape: Fingerprint::of(b"shape"), listing: Arc::new(listing) })].into()
     }
 

@@ -59,6 +59,8 @@ pub struct Link {
 pub struct Peer {
     pub revision: Revision,
     pub capabilities: Capabilities,
+    /// The capabilities as the server wrote them: a JSON object.
+    pub declared: Bytes,
     /// `serverInfo`, `name version`.
     pub version: String,
     pub instructions: Option<String>,
@@ -175,6 +177,11 @@ impl Link {
         Ok(items)
     }
 
+    /// Sends a notification of a client, if the server takes it.
+    pub fn notify_soon(&self, frame: Frame) {
+        self.outbox.notify_soon(frame);
+    }
+
     /// Keeps the server running while no call is in flight, or does so no more.
     pub fn hold(&self, held: bool) {
         self.held.store(held, Ordering::Relaxed);
@@ -234,8 +241,10 @@ fn read_peer(result: &str) -> Result<Peer, String> {
         .filter(|revision| revision.has_handshake())
         .ok_or_else(|| format!("it speaks revision `{}`, which we do not", redact::quote(&protocol_version, 40)))?;
     let text = |member: &str| redact::quote(server_info[member].as_str().unwrap_or("?"), 100);
+    let declared = Object::parse(result).ok().and_then(|result| result.get("capabilities")).unwrap_or("{}");
     Ok(Peer {
         revision,
+        declared: Bytes::copy_from_slice(declared.as_bytes()),
         capabilities: Capabilities {
             tools: capabilities.tools.is_some(),
             prompts: capabilities.prompts.is_some(),

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::security::rate_limit::{ADDRESS_FACTOR, Addresses};
@@ -33,6 +33,7 @@ use self::{
 mod admin;
 pub mod auth;
 mod batch;
+mod client;
 mod connections;
 mod lenient;
 pub mod limits;
@@ -98,6 +99,10 @@ struct Front {
     tracker: TaskTracker,
     /// Holds a token for each request whose answer is not there yet.
     requests: TaskTracker,
+    /// Nothing new is begun any more.
+    draining: CancellationToken,
+    /// Places for those who listen: each costs as much as a session's stream.
+    places: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -123,6 +128,8 @@ pub async fn serve(listener: TcpListener, config: Config, workspaces: Workspaces
         sessions: Sessions::new(config.sessions.clone(), config.limits.calls),
         tracker: tracker.clone(),
         requests: TaskTracker::new(),
+        draining: draining.clone(),
+        places: Arc::new(Semaphore::new(config.sessions.max.min(Semaphore::MAX_PERMITS))),
         started: Instant::now(),
         config,
     });

@@ -18,9 +18,10 @@ use futures_util::{
     FutureExt,
     future::{AbortHandle, Abortable, BoxFuture, abortable},
 };
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::{announced::Announced, asked::Asked, http::streams::Stream, rescue};
+use super::{announced::Announced, asked::Asked, http::streams::Stream, listen::Listeners, offer, rescue};
 use crate::{
     builtin,
     catalog::ListKind,
@@ -54,6 +55,7 @@ struct Inner {
     /// What the client has said of itself and of what it wants.
     wishes: Mutex<Wishes>,
     asked: Asked,
+    listeners: Listeners,
 }
 
 /// Where goes what belongs to no call.
@@ -143,11 +145,10 @@ fn defect() -> ErrorObject {
 }
 
 impl Session {
-    pub fn new(outlet: Outlet, max_calls: usize, allowance: Allowance) -> Self {
-        /// Of the last session that began.
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
+    /// `closing` ends what is open until somebody ends it.
+    pub fn new(outlet: Outlet, max_calls: usize, allowance: Allowance, closing: CancellationToken) -> Self {
         Self(Arc::new(Inner {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed) + 1,
+            number: next_number(),
             outlet,
             max_calls,
             allowance,
@@ -155,6 +156,7 @@ impl Session {
             read: events::Read::default(),
             wishes: Mutex::default(),
             asked: Asked::default(),
+            listeners: Listeners::new(closing),
         }))
     }
 
@@ -191,7 +193,8 @@ impl Session {
         }
     }
 
-    /// Takes a request that says for itself who asks (2026-07-28).
+    /// Takes a request that says for itself who asks (2026-07-28). What its server asks goes into its answer, so that `peer` is
+    /// only told things.
     pub fn receive_declared(&self, request: Message, declared: Declared, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
         let verbosity = declared::verbosity(&request);
         let declaring = Declaring { session: Arc::clone(&self.0), declared: Arc::new(declared), verbosity };
@@ -206,6 +209,16 @@ impl Session {
     /// Calls that are not answered yet.
     pub fn in_flight(&self) -> usize {
         self.calls().len()
+    }
+
+    /// Nothing is told to those who listen any more; they get their answers.
+    pub fn end_listening(&self) {
+        self.0.listeners.close();
+    }
+
+    /// Those who still listen.
+    pub fn listening(&self) -> usize {
+        self.0.listeners.len()
     }
 
     /// The client is gone: its calls are cancelled, and servers get no answer from it.
@@ -226,8 +239,8 @@ impl Session {
         tracing::info!(session = self.0.number, client, %revision, "client connected");
         let result = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": capabilities(),
-            "serverInfo": server_info(),
+            "capabilities": offer::capabilities(),
+            "serverInfo": offer::server_info(),
             "instructions": builtin::instructions(&router.catalog().current()),
         });
         Frame::result(&id_of(request), result.to_string().into())
@@ -263,6 +276,12 @@ impl Session {
 
     /// The table of methods.
     async fn dispatch(&self, request: &Message, router: &Router, ctx: &Ctx) -> Result<Answer, CallError> {
+        let has_handshake = || ctx.session.declared().revision.has_handshake();
+        // A session has said once for all its calls what it wants to see of them.
+        let _raised = match ctx.session.verbosity().level() {
+            Some(level) if !has_handshake() && is_forwarded(request.method()) => Some(Box::pin(router.raise_log_level(level)).await),
+            _ => None,
+        };
         match request.method() {
             "tools/call" => router.call_tool(ctx, request).await,
             // Boxed, because the largest of these would set the size of every call's task.
@@ -272,18 +291,22 @@ impl Session {
             "resources/subscribe" => Box::pin(router.subscribe(ctx, request)).await,
             "resources/unsubscribe" => Box::pin(router.unsubscribe(ctx, request)).await,
             "logging/setLevel" => self.set_log_level(ctx, request, router),
-            "tools/list" => self.list(ListKind::Tools, request, router).await,
-            "prompts/list" => self.list(ListKind::Prompts, request, router).await,
-            "resources/list" => self.list(ListKind::Resources, request, router).await,
-            "resources/templates/list" => self.list(ListKind::Templates, request, router).await,
-            "server/discover" => Ok(discover(router)),
+            "tools/list" => self.list(ListKind::Tools, request, router, ctx).await,
+            "prompts/list" => self.list(ListKind::Prompts, request, router, ctx).await,
+            "resources/list" => self.list(ListKind::Resources, request, router, ctx).await,
+            "resources/templates/list" => self.list(ListKind::Templates, request, router, ctx).await,
+            "server/discover" if !has_handshake() => Ok(offer::discover(router)),
+            "subscriptions/listen" if !has_handshake() => Box::pin(self.0.listeners.serve(next_number(), request, router, ctx)).await,
             method => Err(CallError::UnknownMethod(method.to_owned())),
         }
     }
 
-    async fn list(&self, kind: ListKind, request: &Message, router: &Router) -> Result<Answer, CallError> {
+    async fn list(&self, kind: ListKind, request: &Message, router: &Router, ctx: &Ctx) -> Result<Answer, CallError> {
         let (answer, generation) = router.list(kind, request).await?;
-        self.0.read.note(kind, generation);
+        // Without a handshake changes are told to those alone who have asked to hear of them.
+        if ctx.session.declared().revision.has_handshake() {
+            self.0.read.note(kind, generation);
+        }
         Ok(answer)
     }
 
@@ -385,31 +408,15 @@ impl Drop for Done {
     }
 }
 
-/// What the proxy offers to clients.
-pub(super) fn capabilities() -> Value {
-    json!({
-        "tools": { "listChanged": true },
-        "prompts": { "listChanged": true },
-        "resources": { "listChanged": true, "subscribe": true },
-        "completions": {},
-        "logging": {},
-    })
+/// Whether servers work on it, and may have something to say meanwhile.
+fn is_forwarded(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read" | "completion/complete")
 }
 
-pub(super) fn server_info() -> Value {
-    json!({ "name": "PluggedinMCP", "title": "plugged.in", "version": env!("CARGO_PKG_VERSION") })
-}
-
-/// `server/discover` (2026-07-28). Lists are told of changes on a stream that only older revisions have here.
-fn discover(router: &Router) -> Answer {
-    let supported: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
-    let result = json!({
-        "supportedVersions": supported,
-        "capabilities": { "tools": {}, "prompts": {}, "resources": {}, "completions": {} },
-        "instructions": builtin::instructions(&router.catalog().current()),
-        "_meta": { "io.modelcontextprotocol/serverInfo": server_info() },
-    });
-    Answer::Result(result.to_string().into())
+/// What tells sessions, and others whom the router knows, from each other.
+fn next_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 fn id_of(request: &Message) -> Id {
@@ -418,6 +425,8 @@ fn id_of(request: &Message) -> Id {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn defective() -> Frame {
@@ -426,7 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_is_answered_and_off_the_table() {
-        let session = Session::new(Outlet::Nowhere, 2, Allowance::Unlimited);
+        let session = Session::new(Outlet::Nowhere, 2, Allowance::Unlimited, CancellationToken::new());
         let id = Id::number(7);
         let done = Done { session: session.clone(), id: id.clone() };
         let (work, handle) = abortable(Box::pin(async move {

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     announced::Announced,
+    modern,
     session::{self, Outlet, Received, Session},
 };
 use crate::{
@@ -28,6 +29,9 @@ use crate::{
 /// A client that pipes requests in and closes its end still gets its answers, if
 /// they come within this time. One that wants us gone sends a signal soon after.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// For last words to a client that may not read any more.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// A byte stream in either direction.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -73,7 +77,8 @@ where
     let (outgoing, frames) = mpsc::channel(lines::QUEUE);
     let writing = tracker.spawn(lines::write(writer, frames));
     let announced = Arc::new(Announced::default());
-    let session = Session::new(Outlet::Announced(Arc::clone(&announced)), MAX_CALLS, router.limiter().allowance());
+    let session =
+        Session::new(Outlet::Announced(Arc::clone(&announced)), MAX_CALLS, router.limiter().allowance(), CancellationToken::new());
     let client = Arc::new(Client { session: session.clone(), outgoing });
     let gone = writing.abort_handle();
     // A task of its own: to wake the future that a runtime blocks on costs a system call
@@ -85,18 +90,19 @@ where
             let _ = (&mut reading).await;
             // The client says nothing more, so it is asked nothing more.
             session.asked().end();
+            session.end_listening();
             drain(&session, &gone).await;
         } => {}
         () = told_of_changes(&session, &router) => {}
         () = client.tell(&announced) => {}
-        () = shutdown.cancelled() => {}
+        () = shutdown.cancelled() => farewell(&session).await,
     }
     reading.abort();
     session.end();
     router.forget(session.number());
     // The writer ends when the last sender does.
     drop(client);
-    let _ = tokio::time::timeout(Duration::from_millis(200), writing).await;
+    let _ = tokio::time::timeout(FAREWELL, writing).await;
 }
 
 /// The one client: its calls and everything else share one pair of streams, and ids tell
@@ -121,9 +127,19 @@ impl Client {
         }
     }
 
+    fn take(self: &Arc<Self>, message: Message, router: &Arc<Router>) -> Received {
+        if !modern::is_modern(&message, self.session.revision()) {
+            return self.session.receive(message, router, Arc::clone(self) as Arc<dyn ClientPeer>);
+        }
+        match modern::declared(&message) {
+            Ok(declared) => self.session.receive_declared(message, declared, router, Arc::new(Told(Arc::clone(self)))),
+            Err(error) => Received::Answer(Frame::error(message.id().as_ref(), &error)),
+        }
+    }
+
     async fn receive(self: &Arc<Self>, message: Message, router: &Arc<Router>, tracker: &TaskTracker) {
         let id = message.id();
-        match self.session.receive(message, router, Arc::clone(self) as Arc<dyn ClientPeer>) {
+        match self.take(message, router) {
             Received::Nothing => {}
             Received::Answer(frame) => self.send(frame).await,
             Received::TooMany => self.send(Frame::error(id.as_ref(), &session::too_many())).await,
@@ -156,6 +172,20 @@ impl ClientPeer for Client {
     }
 }
 
+/// The client in a revision in which it is told things and never asked (2026-07-28, stdio).
+#[derive(Debug)]
+struct Told(Arc<Client>);
+
+impl ClientPeer for Told {
+    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
+        self.0.notify(frame)
+    }
+
+    fn ask(&self, _: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+        Box::pin(std::future::ready(Err(AskError::Unsupported)))
+    }
+}
+
 async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<Router>, tracker: TaskTracker, limits: Limits) {
     let Limits { message: longest, depth, .. } = limits;
     let mut lines = Lines::new(reader, longest);
@@ -183,6 +213,15 @@ async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<
 async fn told_of_changes(session: &Session, router: &Router) {
     session.watch_lists(router).await;
     std::future::pending::<()>().await;
+}
+
+/// Tells those who listen that this is the end.
+async fn farewell(session: &Session) {
+    session.end_listening();
+    let deadline = Instant::now() + FAREWELL;
+    while session.listening() > 0 && Instant::now() < deadline {
+        sleep_until(Instant::now() + Duration::from_millis(5)).await;
+    }
 }
 
 /// Waits for calls in flight, unless nobody reads the answers any more.

@@ -92,6 +92,14 @@ pub fn named_version(message: &Message) -> Option<String> {
     Some(meta(message)?.string(VERSION_KEY)?.into_owned())
 }
 
+/// Whether a request declares its client by itself, well or badly. Other keys of `_meta` say nothing about that.
+pub fn is_declaring(request: &Message) -> bool {
+    const PREFIX: &[u8] = b"io.modelcontextprotocol/";
+    // Most messages have none, and are not read for it.
+    memchr::memmem::find(request.text(), PREFIX).is_some()
+        && meta(request).is_some_and(|meta| [VERSION_KEY, CAPABILITIES_KEY].iter().any(|key| meta.get(key).is_some()))
+}
+
 /// `params._meta`
 fn meta(message: &Message) -> Option<Object<'_>> {
     Object::parse(Object::parse(message.body()?).ok()?.get("_meta")?).ok()

@@ -1,5 +1,5 @@
-//! What one session is told outside of its calls: that a list is no longer the
-//! one it has read.
+//! What a client is told outside of its calls: that a list is no longer the one it has
+//! read, or the one that was there when it began to listen.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,13 +14,22 @@ use crate::{
 /// Servers come one after the other; the client is told once.
 const CHANGES_TOGETHER: Duration = Duration::from_millis(50);
 
-/// What a session has read of each list.
+/// What somebody knows of each list.
 #[derive(Debug, Default)]
 pub struct Read {
     generations: Mutex<[Option<u64>; 4]>,
 }
 
 impl Read {
+    /// Of one that has these lists as they are in this catalog.
+    pub fn of(kinds: &[ListKind], catalog: &Catalog) -> Self {
+        let read = Self::default();
+        for kind in kinds {
+            read.note(*kind, catalog.generation(*kind));
+        }
+        read
+    }
+
     /// The session gets this list now.
     pub fn note(&self, kind: ListKind, generation: u64) {
         self.lock()[kind as usize] = Some(generation);

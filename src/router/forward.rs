@@ -48,7 +48,15 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     /// [`CallError::InvalidParams`] where `params` is no object, or says things twice.
     pub(super) fn of(request: &'a Message) -> Result<Self, CallError> {
-        let body = request.body().ok_or_else(|| CallError::InvalidParams("`params` is missing".to_owned()))?;
+        match request.body() {
+            Some(_) => Self::of_any(request),
+            None => Err(CallError::InvalidParams("`params` is missing".to_owned())),
+        }
+    }
+
+    /// As [`Self::of`], of a request that may have no `params`.
+    pub(super) fn of_any(request: &'a Message) -> Result<Self, CallError> {
+        let body = request.body().unwrap_or("{}");
         let params = Object::parse(body).map_err(|error| CallError::malformed(&error))?;
         let meta = params.get("_meta").filter(|meta| *meta != "null").map(Object::parse).transpose();
         let meta = meta.map_err(|error| CallError::malformed(&error))?;
@@ -128,10 +136,15 @@ impl<'a> Outgoing<'a> {
         if members.is_empty() {
             return None;
         }
+        let Some(params) = self.request.body() else {
+            // Before the brace that closes the message, which has other members.
+            let end = self.request.text().iter().rposition(|byte| *byte == b'}')?;
+            return Some((end..end, format!(r#","params":{{"_meta":{{{members}}}}}"#).into()));
+        };
         let (object, json, text) = match (meta, self.params.get("_meta")) {
             (Some(meta), Some(json)) => (meta, json, members),
             (None, Some(null)) => return Some((span_in(self.request.text(), null), format!("{{{members}}}").into())),
-            (_, None) => (&self.params, self.request.body()?, format!(r#""_meta":{{{members}}}"#)),
+            (_, None) => (&self.params, params, format!(r#""_meta":{{{members}}}"#)),
         };
         let comma = if object.is_empty() { "" } else { "," };
         // Right behind the brace that opens the object.

@@ -1,15 +1,21 @@
-//! `logging/setLevel` (specification, server/utilities/logging). Connections are shared by
-//! sessions, so that a server is asked for what the most curious of them wants to see; each
-//! session gets what it has asked for.
+//! What clients want to see of the servers' logs (specification, server/utilities/logging): by `logging/setLevel` for
+//! a session, or, from 2026-07-28 on, by a request for itself. Connections are shared, so that a server is asked for what
+//! the most curious of all wants to see; each gets what it has asked for.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::{Answer, CallError, Ctx, Router};
 use crate::{
@@ -25,11 +31,43 @@ use crate::{
 /// For a server to take a level. Meanwhile no other is told of the next one.
 const TELLING: Duration = Duration::from_secs(5);
 
-/// The levels that sessions have asked for.
+/// A request waits for so long until the servers know what it wants to see. What they log before is lost to it.
+const RAISING: Duration = Duration::from_millis(250);
+
+/// Servers are asked for less this long after nobody wants more: the next request may want the same.
+const LINGERING: Duration = Duration::from_secs(2);
+
+/// What servers are asked for once nobody wants more than that. There is no way to ask for what they logged before anybody did.
+const RESTING: LogLevel = LogLevel::Info;
+
+/// The levels that have been asked for.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
-    wanted: Mutex<HashMap<u64, LogLevel>>,
+    wanted: Mutex<HashMap<Who, LogLevel>>,
     changed: Notify,
+    /// What the servers were told last.
+    told: watch::Sender<Option<LogLevel>>,
+    /// Of the last request that wanted something.
+    last: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Who {
+    Session(u64),
+    Request(u64),
+}
+
+/// A request that wants to see more, as long as this is not dropped.
+#[derive(Debug)]
+pub struct Raised {
+    levels: Arc<Levels>,
+    who: Who,
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.levels.want(self.who, None);
+    }
 }
 
 impl Router {
@@ -47,14 +85,31 @@ impl Router {
         self.levels.set(ctx.session.number(), Some(level));
         Ok((Answer::Result(bytes::Bytes::from_static(b"{}")), level))
     }
+
+    /// Has servers log at least this as long as what it gives is kept. Waits a moment where they must be told first.
+    pub async fn raise_log_level(&self, level: LogLevel) -> Raised {
+        let who = Who::Request(self.levels.last.fetch_add(1, Ordering::Relaxed));
+        let raised = Raised { levels: Arc::clone(&self.levels), who };
+        self.levels.want(who, Some(level));
+        let mut told = self.levels.told.subscribe();
+        let known = told.wait_for(|told| told.is_some_and(|told| told <= level));
+        if timeout(RAISING, known).await.is_err() {
+            tracing::debug!(%level, "not all servers have taken the log level of a request yet");
+        }
+        raised
+    }
 }
 
 impl Levels {
     /// What one session wants; `None` once it is gone.
     pub(super) fn set(&self, session: u64, level: Option<LogLevel>) {
+        self.want(Who::Session(session), level);
+    }
+
+    fn want(&self, who: Who, level: Option<LogLevel>) {
         let before = match level {
-            Some(level) => self.wanted().insert(session, level),
-            None => self.wanted().remove(&session),
+            Some(level) => self.wanted().insert(who, level),
+            None => self.wanted().remove(&who),
         };
         if before != level {
             self.look();
@@ -66,29 +121,76 @@ impl Levels {
         self.changed.notify_one();
     }
 
-    /// Tells every server that logs the most verbose level that any session wants: now, when
+    /// Tells every server that logs the most verbose level that anybody wants: now, when
     /// that changes, and when a server connects. Does not end.
     pub(super) async fn keep(&self, pool: &Pool) {
         let mut told: HashMap<ServerId, (Weak<Link>, LogLevel)> = HashMap::new();
+        let mut pace = Pace::default();
         loop {
-            self.changed.notified().await;
-            // Once nobody has a wish any more, what the servers log is dropped here.
-            let Some(level) = self.wanted().values().min().copied() else { continue };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = pace.is_due() => {}
+            }
+            let wanted = self.wanted().values().min().copied();
+            let Some(level) = pace.level(wanted, Instant::now()) else { continue };
             let links = pool.servers().into_iter().filter_map(|(config, status)| Some((config.id.clone(), Arc::clone(status.link()?))));
             let uninformed = links.filter(|(server, link)| {
                 let known = told.get(server).is_some_and(|(known, at)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(link)) && *at == level);
-                link.peer().capabilities.logging && !known
+                // One without a handshake is told by each request.
+                link.peer().capabilities.logging && link.peer().revision.has_handshake() && !known
             });
             let telling: Vec<_> = uninformed.map(|(server, link)| tell(server, link, level)).collect();
             for (server, link) in join_all(telling).await.into_iter().flatten() {
                 told.insert(server, (link, level));
             }
+            self.told.send_replace(Some(level));
         }
     }
 
-    fn wanted(&self) -> MutexGuard<'_, HashMap<u64, LogLevel>> {
+    fn wanted(&self) -> MutexGuard<'_, HashMap<Who, LogLevel>> {
         // Whole entries go in and out, so a panic leaves nothing half done.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// More is asked for at once, and less after a while.
+#[derive(Debug, Default)]
+struct Pace {
+    /// What is asked for.
+    at: Option<LogLevel>,
+    /// When less will be.
+    less: Option<Instant>,
+}
+
+impl Pace {
+    /// What to ask for; `None` where there is nothing to ask, since nobody has a wish.
+    fn level(&mut self, wanted: Option<LogLevel>, now: Instant) -> Option<LogLevel> {
+        let wanted = match (wanted, self.at) {
+            (Some(wanted), _) => wanted,
+            (None, Some(at)) if at < RESTING => RESTING,
+            // What the servers log is dropped here.
+            (None, _) => {
+                self.less = None;
+                return None;
+            }
+        };
+        let level = match self.at {
+            Some(at) if wanted > at && now < *self.less.get_or_insert(now + LINGERING) => at,
+            _ => {
+                self.less = None;
+                wanted
+            }
+        };
+        self.at = Some(level);
+        Some(level)
+    }
+
+    /// When less is to be asked for. Never, where that is not so.
+    async fn is_due(&self) {
+        match self.less {
+            Some(less) => sleep_until(less).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -108,6 +210,36 @@ async fn tell(server: ServerId, link: Arc<Link>, level: LogLevel) -> Option<(Ser
         Err(_) => {
             tracing::debug!(%server, "the server did not say that it has taken the log level");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_asked_for_at_once_and_less_after_a_while() {
+        use LogLevel::{Debug, Error, Info, Warning};
+        let mut pace = Pace::default();
+        let begun = Instant::now();
+        for (seconds, wanted, expect, is_waiting) in [
+            (0, None, None, false),
+            (0, Some(Error), Some(Error), false),
+            (0, None, None, false),
+            (0, Some(Debug), Some(Debug), false),
+            (0, Some(Warning), Some(Debug), true),
+            (1, Some(Debug), Some(Debug), false),
+            (1, Some(Error), Some(Debug), true),
+            (2, Some(Warning), Some(Debug), true),
+            (3, Some(Warning), Some(Warning), false),
+            (4, Some(Debug), Some(Debug), false),
+            (4, None, Some(Debug), true),
+            (6, None, Some(Info), false),
+            (6, None, None, false),
+        ] {
+            let level = pace.level(wanted, begun + Duration::from_secs(seconds));
+            assert_eq!((level, pace.less.is_some()), (expect, is_waiting), "{seconds} {wanted:?}");
         }
     }
 }

@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// Resources of one session. Each costs memory as long as the session lasts.
-const EACH: usize = 1_000;
+pub(super) const EACH: usize = 1_000;
 /// For one subscription that is made or ended without a client that waits.
-const TELLING: Duration = Duration::from_secs(10);
+pub(super) const TELLING: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions(Mutex<Table>);

@@ -33,8 +33,8 @@ mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call
 mod redaction; // what servers say comes into logs and errors without secrets
-mod resources;
-mod revisions; // resources and templates
+mod resources; // resources and templates
+mod revisions; // servers and clients of different revisions together
 mod sampling; // what servers ask of the client while a call runs
 mod secrets; // nothing secret in the log, in what is shown, in errors
 mod sessions; // sessions of HTTP clients

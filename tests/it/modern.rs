@@ -1,50 +1,17 @@
 //! Clients of revision 2026-07-28: no handshake, no session, everything in each request.
 
-use crate::support::http::{self, Change, Front, Reply, Request, message};
+use crate::support::http::{Change, Front, Reply};
+use crate::support::modern::{CAPABILITIES, MODERN, VERSION, ask, call, modern};
 use crate::support::{Kind, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 
 over_each_wire!(a_lost_connection_cancels_its_call);
-
-const MODERN: &str = "2026-07-28";
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 const MISMATCH: i64 = -32_020;
 const UNSUPPORTED: i64 = -32_022;
 
 /// Something that is wrong with a message.
 type Spoil = fn(&mut Value);
-
-fn modern(id: impl Into<Value>, method: &str, params: Value) -> Value {
-    with_metadata(message(id, method, params))
-}
-
-/// A message with the metadata that each needs.
-fn with_metadata(mut message: Value) -> Value {
-    message["params"]["_meta"][VERSION] = json!(MODERN);
-    message["params"]["_meta"][CAPABILITIES] = json!({});
-    message
-}
-
-/// The request with the headers that belong to its message.
-fn ask(front: &Front, message: &Value) -> Request {
-    let request = front.post(message).revision(MODERN).header("Mcp-Method", message["method"].as_str().expect("a text"));
-    let params = &message["params"];
-    let name = match message["method"].as_str() {
-        Some("tools/call" | "prompts/get") => params["name"].as_str(),
-        Some("resources/read") => params["uri"].as_str(),
-        _ => None,
-    };
-    match name {
-        Some(name) => request.header("Mcp-Name", name),
-        None => request,
-    }
-}
-
-fn call(tool: &str, arguments: Value) -> Value {
-    with_metadata(http::call(1, tool, arguments))
-}
 
 /// Both ways to start the proxy, which must make no difference here.
 fn fronts(servers: &[&Server]) -> [Front; 2] {

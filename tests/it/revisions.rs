@@ -1,3 +1,4 @@
 //! Servers and clients of different revisions of the protocol behind and before one proxy.
 
+mod front; // clients of 2026-07-28, on both fronts
 mod rounds; // what servers ask: while the call runs, or by its results

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     catalog::CatalogHandle,
     downstream::{Pool, Status},
-    front::session,
+    front::offer,
     protocol::revision::Revision,
     security::redact,
     telemetry::metrics::{self, Calls, Format, Page},
@@ -149,7 +149,7 @@ async fn session_schema(State(front): State<Arc<Front>>) -> Response {
 
 /// The endpoint's card, in the shape of the proposal for MCP server cards (SEP-1649).
 async fn card(State(front): State<Arc<Front>>) -> Response {
-    let info = session::server_info();
+    let info = offer::server_info();
     let needs_key = !matches!(front.config.auth, auth::Config::Open);
     let versions: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
     let card = json!({
@@ -160,7 +160,7 @@ async fn card(State(front): State<Arc<Front>>) -> Response {
         "protocolVersion": versions.first(),
         "supportedProtocolVersions": versions,
         "transport": { "type": "streamable-http", "endpoint": "/mcp" },
-        "capabilities": session::capabilities(),
+        "capabilities": offer::capabilities(),
         "authentication": { "required": needs_key, "schemes": if needs_key { vec!["bearer"] } else { Vec::new() } },
         "tools": ["dynamic"],
         "prompts": ["dynamic"],

@@ -19,12 +19,13 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use serde_json::json;
-use tokio::time::sleep;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Front, auth,
     batch::Batch,
+    client::{Client, Passing, Running},
     connections::Peer,
     lenient::{self, Accepted},
     limits::{self, Room},
@@ -113,7 +114,7 @@ impl Front {
             return exchange.answer_modern(&head.headers, incoming, grant.router(), from).await;
         }
         if exchange.front.config.stateless {
-            let client = exchange.client_of_one_request(grant.router(), from);
+            let client = Client::Passing(exchange.client_of_one_request(grant.router(), from));
             return Ok(exchange.answer(incoming, client, grant.router()).await);
         }
         let (using, new) = exchange.stay(&head.headers, &incoming, &grant, from)?;
@@ -233,17 +234,33 @@ impl Exchange {
         }
         let declared = modern::declared(headers, &message)?;
         modern::check_method(&message)?;
-        let client = self.client_of_one_request(router, from);
+        let mut client = self.client_of_one_request(router, from);
+        if message.method() == "subscriptions/listen" {
+            client.place = Some(self.place(&message)?);
+        }
+        let client = Client::Passing(client);
         Ok(self.answer_one(message, Some(declared), client, router).await)
     }
 
-    fn client_of_one_request(&self, router: &Arc<Router>, from: IpAddr) -> Client {
+    /// A place for one that listens.
+    fn place(&self, request: &Message) -> Result<OwnedSemaphorePermit, Response> {
+        if !self.accepted.events {
+            let hint = "what is listened to comes as events; hint: send `Accept: application/json, text/event-stream`";
+            return Err(reply::error(StatusCode::NOT_ACCEPTABLE, request.id().as_ref(), &ErrorObject::new(REFUSED, hint)));
+        }
+        Arc::clone(&self.front.places).try_acquire_owned().map_err(|_| {
+            let error = ErrorObject::new(REFUSED, "as many clients listen as may; try again later");
+            reply::later(StatusCode::SERVICE_UNAVAILABLE, request.id().as_ref(), &error, Duration::from_secs(5))
+        })
+    }
+
+    fn client_of_one_request(&self, router: &Arc<Router>, from: IpAddr) -> Passing {
         let allowance = match &self.front.addresses {
             Some(addresses) => Allowance::Of(Arc::clone(addresses), from),
             None => Allowance::Unlimited,
         };
-        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls, allowance);
-        Client::Passing(Passing { session, router: Arc::clone(router) })
+        let session = Session::new(Outlet::Nowhere, self.front.config.limits.calls, allowance, self.front.draining.clone());
+        Passing { session, router: Arc::clone(router), place: None }
     }
 
     async fn answer(self, incoming: Incoming, client: Client, router: &Arc<Router>) -> Response {
@@ -269,7 +286,13 @@ impl Exchange {
             Received::Nothing => StatusCode::ACCEPTED.into_response(),
             Received::Answer(frame) => self.plain(frame),
             Received::TooMany => reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &session::too_many(), Duration::from_secs(1)),
-            Received::Call(call) => self.run(call, peer, client, patient).await,
+            Received::Call(call) => {
+                if client.listens() {
+                    // Begun before there is anything to say: to be heard of is what the request is for.
+                    peer.stream();
+                }
+                self.run(call, peer, client, patient).await
+            }
         }
     }
 
@@ -374,55 +397,6 @@ impl Exchange {
             }
         };
         self.stream(&stream, all.boxed(), client, self.token.clone())
-    }
-}
-
-/// Who sent the request, for as long as it takes.
-enum Client {
-    Staying(InUse),
-    Passing(Passing),
-}
-
-impl Client {
-    fn session(&self) -> &Session {
-        match self {
-            Self::Staying(using) => &using.stay.session,
-            Self::Passing(passing) => &passing.session,
-        }
-    }
-
-    fn stays(&self) -> bool {
-        matches!(self, Self::Staying(_))
-    }
-}
-
-/// A client that is known for one request only.
-struct Passing {
-    session: Session,
-    router: Arc<Router>,
-}
-
-impl Drop for Passing {
-    fn drop(&mut self) {
-        self.router.forget(self.session.number());
-    }
-}
-
-/// A call and what must live as long. Where its connection is lost it goes on, if it
-/// belongs to a session: that is no cancellation (2025-11-25, "Sending messages to the server").
-struct Running {
-    call: Option<(Call, Client, TaskTrackerToken)>,
-    tracker: Option<TaskTracker>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let (Some((call, client, token)), Some(tracker)) = (self.call.take(), &self.tracker) {
-            tracker.spawn(async move {
-                call.await;
-                drop((client, token));
-            });
-        }
     }
 }
 

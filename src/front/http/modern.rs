@@ -17,14 +17,14 @@ use super::{
     reply,
 };
 use crate::{
+    front::modern,
     protocol::{
         declared::{self, Declared},
-        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND},
+        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST},
         json::Object,
-        message::{Id, Kind, Message},
+        message::{Id, Message},
         revision::Revision,
     },
-    security::redact,
 };
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -41,8 +41,8 @@ pub(super) fn is_modern(headers: &HeaderMap, version: Option<Revision>, message:
         Some(version) if !version.has_handshake() => true,
         None if message.method() == "server/discover" => true,
         Some(_) | None if headers.contains_key(SESSION_ID) => false,
-        Some(_) | None => declared::named_version(message)
-            .is_some_and(|named| version.is_none() || !Revision::parse(&named).is_some_and(Revision::has_handshake)),
+        Some(_) => declared::named_version(message).is_some_and(|named| !Revision::parse(&named).is_some_and(Revision::has_handshake)),
+        None => declared::is_declaring(message),
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
     let mismatch = |name: &HeaderName| refused(HEADER_MISMATCH, format!("the header `{name}` does not say what the message says"));
     same(headers, &PROTOCOL_VERSION, declared.revision.as_str()).map_err(|()| mismatch(&PROTOCOL_VERSION))?;
     same(headers, &METHOD, message.method()).map_err(|()| mismatch(&METHOD))?;
-    if let Some(member) = named_by(message.method()) {
+    if let Some(member) = modern::named_by(message.method()) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let name = params.as_ref().and_then(|params| params.string(member));
         let name = name.ok_or_else(|| refused(INVALID_PARAMS, format!("`{member}` must be a string")))?;
@@ -67,42 +67,16 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
     Ok(declared)
 }
 
-/// Whether a request asks for something that is served. Others exist in older revisions only, or not at all.
-pub(super) fn check_method(message: &Message) -> Result<(), Response> {
-    const SERVED: [&str; 9] = [
-        "server/discover",
-        "tools/list",
-        "tools/call",
-        "prompts/list",
-        "prompts/get",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "completion/complete",
-    ];
-    if message.kind() != Kind::Request || SERVED.contains(&message.method()) {
-        return Ok(());
-    }
-    let error = ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(message.method(), 100)));
-    Err(reply::error(StatusCode::NOT_FOUND, message.id().as_ref(), &error))
+/// # Errors
+/// The answer to a request for something that is not served.
+pub(super) fn check_method(request: &Message) -> Result<(), Response> {
+    modern::check_method(request).map_err(|error| reply::error(StatusCode::NOT_FOUND, request.id().as_ref(), &error))
 }
 
 /// A client has no requests to answer, and batches are gone.
 pub(super) fn not_a_request(id: Option<&Id>) -> Response {
-    let error = ErrorObject::new(
-        crate::protocol::error::INVALID_REQUEST,
-        "in this revision a client sends requests and notifications only, one at a time",
-    );
+    let error = ErrorObject::new(INVALID_REQUEST, "in this revision a client sends requests and notifications only, one at a time");
     reply::error(StatusCode::BAD_REQUEST, id, &error)
-}
-
-/// The member that `Mcp-Name` repeats.
-fn named_by(method: &str) -> Option<&'static str> {
-    match method {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        _ => None,
-    }
 }
 
 /// Whether exactly one header of this name has this value.

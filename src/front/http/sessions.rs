@@ -137,7 +137,7 @@ impl Sessions {
     /// idle.
     pub fn open(&self, grant: &Grant, allowance: Allowance) -> Option<InUse> {
         let streams = Streams::new();
-        let session = Session::new(Outlet::Stream(Arc::clone(streams.standalone())), self.max_calls, allowance);
+        let session = Session::new(Outlet::Stream(Arc::clone(streams.standalone())), self.max_calls, allowance, CancellationToken::new());
         let owner = OnceLock::new();
         if grant.is_final() {
             let _ = owner.set(grant.clone());
