@@ -166,3 +166,9 @@ export function complete(prompt, { name, value }) {
   const values = known.filter((known) => known.startsWith(value));
   return { completion: { values, total: values.length, hasMore: false } };
 }
+
+/** A name that the list does not have yet: `name` itself, or with a number. A list that changes is then another list. */
+export function unused(list, name) {
+  const names = [name, ...Object.keys(list).map((_, index) => `${name}_${index + 2}`)];
+  return names.find((name) => !Object.hasOwn(list, name));
+}

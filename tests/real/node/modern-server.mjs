@@ -22,7 +22,7 @@ import {
 import { SkillsExtension, memorySkillFiles } from "@modelcontextprotocol/server/ext/skills";
 
 import * as common from "./fixtures.mjs";
-import { WATCHED, ask, complete, fillTemplate, say, schema, template, text } from "./fixtures.mjs";
+import { WATCHED, ask, complete, fillTemplate, say, schema, template, text, unused } from "./fixtures.mjs";
 import * as questions from "./questions.mjs";
 import * as tasks from "./tasks.mjs";
 
@@ -57,17 +57,17 @@ const tools = {
   test_trigger_tool_change: {
     description: "Adds a tool",
     run: () => {
-      tools.added_tool = { description: "Was not there before", run: () => say("new") };
+      tools[unused(tools, "added_tool")] = { description: "Was not there before", run: () => say("new") };
       handler.notify.toolsChanged();
-      return say("Added added_tool.");
+      return say("Added a tool.");
     },
   },
   test_trigger_prompt_change: {
     description: "Adds a prompt",
     run: () => {
-      prompts.added_prompt = { description: "Was not there before", fill: () => ({ messages: [ask(text("new"))] }) };
+      prompts[unused(prompts, "added_prompt")] = { description: "Was not there before", fill: () => ({ messages: [ask(text("new"))] }) };
       handler.notify.promptsChanged();
-      return say("Added added_prompt.");
+      return say("Added a prompt.");
     },
   },
   trigger_resource_update: {

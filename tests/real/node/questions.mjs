@@ -1,6 +1,7 @@
 // Tools that ask the client before they answer, for both reference servers: how a question travels differs between the revisions, and
 // what is asked does not. A tool asks in `rounds`, each `(arguments, capabilities)` giving the requests by their keys, and ends with
-// `end(answers)`. With `remembers`, a server without sessions leaves what it knows with the client between rounds.
+// `end(answers)`. With `remembers`, a server without sessions leaves what it knows with the client between rounds. With `lenient`, it
+// does without what is refused.
 //
 // `test_input_required_…` and what has its keys is asked for by the suite for revision 2026-07-28, the others by the older ones.
 
@@ -154,6 +155,7 @@ export const tools = {
   },
   test_input_required_result_capabilities: {
     description: "Asks only what the client can answer",
+    lenient: true,
     rounds: [
       (_, { elicitation, sampling }) => ({
         ...(elicitation && askName()),

@@ -27,17 +27,17 @@ import {
 } from "@modelcontextprotocol/sdk/types.js";
 
 import * as common from "./fixtures.mjs";
-import { WATCHED, ask, complete, fillTemplate, say, schema, template, text } from "./fixtures.mjs";
+import { WATCHED, ask, complete, fillTemplate, say, schema, template, text, unused } from "./fixtures.mjs";
 import * as questions from "./questions.mjs";
 
 /** Asks on the stream of the call, everything of a round at once. */
-async function converse({ rounds, end }, given, { capabilities, request }) {
+async function converse({ rounds, end, lenient }, given, { capabilities, request }) {
   const answers = {};
   for (const round of rounds) {
     const asked = Object.entries(round(given, capabilities)).map(async ([key, question]) => {
       answers[key] = await request(question, ResultSchema);
     });
-    await Promise.all(asked);
+    await (lenient ? Promise.allSettled(asked) : Promise.all(asked));
   }
   return end(answers);
 }
@@ -113,7 +113,8 @@ let cancelled = 0;
 const sessions = new Map();
 
 /** Adds a record to one of the lists above, and tells every client of it. */
-async function add(list, name, record, event) {
+async function add(list, wanted, record, event) {
+  const name = unused(list, wanted);
   list[name] = record;
   for (const { server } of sessions.values()) {
     await server.notification({ method: `notifications/${event}` });
