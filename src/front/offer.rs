@@ -4,19 +4,35 @@ use serde_json::{Value, json};
 
 use crate::{
     builtin,
+    catalog::Catalog,
     protocol::{declared::SERVER_INFO_KEY, revision::Revision},
     router::{Answer, Router},
 };
 
-/// To clients with a handshake.
-pub(super) fn capabilities() -> Value {
-    json!({
+/// Tasks are part of older revisions, and an extension of later ones; neither can be had from the other.
+const TASKS: &str = "tasks";
+const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// What the proxy itself has, and what servers have that it passes on.
+pub(super) fn capabilities(catalog: &Catalog, revision: Revision) -> Value {
+    let mut all = json!({
         "tools": { "listChanged": true },
         "prompts": { "listChanged": true },
         "resources": { "listChanged": true, "subscribe": true },
         "completions": {},
         "logging": {},
-    })
+    });
+    for (name, value) in catalog.capabilities() {
+        all[name] = value.clone();
+    }
+    let all_members = all.as_object_mut().expect("it was made as an object");
+    if revision.has_handshake() {
+        let extensions = all_members.get_mut("extensions").and_then(Value::as_object_mut);
+        extensions.into_iter().for_each(|extensions| drop(extensions.shift_remove(TASKS_EXTENSION)));
+    } else {
+        all_members.shift_remove(TASKS);
+    }
+    all
 }
 
 pub(super) fn server_info() -> Value {
@@ -26,11 +42,12 @@ pub(super) fn server_info() -> Value {
 /// The answer to `server/discover` (2026-07-28), where the same capabilities mean other ways: changes are told to those who listen,
 /// and log messages come with the requests that ask for them.
 pub(super) fn discover(router: &Router) -> Answer {
+    let catalog = router.catalog().current();
     let supported: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
     let result = json!({
         "supportedVersions": supported,
-        "capabilities": capabilities(),
-        "instructions": builtin::instructions(&router.catalog().current()),
+        "capabilities": capabilities(&catalog, Revision::STATELESS),
+        "instructions": builtin::instructions(&catalog),
         "_meta": { SERVER_INFO_KEY: server_info() },
     });
     Answer::Result(result.to_string().into())

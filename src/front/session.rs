@@ -181,7 +181,7 @@ impl Session {
             Kind::Request if message.method() == "ping" => Received::Answer(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))),
             Kind::Request => self.start(message, router, peer, Arc::clone(&self.0) as _),
             Kind::Notification => {
-                self.notification(&message);
+                self.notification(&message, router);
                 Received::Nothing
             }
             Kind::Result | Kind::Error => {
@@ -239,7 +239,7 @@ impl Session {
         tracing::info!(session = self.0.number, client, %revision, "client connected");
         let result = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": offer::capabilities(),
+            "capabilities": offer::capabilities(&router.catalog().current(), revision),
             "serverInfo": offer::server_info(),
             "instructions": builtin::instructions(&router.catalog().current()),
         });
@@ -297,7 +297,7 @@ impl Session {
             "resources/templates/list" => self.list(ListKind::Templates, request, router, ctx).await,
             "server/discover" if !has_handshake() => Ok(offer::discover(router)),
             "subscriptions/listen" if !has_handshake() => Box::pin(self.0.listeners.serve(next_number(), request, router, ctx)).await,
-            method => Err(CallError::UnknownMethod(method.to_owned())),
+            _ => Box::pin(router.pass(ctx, request)).await,
         }
     }
 
@@ -316,11 +316,11 @@ impl Session {
         Ok(answer)
     }
 
-    fn notification(&self, message: &Message) {
+    fn notification(&self, message: &Message, router: &Router) {
         match message.method() {
             "notifications/cancelled" => self.cancel(message),
-            "notifications/initialized" => {}
-            method => tracing::debug!(method = redact::quote(method, 100), "notification ignored"),
+            "notifications/initialized" | "notifications/progress" | "notifications/roots/list_changed" => {}
+            _ => router.pass_notification(message),
         }
     }
 

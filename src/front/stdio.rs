@@ -131,7 +131,7 @@ impl Client {
         if !modern::is_modern(&message, self.session.revision()) {
             return self.session.receive(message, router, Arc::clone(self) as Arc<dyn ClientPeer>);
         }
-        match modern::declared(&message) {
+        match modern::declared(&message, router) {
             Ok(declared) => self.session.receive_declared(message, declared, router, Arc::new(Told(Arc::clone(self)))),
             Err(error) => Received::Answer(Frame::error(message.id().as_ref(), &error)),
         }

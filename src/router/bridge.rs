@@ -51,9 +51,27 @@ fn is_cacheable(method: &str) -> bool {
     matches!(method, "server/discover" | "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read")
 }
 
-/// What a server with a handshake answered, for this client.
-pub(super) fn from_older(reply: Message, client: Revision) -> Message {
-    if client.has_plain_not_found() { recoded(reply, RESOURCE_NOT_FOUND, INVALID_PARAMS, false) } else { reply }
+/// What a server with a handshake answered, for this client. `uri` is the resource that it was asked for, if it was one.
+pub(super) fn from_older(reply: Message, client: Revision, uri: Option<&str>) -> Message {
+    if !client.has_plain_not_found() {
+        return reply;
+    }
+    let reply = recoded(reply, RESOURCE_NOT_FOUND, INVALID_PARAMS, false);
+    match uri {
+        Some(uri) => naming(&reply, uri).unwrap_or(reply),
+        None => reply,
+    }
+}
+
+/// An error about a resource, with the `data` that says so and that older servers leave out.
+fn naming(reply: &Message, uri: &str) -> Option<Message> {
+    let error = Object::parse(reply.body()?).ok()?;
+    if reply.kind() != Kind::Error || error.get("code")? != INVALID_PARAMS.to_string() || error.get("data").is_some() {
+        return None;
+    }
+    let data = format!(r#"{{"uri":{}}}"#, serde_json::Value::from(uri));
+    let error = with_member(&reply.body_bytes()?, "data", &data);
+    Message::parse(&reply.with_body(error).into_bytes()).ok()
 }
 
 /// What a server without a handshake answered, for a client with one: older revisions know nothing of

@@ -1,7 +1,7 @@
 //! The path that all forwarded requests share: find the connection, start the call
 //! under an id of ours, relay until its answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -81,6 +81,11 @@ impl<'a> Outgoing<'a> {
 
     pub(super) fn method(&self) -> &str {
         self.request.method()
+    }
+
+    /// The resource that is asked for, if it is one.
+    fn resource(&self) -> Option<Cow<'_, str>> {
+        if self.method() == "resources/read" { self.params.string("uri") } else { None }
     }
 
     /// Puts the server's own state where the client has one of ours, as JSON text; `None` leaves none.
@@ -217,7 +222,7 @@ impl Router {
             let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
             return match bridge::visits(&reply, way.client) {
                 Some(elicitations) => self.ask_to_visit(way, outgoing, &elicitations),
-                None => Ok(bridge::from_older(reply, way.client)),
+                None => Ok(bridge::from_older(reply, way.client, outgoing.resource().as_deref())),
             };
         }
         // Boxed, because most servers are of older revisions.
@@ -253,7 +258,7 @@ impl Router {
         let reply = self.follow(way, outgoing, relay::relay_in_rounds(self.terms(way, outgoing), call, questions)).await?;
         match bridge::visits(&reply, way.client) {
             Some(elicitations) => self.ask_to_visit(way, outgoing, &elicitations),
-            None => Ok(bridge::from_older(reply, way.client)),
+            None => Ok(bridge::from_older(reply, way.client, outgoing.resource().as_deref())),
         }
     }
 

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing};
+use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing, tasks};
 use crate::{
     builtin::{Call, Ended, How, Progress},
     catalog::{Catalog, Change, Owner, Tool},
@@ -69,7 +69,11 @@ impl Router {
                     outgoing.rename(&params, "name", &original);
                 }
                 outgoing.subject = Some(Subject { action: Action::ToolCall, item: original });
-                Ok(Answer::Forwarded(self.forward(permit, ctx, &server, &mut outgoing).await?, None))
+                let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
+                // A client with a handshake has asked for a task, or gets none.
+                let may_be_task = outgoing.params.get("task").is_some() || !ctx.session.declared().revision.has_handshake();
+                let named = if may_be_task { tasks::exposed(&server, &reply) } else { None };
+                Ok(Answer::Forwarded(named.unwrap_or(reply), None))
             }
             Owner::Unknown => Err(CallError::UnknownTool { name }),
         }

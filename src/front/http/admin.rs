@@ -24,7 +24,7 @@ use super::{
     reply,
 };
 use crate::{
-    catalog::CatalogHandle,
+    catalog::{Catalog, CatalogHandle},
     downstream::{Pool, Status},
     front::offer,
     protocol::revision::Revision,
@@ -160,7 +160,7 @@ async fn card(State(front): State<Arc<Front>>) -> Response {
         "protocolVersion": versions.first(),
         "supportedProtocolVersions": versions,
         "transport": { "type": "streamable-http", "endpoint": "/mcp" },
-        "capabilities": offer::capabilities(),
+        "capabilities": offer::capabilities(&Catalog::default(), Revision::STATELESS),
         "authentication": { "required": needs_key, "schemes": if needs_key { vec!["bearer"] } else { Vec::new() } },
         "tools": ["dynamic"],
         "prompts": ["dynamic"],

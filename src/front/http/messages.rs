@@ -233,7 +233,7 @@ impl Exchange {
             Kind::Result | Kind::Error => return Err(modern::not_a_request(None)),
         }
         let declared = modern::declared(headers, &message)?;
-        modern::check_method(&message)?;
+        modern::check_method(&message, router)?;
         let mut client = self.client_of_one_request(router, from);
         if message.method() == "subscriptions/listen" {
             client.place = Some(self.place(&message)?);

@@ -25,6 +25,7 @@ use crate::{
         message::{Id, Message},
         revision::Revision,
     },
+    router::Router,
 };
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -35,7 +36,8 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// is, to be told so.
 pub(super) fn is_modern(headers: &HeaderMap, version: Option<Revision>, message: &Message) -> bool {
     if message.method() == "initialize" {
-        return false;
+        // A client with a handshake has nothing to declare beside it.
+        return version.is_none_or(|version| !version.has_handshake()) && declared::is_declaring(message);
     }
     match version {
         Some(version) if !version.has_handshake() => true,
@@ -54,9 +56,12 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
     let id = message.id();
     let bad = |error: ErrorObject| reply::error(StatusCode::BAD_REQUEST, id.as_ref(), &error);
     let refused = |code, message: String| bad(ErrorObject::new(code, message));
-    let declared = Declared::in_request(message).map_err(bad)?;
     let mismatch = |name: &HeaderName| refused(HEADER_MISMATCH, format!("the header `{name}` does not say what the message says"));
-    same(headers, &PROTOCOL_VERSION, declared.revision.as_str()).map_err(|()| mismatch(&PROTOCOL_VERSION))?;
+    // First of all: who routes by the header has believed it, whatever it names.
+    if let Some(named) = declared::named_version(message) {
+        same(headers, &PROTOCOL_VERSION, &named).map_err(|()| mismatch(&PROTOCOL_VERSION))?;
+    }
+    let declared = Declared::in_request(message).map_err(bad)?;
     same(headers, &METHOD, message.method()).map_err(|()| mismatch(&METHOD))?;
     if let Some(member) = modern::named_by(message.method()) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
@@ -69,8 +74,8 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
 
 /// # Errors
 /// The answer to a request for something that is not served.
-pub(super) fn check_method(request: &Message) -> Result<(), Response> {
-    modern::check_method(request).map_err(|error| reply::error(StatusCode::NOT_FOUND, request.id().as_ref(), &error))
+pub(super) fn check_method(request: &Message, router: &Router) -> Result<(), Response> {
+    modern::check_method(request, router).map_err(|error| reply::error(StatusCode::NOT_FOUND, request.id().as_ref(), &error))
 }
 
 /// A client has no requests to answer, and batches are gone.

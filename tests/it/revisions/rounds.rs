@@ -1,6 +1,8 @@
 //! What servers ask a client that is asked by results and not while its call runs (2026-07-28, "Multi round-trip
 //! requests"), by the example of servers that know nothing of that.
 
+#![allow(clippy::needless_pass_by_value, reason = "`json!({..})` reads better without a borrow in front of it")]
+
 use crate::support::http::{Front, Reply};
 use crate::support::modern::{CAPABILITIES, ask, call, modern};
 use crate::support::{Kind, Proxy, Server, eventually, file_of, over_each_wire};
@@ -13,6 +15,9 @@ over_each_wire!(
     what_was_not_declared_is_not_asked,
     a_call_that_ends_by_itself_is_answered,
 );
+
+/// Something that is wrong with a message.
+type Spoil<'a> = &'a dyn Fn(&mut Value);
 
 const FORM: &str = r#"{"message":"Your name?","requestedSchema":{"type":"object","properties":{"name":{"type":"string","x-max":1.0}}}}"#;
 const SAMPLING: &str = r#"{"messages":[],"maxTokens":1.0,"x-vendor":[null,9007199254740993]}"#;
@@ -187,7 +192,7 @@ fn a_state_leads_only_where_it_belongs() {
     let mut altered = state.clone().into_bytes();
     altered[20] = if altered[20] == b'A' { b'B' } else { b'A' };
     let altered = String::from_utf8(altered).expect("it was text");
-    let wrong: [(&str, &dyn Fn(&mut Value)); 7] = [
+    let wrong: [(&str, Spoil<'_>); 7] = [
         ("altered", &|message| message["params"]["requestState"] = json!(altered)),
         ("cut", &|message| message["params"]["requestState"] = json!(state[1..])),
         ("empty", &|message| message["params"]["requestState"] = json!("")),
