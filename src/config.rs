@@ -36,7 +36,10 @@ use crate::{
         integrity, keeper, store,
     },
     downstream::transport::stdio::Spawner,
-    downstream::{self, Connect},
+    downstream::{
+        self, Connect,
+        eras::{self, Eras},
+    },
     front, router,
     secret::Secret,
     security::{
@@ -265,6 +268,7 @@ impl Config {
                 spawner: Spawner::new(environment.program.clone()),
                 egress: Arc::clone(&egress),
                 limits: given.limits(max_message),
+                eras: Arc::new(Eras::new(cache_dir.as_deref().map(eras::path))),
             },
             catalog: given.catalog(naming, list_wait, pin_tools, catalog_store),
             router: given.router(call_timeout, call_timeout_max, no_activity),

@@ -30,8 +30,10 @@ use crate::{
 };
 
 pub mod connection;
+pub mod eras;
 pub mod error;
 pub mod handler;
+pub mod handshake;
 pub mod inflight;
 pub mod mailbox;
 mod supervisor;
@@ -66,6 +68,8 @@ pub struct Config {
     pub egress: Arc<egress::Policy>,
     /// How large what servers send may be.
     pub limits: Limits,
+    /// Which servers are known to want a handshake. All pools of the process share it.
+    pub eras: Arc<eras::Eras>,
 }
 
 /// When a server is connected to.

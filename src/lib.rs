@@ -32,7 +32,7 @@
 //! | 5 | [`builtin`] | router, front |
 //! | 4 | [`catalog`] | who asks |
 //! | 3 | [`source`] and [`downstream`] | each other, the catalog, names |
-//! | 2 | [`telemetry`], [`lines`] | what messages say |
+//! | 2 | [`telemetry`], [`lines`], [`files`] | what messages and files say |
 //! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but the requests of `security::egress` and signals |
 //! | 0 | [`secret`] | what a secret is for |
 //!
@@ -111,6 +111,7 @@ pub mod builtin;
 pub mod catalog;
 pub mod config;
 pub mod downstream;
+pub mod files;
 pub mod front;
 pub mod lines;
 pub mod protocol;

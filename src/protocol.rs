@@ -4,6 +4,7 @@
 pub mod capability;
 pub mod declared;
 pub mod error;
+pub mod header;
 pub mod json;
 pub mod log_level;
 pub mod message;

@@ -20,7 +20,7 @@ const LAYERS: [(u8, &[&str]); 10] = [
     (5, &["builtin"]),
     (4, &["catalog"]),
     (3, &["source", "downstream"]),
-    (2, &["telemetry", "lines"]),
+    (2, &["telemetry", "lines", "files"]),
     (1, &["protocol", "security", "shutdown"]),
     (0, &["secret"]),
 ];

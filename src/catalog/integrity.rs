@@ -17,8 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::store;
-use crate::{downstream::Item, protocol::server::ServerId, security::redact};
+use crate::{downstream::Item, files, protocol::server::ServerId, security::redact};
 use record::{Noted, Records};
 
 mod digest;
@@ -237,7 +236,7 @@ fn load(path: &Path) -> io::Result<Option<Records>> {
 }
 
 fn save(path: &Path, records: &Records) -> io::Result<()> {
-    store::replace(path, |writer| {
+    files::replace(path, |writer| {
         records.write(writer)?;
         writer.flush()?;
         if writer.get_ref().metadata()?.len() > MAX_FILE {
@@ -246,13 +245,13 @@ fn save(path: &Path, records: &Records) -> io::Result<()> {
         // A machine that loses power must not come back with an empty file.
         writer.get_ref().sync_all()
     })?;
-    store::forget_old(path.parent().unwrap_or(path), PREFIX);
+    files::forget_old(path.parent().unwrap_or(path), PREFIX);
     Ok(())
 }
 
-/// Where the records of these sources are; see [`store::path`].
+/// Where the records of these sources are; see [`files::path_of`].
 pub fn path(state_dir: &Path, identity: &str) -> PathBuf {
-    store::path_of(state_dir, PREFIX, identity)
+    files::path_of(state_dir, PREFIX, identity)
 }
 
 #[cfg(test)]

@@ -5,11 +5,9 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
-    fs,
-    io::{self, BufWriter, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,6 +17,7 @@ use serde_json::value::RawValue;
 use super::build::Listing;
 use crate::{
     downstream::Item,
+    files,
     protocol::server::{Fingerprint, ServerId},
 };
 
@@ -26,9 +25,6 @@ use crate::{
 const VERSION: u32 = 1;
 
 const PREFIX: &str = "catalog-";
-
-/// A file that was not written for so long belongs to nobody.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A larger file is not ours.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
@@ -106,51 +102,9 @@ fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
 pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
     let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
     let file = File { version: VERSION, servers };
-    let written = replace(path, |writer| Ok(serde_json::to_writer(writer, &file)?));
-    forget_old(path.parent().unwrap_or(path), PREFIX);
+    let written = files::replace(path, |writer| Ok(serde_json::to_writer(writer, &file)?));
+    files::forget_old(path.parent().unwrap_or(path), PREFIX);
     written
-}
-
-/// Writes a file anew, readable by its owner alone; readers see the old one or the new one.
-pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>) -> io::Result<()> {
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(dir)?;
-    let new = dir.join(format!(".{}.tmp", uuid::Uuid::new_v4()));
-    let written = create_private(&new).and_then(|file| {
-        let mut writer = BufWriter::new(file);
-        write(&mut writer)?;
-        writer.flush()?;
-        fs::rename(&new, path)
-    });
-    if written.is_err() {
-        // It may never have come to be.
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
-/// Every set of sources has a file of its own, so that old ones would pile up.
-pub(super) fn forget_old(dir: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(prefix);
-        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|written| written.elapsed().ok());
-        if ours && age.is_some_and(|age| age > FORGOTTEN_AFTER) {
-            // Another proxy may have been quicker.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-fn create_private(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path)
 }
 
 impl<'a> Server<'a> {
@@ -200,12 +154,7 @@ impl<'a> Record<'a> {
 /// Where the file for these sources is. `identity` tells one set of servers from
 /// another and may hold a key: only its hash is in the name.
 pub fn path(cache_dir: &Path, identity: &str) -> PathBuf {
-    path_of(cache_dir, PREFIX, identity)
-}
-
-pub(super) fn path_of(base_dir: &Path, prefix: &str, identity: &str) -> PathBuf {
-    let hash = Fingerprint::of(identity.as_bytes()).to_hex();
-    base_dir.join("pluggedin-mcp-proxy").join(format!("{prefix}{}.json", &hash[..32]))
+    files::path_of(cache_dir, PREFIX, identity)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A live connection: the handshake, calls, and complete listings.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,17 +17,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     ListKind,
-    error::{ConnectError, LinkError},
+    error::LinkError,
     handler::Handler,
+    handshake::{self, Peer},
     inflight::InFlight,
     mailbox::Caller,
     transport::Outbox,
 };
 use crate::protocol::{
     error::METHOD_NOT_FOUND,
-    json::Object,
-    message::{Frame, Id, Kind, Message, present, span_in},
-    revision::Revision,
+    json::with_member,
+    message::{Frame, Id, Kind, Message, span_in},
 };
 use crate::security::redact;
 
@@ -38,45 +39,16 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of a server's words in a sentence of ours.
 const MAX_QUOTE: usize = 300;
 
-/// What servers may ask for. Whether the client of the call has it is seen when they do. No
-/// roots: servers read them outside of any call and go by them for all clients.
-const OFFERED: &str = r#"{"sampling":{},"elicitation":{"form":{},"url":{}}}"#;
-
-/// A server that has answered `initialize`.
+/// A server that has answered the handshake, or has shown that it wants none.
 #[derive(Debug)]
 pub struct Link {
     handler: Arc<Handler>,
     outbox: Outbox,
     /// Cancelled when the connection ends, by either side.
     closed: CancellationToken,
-    peer: std::sync::OnceLock<Peer>,
+    pub(super) peer: OnceLock<Peer>,
     /// Somebody waits for news from the server, though no call may be in flight.
     held: AtomicBool,
-}
-
-/// What the server said of itself.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub revision: Revision,
-    pub capabilities: Capabilities,
-    /// The capabilities as the server wrote them: a JSON object.
-    pub declared: Bytes,
-    /// `serverInfo`, `name version`.
-    pub version: String,
-    pub instructions: Option<String>,
-}
-
-/// Only what decides whether something is asked at all.
-#[expect(clippy::struct_excessive_bools, reason = "each is one member of the protocol's capabilities")]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    pub tools: bool,
-    pub prompts: bool,
-    pub resources: bool,
-    /// Of single resources.
-    pub subscriptions: bool,
-    pub completions: bool,
-    pub logging: bool,
 }
 
 /// One entry of a listing, as the server wrote it.
@@ -90,7 +62,7 @@ pub struct Item {
 
 impl Link {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, closed: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { handler, outbox, closed, peer: std::sync::OnceLock::new(), held: AtomicBool::new(false) })
+        Arc::new(Self { handler, outbox, closed, peer: OnceLock::new(), held: AtomicBool::new(false) })
     }
 
     pub(super) fn handler(&self) -> &Handler {
@@ -123,28 +95,17 @@ impl Link {
     /// # Errors
     /// [`LinkError`]; what the server refuses is an answer.
     pub async fn request(self: &Arc<Self>, method: &str, params: &str) -> Result<Message, LinkError> {
-        let caller = Caller { session: None, wants_progress: false };
-        self.start(caller, |id| Frame::request(&Id::number(id), method, Some(params))).await?.reply().await
+        let params = self.introduced(params);
+        self.start(Caller::PROXY, |id| Frame::request(&Id::number(id), method, Some(&params))).await?.reply().await
     }
 
-    /// `initialize` and `notifications/initialized` (lifecycle, 2025-11-25).
-    pub(super) async fn handshake(self: &Arc<Self>) -> Result<(), ConnectError> {
-        let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{OFFERED},"clientInfo":{{"name":"pluggedin-mcp-proxy","version":"{}"}}}}"#,
-            Revision::NEWEST,
-            env!("CARGO_PKG_VERSION"),
-        );
-        let reply = self.request("initialize", &params).await?;
-        let body = reply.body().unwrap_or_default();
-        if reply.kind() == Kind::Error {
-            return Err(ConnectError::Rejected { message: error_message(body) });
+    /// `params` of a request of the proxy's own, with what a server without a handshake must be told in each.
+    pub(super) fn introduced<'a>(&self, params: &'a str) -> Cow<'a, str> {
+        if self.peer.get().is_none_or(|peer| peer.revision.has_handshake()) {
+            return Cow::Borrowed(params);
         }
-        let peer = read_peer(body).map_err(|what| LinkError::Protocol { what })?;
-        self.outbox.agreed(peer.revision);
-        self.peer.get_or_init(|| peer);
-        self.outbox.notify(Message::notification("notifications/initialized", None).into()).await?;
-        self.outbox.listen();
-        Ok(())
+        let params = with_member(&Bytes::copy_from_slice(params.as_bytes()), "_meta", &handshake::own_envelope());
+        Cow::Owned(String::from_utf8_lossy(&params).into_owned())
     }
 
     /// Every page of one list.
@@ -152,6 +113,20 @@ impl Link {
     /// # Errors
     /// [`LinkError`] where the list could not be read to its end.
     pub async fn list(self: &Arc<Self>, kind: ListKind) -> Result<Vec<Item>, LinkError> {
+        let mut items = self.read_list(kind).await?;
+        if kind == ListKind::Tools
+            && let Some(annotated) = self.outbox.annotated()
+        {
+            let bad = annotated.learn(items.iter().map(|item| (item.key.as_str(), &item.json)));
+            for (tool, problem) in &bad {
+                tracing::warn!(server = self.handler.server(), tool = redact::quote(tool, 100), "a tool was left out: {problem}");
+            }
+            items.retain(|item| !bad.contains_key(&item.key));
+        }
+        Ok(items)
+    }
+
+    async fn read_list(self: &Arc<Self>, kind: ListKind) -> Result<Vec<Item>, LinkError> {
         let patience = if kind == ListKind::Tools { TOOLS_TIMEOUT } else { PAGE_TIMEOUT };
         let silent = |_| LinkError::Protocol { what: format!("no answer to `{}` within {} s", kind.method(), patience.as_secs()) };
         let mut items: Vec<Item> = Vec::new();
@@ -208,58 +183,6 @@ pub struct Wiring<'a> {
     pub handler: Arc<Handler>,
     pub closed: CancellationToken,
     pub tracker: &'a TaskTracker,
-}
-
-fn read_peer(result: &str) -> Result<Peer, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Initialized<'a> {
-        protocol_version: String,
-        #[serde(borrow, default)]
-        capabilities: Offered<'a>,
-        #[serde(default)]
-        server_info: serde_json::Value,
-        #[serde(default)]
-        instructions: Option<String>,
-    }
-    #[derive(Deserialize, Default)]
-    struct Offered<'a> {
-        #[serde(borrow, default, deserialize_with = "present")]
-        tools: Option<&'a RawValue>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        prompts: Option<&'a RawValue>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        resources: Option<&'a RawValue>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        completions: Option<&'a RawValue>,
-        #[serde(borrow, default, deserialize_with = "present")]
-        logging: Option<&'a RawValue>,
-    }
-    let Initialized { protocol_version, capabilities, server_info, instructions } =
-        serde_json::from_str(result).map_err(|error| malformed("initialize", &error))?;
-    let revision = Revision::parse(&protocol_version)
-        .filter(|revision| revision.has_handshake())
-        .ok_or_else(|| format!("it speaks revision `{}`, which we do not", redact::quote(&protocol_version, 40)))?;
-    let text = |member: &str| redact::quote(server_info[member].as_str().unwrap_or("?"), 100);
-    let declared = Object::parse(result).ok().and_then(|result| result.get("capabilities")).unwrap_or("{}");
-    Ok(Peer {
-        revision,
-        declared: Bytes::copy_from_slice(declared.as_bytes()),
-        capabilities: Capabilities {
-            tools: capabilities.tools.is_some(),
-            prompts: capabilities.prompts.is_some(),
-            resources: capabilities.resources.is_some(),
-            subscriptions: capabilities
-                .resources
-                .and_then(|resources| Object::parse(resources.get()).ok())
-                .is_some_and(|resources| resources.get("subscribe") == Some("true")),
-            logging: capabilities.logging.is_some(),
-            // Declared since 2025-03-26; before, servers simply answered.
-            completions: capabilities.completions.is_some() || revision == Revision::V2024_11_05,
-        },
-        version: format!("{} {}", text("name"), text("version")),
-        instructions,
-    })
 }
 
 /// Adds the page's items; gives the cursor of the next page.
@@ -327,11 +250,11 @@ impl Key {
 }
 
 /// The library quotes values that it did not expect.
-fn malformed(method: &str, error: &serde_json::Error) -> String {
+pub(super) fn malformed(method: &str, error: &serde_json::Error) -> String {
     format!("its answer to `{method}` is malformed: {}", redact::quote(&error.to_string(), MAX_QUOTE))
 }
 
-fn error_code(error: &str) -> Option<i32> {
+pub(super) fn error_code(error: &str) -> Option<i32> {
     #[derive(Deserialize)]
     struct ErrorCode {
         code: i32,
@@ -370,16 +293,5 @@ mod tests {
             [r#"t://{x} {"uriTemplate":"t://{x}"}"#]
         );
         assert_eq!(page(ListKind::Resources, "{}"), (Vec::new(), None));
-    }
-
-    #[test]
-    fn a_server_that_speaks_no_known_revision_is_refused() {
-        assert!(read_peer(r#"{"protocolVersion":"1999-01-01"}"#).is_err());
-        assert!(read_peer("[]").is_err());
-        let peer =
-            read_peer(r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"vendor":1},"serverInfo":{"name":"n","version":"1"}}"#);
-        let peer = peer.expect("well formed");
-        assert!(peer.capabilities.tools && !peer.capabilities.prompts);
-        assert_eq!(peer.version, "n 1");
     }
 }

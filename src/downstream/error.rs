@@ -44,6 +44,14 @@ impl LinkError {
             Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } => false,
         }
     }
+
+    /// Another message would fare no better: nobody is there, or nobody lets us in.
+    pub fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Refused(_) | Self::Redirected { .. } | Self::Unauthorized { .. } => true,
+            Self::Closed | Self::SessionGone | Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } => false,
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -63,6 +71,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The server has answered `initialize`, and does not want it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Link(LinkError::Status { status: 400..500 }))
+    }
+
     /// Trying again cannot help before the configuration changes.
     pub fn is_final(&self) -> bool {
         match self {

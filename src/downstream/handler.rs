@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,6 +47,8 @@ pub struct Handler {
     limits: Limits,
     calls: Mutex<Calls>,
     news: News,
+    /// The server speaks a revision in which servers send no requests.
+    is_asked_only: AtomicBool,
 }
 
 /// Where goes what belongs to no call.
@@ -82,12 +87,17 @@ enum Unclear {
 
 impl Handler {
     pub fn new(server: ServerId, name: String, limits: Limits, news: News) -> Self {
-        Self { server, name, limits, calls: Mutex::default(), news }
+        Self { server, name, limits, calls: Mutex::default(), news, is_asked_only: AtomicBool::new(false) }
     }
 
     /// For logs.
     pub fn server(&self) -> &str {
         &self.name
+    }
+
+    /// The server speaks a revision in which servers send no requests.
+    pub fn expect_no_requests(&self) {
+        self.is_asked_only.store(true, Ordering::Relaxed);
     }
 
     /// How large what the server sends may be.
@@ -222,12 +232,14 @@ impl Handler {
     }
 
     fn reply(&self, message: Message) {
+        let is_object = message.body().is_some_and(|body| body.starts_with('{'));
         let mailbox = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().take(id));
         let Some(mailbox) = mailbox else {
             metrics::dropped(Dropped::LateAnswer);
             return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
         };
-        mailbox.finish(Ok(message));
+        let malformed = || LinkError::Protocol { what: "its answer is no object".to_owned() };
+        mailbox.finish(if is_object { Ok(message) } else { Err(malformed()) });
     }
 
     fn notification(&self, message: Message, call: Option<u64>) {
@@ -304,6 +316,10 @@ impl Handler {
     fn request(&self, message: &Message, call: Option<u64>) -> Option<Frame> {
         let id = message.id().expect("a request has an id");
         let error = match message.method() {
+            _ if self.is_asked_only.load(Ordering::Relaxed) => {
+                tracing::warn!(server = %self.name, "the server sent a request, which in its revision no server does");
+                ErrorObject::new(INVALID_REQUEST, "in this revision servers send no requests; hint: answer with `input_required`")
+            }
             "ping" => return Some(Frame::result(&id, Bytes::from_static(b"{}"))),
             "sampling/createMessage" | "elicitation/create" | "roots/list" => {
                 let asked = Asked { request: message.clone(), is_shared: call.is_none() };

@@ -84,7 +84,7 @@ impl InFlight {
     }
 
     fn cancel(&self) {
-        if self.link.handler().give_up(self.id) {
+        if self.link.handler().give_up(self.id) && !self.link.outbox().cancels_by_closing() {
             let params = format!(r#"{{"requestId":{},"reason":"nobody waits for the answer any more"}}"#, self.id);
             self.link.outbox().notify_soon(Message::notification("notifications/cancelled", Some(&params)).into());
         }

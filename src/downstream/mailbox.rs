@@ -28,6 +28,11 @@ pub struct Caller {
     pub wants_progress: bool,
 }
 
+impl Caller {
+    /// The proxy itself.
+    pub const PROXY: Self = Self { session: None, wants_progress: false };
+}
+
 /// What the server says while it works.
 #[derive(Debug)]
 pub enum Said {

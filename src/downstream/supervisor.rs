@@ -19,20 +19,17 @@ use tracing::Instrument;
 
 use super::{
     Connect, Event, Notice, Server, Shared, SharedHeaders, allowed_headers,
-    connection::{Link, Wiring},
+    connection::Link,
     error::{ConnectError, LinkError},
-    handler::Handler,
-    transport::{http, sse, stdio},
 };
 use crate::{
-    protocol::server::{Fingerprint, HttpConfig, HttpKind, Origin, ServerConfig, StdioConfig, TransportConfig},
+    protocol::server::{Fingerprint, ServerConfig, TransportConfig},
     secret::Secret,
-    security::{Author, headers::AllowedHeaders, redact},
+    security::{headers::AllowedHeaders, redact},
 };
 
-/// The first start of `npx some-package` downloads the package.
-const STDIO_HANDSHAKE: Duration = Duration::from_secs(60);
-const HTTP_HANDSHAKE: Duration = Duration::from_secs(30);
+mod connect;
+
 /// After this long a server that still connects lets the next one try.
 const PERMIT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -288,83 +285,6 @@ impl Supervisor {
         connecting.await
     }
 
-    async fn connect(&self) -> Result<Arc<Link>, ConnectError> {
-        match &self.config.transport {
-            TransportConfig::Stdio(stdio) => self.connect_stdio(stdio).await,
-            TransportConfig::Http(http) => match http.kind {
-                HttpKind::Streamable => self.connect_http(http).await,
-                HttpKind::Sse => self.connect_sse(http).await,
-                HttpKind::Auto => match self.connect_http(http).await {
-                    // MCP transports, "backwards compatibility": an old server refuses the POST.
-                    Err(ConnectError::Link(LinkError::Status { status: 400..500 })) => self.connect_sse(http).await,
-                    outcome => outcome,
-                },
-            },
-        }
-    }
-
-    async fn connect_stdio(&self, config: &StdioConfig) -> Result<Arc<Link>, ConnectError> {
-        let StdioConfig { command, args, env, cwd } = config;
-        let downstream = &self.shared.config;
-        let author = match self.config.origin {
-            Origin::App => Author::App,
-            Origin::File => Author::Owner,
-        };
-        let allowed = downstream.commands.allow(author, command, args, env, cwd.as_deref());
-        let program = stdio::Program {
-            server: self.config.id.clone(),
-            origin: self.config.origin,
-            command: allowed?,
-            base_env: Arc::clone(&downstream.base_env),
-            cwd: cwd.clone(),
-        };
-        let (handler, closed) = self.wiring();
-        let guard = closed.clone().drop_guard();
-        let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
-        let outbox = stdio::open(program, &downstream.spawner, wiring).await?;
-        let link = Link::new(handler, outbox, closed);
-        handshake(&link, STDIO_HANDSHAKE).await?;
-        guard.disarm();
-        Ok(link)
-    }
-
-    async fn connect_http(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
-        let endpoint = self.endpoint(config)?;
-        let (handler, closed) = self.wiring();
-        let guard = closed.clone().drop_guard();
-        let outbox = http::open(endpoint, Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker });
-        let link = Link::new(handler, outbox, closed);
-        handshake(&link, HTTP_HANDSHAKE).await?;
-        guard.disarm();
-        Ok(link)
-    }
-
-    async fn connect_sse(&self, config: &HttpConfig) -> Result<Arc<Link>, ConnectError> {
-        let endpoint = self.endpoint(config)?;
-        let (handler, closed) = self.wiring();
-        let guard = closed.clone().drop_guard();
-        let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
-        let opening = tokio::time::timeout(HTTP_HANDSHAKE, sse::open(endpoint, wiring));
-        let outbox = opening.await.map_err(|_| ConnectError::Timeout { after: HTTP_HANDSHAKE })??;
-        let link = Link::new(handler, outbox, closed);
-        handshake(&link, HTTP_HANDSHAKE).await?;
-        guard.disarm();
-        Ok(link)
-    }
-
-    fn endpoint(&self, config: &HttpConfig) -> Result<http::Endpoint, ConnectError> {
-        let egress = &self.shared.config.egress;
-        let url = egress.allow(author(self.config.origin), &config.url)?;
-        // Says what is wrong with them; those that are sent may be newer.
-        allowed_headers(config)?;
-        Ok(http::Endpoint::new(Arc::clone(egress), url, Arc::clone(&self.headers)))
-    }
-
-    fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
-        let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.config.limits, self.shared.news.clone());
-        (Arc::new(handler), CancellationToken::new())
-    }
-
     /// Until the connection is lost, stopped or unused for too long.
     async fn attend(&mut self, link: &Arc<Link>) -> End {
         let unused = async {
@@ -427,20 +347,6 @@ impl Supervisor {
         });
         // A lost event is made good by the next one.
         let _ = self.shared.news.events.try_send(Event::Changed(self.config.id.clone()));
-    }
-}
-
-fn author(origin: Origin) -> Author {
-    match origin {
-        Origin::App => Author::App,
-        Origin::File => Author::Owner,
-    }
-}
-
-async fn handshake(link: &Arc<Link>, time: Duration) -> Result<(), ConnectError> {
-    match tokio::time::timeout(time, link.handshake()).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(ConnectError::Timeout { after: time }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! a [`Handler`] in order, and ends when its token is cancelled.
 
 use bytes::Bytes;
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{error::LinkError, handler::Handler};
@@ -58,6 +59,19 @@ impl Outbox {
         }
     }
 
+    /// The server learns of a cancelled request by the end of its exchange, and of nothing else.
+    pub fn cancels_by_closing(&self) -> bool {
+        matches!(self, Self::Http(client) if client.annotated().is_some())
+    }
+
+    /// The arguments that are sent as headers too, where there are headers.
+    pub fn annotated(&self) -> Option<&http::stated::Annotated> {
+        match self {
+            Self::Stdio(_) | Self::Sse(_) => None,
+            Self::Http(client) => client.annotated(),
+        }
+    }
+
     /// HTTP names the revision in every request from now on.
     pub fn agreed(&self, revision: Revision) {
         match self {
@@ -101,7 +115,20 @@ fn deliver(handler: &Handler, text: &Bytes, call: Option<u64>) -> Option<Frame> 
                 problem,
                 "the server sent something that is not a JSON-RPC message"
             );
+            if let Some(id) = invalid.id.and_then(|id| id.as_u64()).filter(|_| is_answer(text)) {
+                handler.fail(id, LinkError::Protocol { what: format!("its answer is malformed: {problem}") });
+            }
             None
         }
     }
+}
+
+/// Whether an invalid message was meant as an answer. The id of anything else is one of the server's own.
+fn is_answer(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Meant {
+        #[serde(default)]
+        method: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Meant>(text).is_ok_and(|meant| meant.method.is_none())
 }

@@ -12,38 +12,32 @@ use crate::{
     security::redact,
 };
 
-/// The methods that the proxy serves itself, each with the member of `params` that the header `Mcp-Name` repeats. Others exist in older
-/// revisions only, or not at all.
-const SERVED: [(&str, Option<&str>); 10] = [
-    ("server/discover", None),
-    ("tools/list", None),
-    ("tools/call", Some("name")),
-    ("prompts/list", None),
-    ("prompts/get", Some("name")),
-    ("resources/list", None),
-    ("resources/templates/list", None),
-    ("resources/read", Some("uri")),
-    ("completion/complete", None),
-    ("subscriptions/listen", None),
+/// The methods that the proxy serves itself.
+const SERVED: [&str; 10] = [
+    "server/discover",
+    "tools/list",
+    "tools/call",
+    "prompts/list",
+    "prompts/get",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "completion/complete",
+    "subscriptions/listen",
 ];
 
 /// What older revisions have and this one has not, so that no server can be meant.
 const GONE: [&str; 7] =
     ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/list", "tasks/result"];
 
-/// Methods of extensions with the member that `Mcp-Name` repeats.
-const NAMED: [(&str, &str); 3] = [("tasks/get", "taskId"), ("tasks/update", "taskId"), ("tasks/cancel", "taskId")];
-
 /// Whether a message stands for itself on a wire without headers. `agreed` is what a handshake has settled: after one, messages
 /// are not searched for what they say of their client, and only a client that looks for another era gets its answer.
 pub(super) fn is_modern(message: &Message, agreed: Option<Revision>) -> bool {
     match (message.kind(), message.method(), agreed) {
-        (Kind::Notification | Kind::Result | Kind::Error, ..) => false,
-        // A client with a handshake has nothing to declare beside it.
-        (Kind::Request, "initialize", _) => declared::is_declaring(message),
         (Kind::Request, "server/discover", None) => true,
-        (Kind::Request, "server/discover", Some(_)) | (Kind::Request, _, None) => declared::is_declaring(message),
-        (Kind::Request, _, Some(_)) => false,
+        // A client with a handshake has nothing to declare beside it.
+        (Kind::Request, "initialize" | "server/discover", _) | (Kind::Request, _, None) => declared::is_declaring(message),
+        (Kind::Request, _, Some(_)) | (Kind::Notification | Kind::Result | Kind::Error, ..) => false,
     }
 }
 
@@ -61,16 +55,10 @@ pub(super) fn declared(request: &Message, router: &Router) -> Result<Declared, E
 /// What is answered to a request for something else than what is served.
 pub(super) fn check_method(request: &Message, router: &Router) -> Result<(), ErrorObject> {
     let method = request.method();
-    if SERVED.iter().any(|(served, _)| *served == method) || (!GONE.contains(&method) && router.passes(method)) {
+    if SERVED.contains(&method) || (!GONE.contains(&method) && router.passes(method)) {
         return Ok(());
     }
     Err(ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(method, 100))))
-}
-
-/// The member that `Mcp-Name` repeats.
-pub(super) fn named_by(method: &str) -> Option<&'static str> {
-    let served = SERVED.iter().find(|(served, _)| *served == method).and_then(|(_, member)| *member);
-    served.or_else(|| NAMED.iter().find(|(named, _)| *named == method).map(|(_, member)| *member))
 }
 
 #[cfg(test)]

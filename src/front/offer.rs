@@ -28,7 +28,7 @@ pub(super) fn capabilities(catalog: &Catalog, revision: Revision) -> Value {
     let all_members = all.as_object_mut().expect("it was made as an object");
     if revision.has_handshake() {
         let extensions = all_members.get_mut("extensions").and_then(Value::as_object_mut);
-        extensions.into_iter().for_each(|extensions| drop(extensions.shift_remove(TASKS_EXTENSION)));
+        extensions.map(|extensions| extensions.shift_remove(TASKS_EXTENSION));
     } else {
         all_members.shift_remove(TASKS);
     }

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
+use super::revision::Revision;
 use crate::secret::Secret;
 
 /// Names a server for as long as the proxy runs: the App's UUID, or
@@ -63,6 +64,8 @@ pub struct ServerConfig {
     pub timeout: Option<Duration>,
     pub tools: ToolFilter,
     pub isolation: Option<Isolation>,
+    /// The revision that the server is spoken to in, where it is not to be found out.
+    pub revision: Option<Revision>,
     /// The owner's instructions for models that use this server, one text an
     /// item. Offered as a prompt and as `_meta` of the server's tools.
     pub instructions: Vec<InstructionMessage>,
@@ -222,6 +225,9 @@ impl ServerConfig {
                 });
                 feed(url);
             }
+        }
+        if let Some(revision) = self.revision {
+            feed(revision.as_str());
         }
         Fingerprint(hash.finalize().into())
     }

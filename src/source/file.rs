@@ -14,9 +14,12 @@ use jsonc_parser::{
 };
 
 use crate::{
-    protocol::server::{
-        HttpConfig, HttpKind, InstructionMessage, InstructionRole, Isolation, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter,
-        TransportConfig,
+    protocol::{
+        revision::Revision,
+        server::{
+            HttpConfig, HttpKind, InstructionMessage, InstructionRole, Isolation, Origin, ServerConfig, ServerId, StdioConfig, ToolFilter,
+            TransportConfig,
+        },
     },
     secret::Secret,
     security::payload,
@@ -174,6 +177,7 @@ const MEMBERS: &[&str] = &[
     "tools",
     "instructions",
     "isolation",
+    "protocolVersion",
 ];
 
 /// One entry on its way to a configuration.
@@ -194,12 +198,14 @@ impl Server<'_> {
             return Ok(None);
         }
         self.note_slips(entry);
+        let transport = self.transport(entry)?;
         Ok(Some(ServerConfig {
             id: ServerId::of_file(self.name),
             name: self.name.to_owned(),
             slug: Some(slug),
             origin: Origin::File,
-            transport: self.transport(entry)?,
+            revision: self.revision(entry, &transport)?,
+            transport,
             timeout: self.timeout(entry)?,
             tools: self.tools(entry)?,
             isolation: self.isolation(entry)?,
@@ -318,6 +324,19 @@ impl Server<'_> {
             Some("shared") => Ok(Some(Isolation::Shared)),
             Some(_) => Err("`isolation` must be `auto`, `session` or `shared`".to_owned()),
         }
+    }
+
+    fn revision(&self, entry: &Object<'_>, transport: &TransportConfig) -> Result<Option<Revision>, String> {
+        let Some(version) = self.string(entry, "protocolVersion")? else { return Ok(None) };
+        let Some(revision) = Revision::parse(&version) else {
+            let known = Revision::ALL.map(Revision::as_str);
+            let [known @ .., last] = &known;
+            return Err(format!("`protocolVersion` must be `{}` or `{last}`", known.join("`, `")));
+        };
+        if matches!(transport, TransportConfig::Http(HttpConfig { kind: HttpKind::Sse, .. })) && !revision.has_handshake() {
+            return Err(format!("`protocolVersion` `{revision}` does not go with the type `sse`"));
+        }
+        Ok(Some(revision))
     }
 
     fn instructions(&self, entry: &Object<'_>) -> Result<Vec<InstructionMessage>, String> {

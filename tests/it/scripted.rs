@@ -14,6 +14,7 @@
 
 mod features;
 mod http;
+mod modern;
 mod port;
 mod session;
 mod sse;
@@ -74,6 +75,28 @@ pub(crate) struct Script {
     /// `protocolVersion` of the answer to `initialize`; the client's own when absent.
     #[arg(long)]
     pub(crate) revision: Option<String>,
+
+    /// Speaks 2026-07-28 and nothing older.
+    #[arg(long)]
+    pub(crate) modern: bool,
+    /// Speaks 2026-07-28 and what has a handshake.
+    #[arg(long)]
+    pub(crate) dual: bool,
+    /// Milliseconds before `server/discover` is answered.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow_probe: u64,
+    /// Does not know `server/discover`, though its revision demands it.
+    #[arg(long)]
+    pub(crate) without_discovery: bool,
+    /// STDIO: ends when it hears anything before `initialize`.
+    #[arg(long)]
+    pub(crate) exit_on_probe: bool,
+    /// Says nothing to methods that it does not know.
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+    /// One more tool with a schema of its own, `name=SCHEMA`.
+    #[arg(long = "schema")]
+    pub(crate) schemas: Vec<String>,
 
     /// A method that is never answered.
     #[arg(long)]
@@ -153,6 +176,9 @@ pub(crate) struct Server {
     journal: Mutex<Journal>,
     released: watch::Sender<HashSet<String>>,
     sessions: Mutex<Vec<session::Weak>>,
+    listeners: Mutex<Vec<modern::Listener>>,
+    /// Changes when all who listen are sent away.
+    dismissed: watch::Sender<()>,
     grandchild: Option<u32>,
 }
 
@@ -179,9 +205,19 @@ pub(crate) struct Journal {
     pub(crate) levels: Vec<String>,
     /// `+uri` and `-uri` for each subscription made and ended.
     pub(crate) subscriptions: Vec<String>,
+    /// `+FILTER` and `-FILTER` for each who began and ended to listen.
+    pub(crate) listens: Vec<String>,
+    /// The methods of all requests and notifications.
+    pub(crate) methods: Vec<String>,
 }
 
 impl Script {
+    /// The schema that was given for a tool.
+    pub(crate) fn schema_of(&self, tool: &str) -> Value {
+        let named = self.schemas.iter().filter_map(|text| text.split_once('=')).find(|(name, _)| *name == tool);
+        named.map(|(_, schema)| serde_json::from_str(schema).expect("a schema is JSON")).unwrap_or_default()
+    }
+
     pub(crate) fn refusal(&self) -> Option<String> {
         let text = self.refuse.clone()?;
         Some(std::env::vars().fold(text, |text, (name, value)| text.replace(&format!("{{{name}}}"), &value)))
@@ -207,6 +243,8 @@ impl Server {
             journal: Mutex::default(),
             released: watch::Sender::default(),
             sessions: Mutex::default(),
+            listeners: Mutex::default(),
+            dismissed: watch::Sender::default(),
             grandchild,
         })
     }
@@ -217,9 +255,10 @@ impl Server {
 
     /// Tells every client something that belongs to no call.
     pub(crate) fn broadcast(&self, notification: &Value) {
-        for session in lock(&self.sessions).iter().filter_map(session::Weak::upgrade) {
+        for session in lock(&self.sessions).iter().filter_map(session::Weak::upgrade).filter(|session| session.has_begun()) {
             session.tell(notification);
         }
+        self.tell_listeners(notification);
     }
 }
 

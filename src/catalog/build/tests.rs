@@ -19,6 +19,7 @@ fn server(origin: Origin, name: &str) -> ServerConfig {
         timeout: None,
         tools: ToolFilter::default(),
         isolation: None,
+        revision: None,
         instructions: Vec::new(),
         requires_auth: false,
     }

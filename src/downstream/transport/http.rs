@@ -1,6 +1,8 @@
 //! A server over Streamable HTTP (MCP transports, 2025-03-26 and later): a POST
-//! for each message, answered with JSON or an event stream, and a GET stream for
-//! what the server says unasked.
+//! for each message, answered with JSON or an event stream.
+//!
+//! Up to 2025-11-25 there is a session, and a GET stream for what the server says unasked; later
+//! every request stands alone, and says in its headers what it is ([`stated`]).
 
 use std::{
     sync::{
@@ -24,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Outbox, deliver, too_large};
 use crate::{
     downstream::{connection::Wiring, error::LinkError, handler::Handler},
-    protocol::{message::Frame, revision::Revision},
+    protocol::{header, message::Frame, revision::Revision},
     security::{
         Refusal,
         egress::{self, AllowedUrl},
@@ -33,8 +35,12 @@ use crate::{
     },
 };
 
+pub mod stated;
+
+use stated::Annotated;
+
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(header::VERSION);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: &str = "text/event-stream";
@@ -53,7 +59,7 @@ const RESUMED_PROMPTLY: u32 = 10;
 /// How long a stream may stay open after the answer that it was for.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// One server's endpoint and our session there.
+/// One server's endpoint and how it is spoken to.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -63,8 +69,62 @@ struct Inner {
     handler: Arc<Handler>,
     tracker: TaskTracker,
     closed: CancellationToken,
-    session: ArcSwapOption<HeaderValue>,
+    manner: Manner,
+}
+
+/// What is said beside the messages.
+#[derive(Debug)]
+pub enum Manner {
+    /// There is a session, if the server wants one.
+    Session(Session),
+    /// Nothing is kept between requests.
+    Stateless(Annotated),
+}
+
+#[derive(Debug, Default)]
+pub struct Session {
+    id: ArcSwapOption<HeaderValue>,
     revision: OnceLock<Revision>,
+}
+
+impl Manner {
+    pub fn session() -> Self {
+        Self::Session(Session::default())
+    }
+
+    pub fn stateless() -> Self {
+        Self::Stateless(Annotated::default())
+    }
+
+    /// Where there is a session now.
+    fn session_id(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Session(session) => session.id.load().as_deref().cloned(),
+            Self::Stateless(_) => None,
+        }
+    }
+
+    /// With a message of this text.
+    fn headers(&self, body: &Bytes) -> HeaderMap {
+        match self {
+            Self::Session(session) => session.headers(),
+            Self::Stateless(annotated) => annotated.headers(body),
+        }
+    }
+}
+
+impl Session {
+    fn headers(&self) -> HeaderMap {
+        // With those that the transport and the client below add, so that it need not grow.
+        let mut headers = HeaderMap::with_capacity(8);
+        if let Some(id) = &*self.id.load() {
+            headers.insert(SESSION_ID, HeaderValue::clone(id));
+        }
+        if let Some(revision) = self.revision.get().filter(|revision| revision.has_version_header()) {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+        }
+        headers
+    }
 }
 
 /// A URL with the way there and the headers configured for it.
@@ -123,10 +183,10 @@ impl Endpoint {
     }
 }
 
-/// Makes the client; nothing is sent before `initialize`.
-pub fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Outbox {
+/// Makes the client; nothing is sent before the handshake.
+pub fn open(endpoint: Endpoint, manner: Manner, wiring: Wiring<'_>) -> Outbox {
     let Wiring { handler, closed, tracker } = wiring;
-    let inner = Inner { endpoint, handler, tracker: tracker.clone(), closed, session: ArcSwapOption::empty(), revision: OnceLock::new() };
+    let inner = Inner { endpoint, handler, tracker: tracker.clone(), closed, manner };
     let client = Client(Arc::new(inner));
     tracker.spawn(client.clone().part());
     Outbox::Http(client)
@@ -162,12 +222,26 @@ impl Client {
         });
     }
 
+    /// The server of a session names its revision from now on.
     pub fn agreed(&self, revision: Revision) {
-        self.0.revision.get_or_init(|| revision);
+        if let Manner::Session(session) = &self.0.manner {
+            session.revision.get_or_init(|| revision);
+        }
     }
 
-    /// Opens the stream for what the server says unasked, again whenever it ends.
+    /// The arguments of tools that have headers of their own, where there are such.
+    pub fn annotated(&self) -> Option<&Annotated> {
+        match &self.0.manner {
+            Manner::Session(_) => None,
+            Manner::Stateless(annotated) => Some(annotated),
+        }
+    }
+
+    /// Opens the stream of a session for what the server says unasked, again whenever it ends.
     pub fn listen(&self) {
+        if matches!(self.0.manner, Manner::Stateless(_)) {
+            return;
+        }
         let client = self.clone();
         self.0.tracker.spawn(async move {
             tokio::select! {
@@ -192,14 +266,16 @@ impl Client {
 
     /// Sends one message and delivers what comes back for it.
     async fn exchange(&self, id: Option<u64>, frame: Frame) -> Result<(), LinkError> {
-        let response = self.0.endpoint.post(frame.into_bytes(), || self.headers()).await?;
-        if let Some(given) = response.headers().get(SESSION_ID) {
-            let session = headers::session_id(given)
+        let body = frame.into_bytes();
+        let stated = self.0.manner.headers(&body);
+        let response = self.0.endpoint.post(body, || stated.clone()).await?;
+        if let (Manner::Session(session), Some(given)) = (&self.0.manner, response.headers().get(SESSION_ID)) {
+            let id = headers::session_id(given)
                 .ok_or_else(|| LinkError::Protocol { what: "its session id is no visible ASCII, or too long".to_owned() })?;
-            self.0.session.store(Some(Arc::new(session)));
+            session.id.store(Some(Arc::new(id)));
         }
         let status = response.status();
-        let in_session = self.0.session.load().is_some();
+        let in_session = self.0.manner.session_id().is_some();
         match media_type(&response) {
             _ if status == StatusCode::NOT_FOUND && in_session => Err(LinkError::SessionGone),
             // What many servers say instead, after a restart.
@@ -243,13 +319,14 @@ impl Client {
                 self.pump(response, &mut position, Some(id)).await;
             }
             fruitless = if position.id == before { fruitless + 1 } else { 0 };
+            let Manner::Session(session) = &self.0.manner else { return self.unanswered(Some(id), None) };
             let Some(last_event) = position.id.clone().filter(|_| self.0.handler.is_waiting(id) && fruitless < RESUME_ATTEMPTS) else {
                 return self.unanswered(Some(id), None);
             };
             tokio::time::sleep(pause(position.retry, resumed)).await;
             resumed = resumed.saturating_add(1);
             // A failure counts as an attempt: the request itself has long been sent.
-            response = self.resume(Some(&last_event)).await.ok().filter(|response| response.status().is_success());
+            response = self.resume(session, Some(&last_event)).await.ok().filter(|response| response.status().is_success());
         }
     }
 
@@ -289,15 +366,16 @@ impl Client {
     }
 
     async fn listening(&self) {
+        let Manner::Session(session) = &self.0.manner else { return };
         let mut position = Position::default();
         let mut pause = RESUME_AFTER;
         loop {
-            match self.resume(position.id.as_ref()).await {
+            match self.resume(session, position.id.as_ref()).await {
                 Ok(response) if response.status().is_success() && media_type(&response) == MediaType::EventStream => {
                     pause = RESUME_AFTER;
                     self.pump(response, &mut position, None).await;
                 }
-                Ok(response) if response.status() == StatusCode::NOT_FOUND && self.0.session.load().is_some() => {
+                Ok(response) if response.status() == StatusCode::NOT_FOUND && session.id.load().is_some() => {
                     return self.session_gone();
                 }
                 Ok(response) if may_come_later(response.status()) => pause = (pause * 2).min(RESUME_AT_MOST),
@@ -310,9 +388,9 @@ impl Client {
     }
 
     /// Opens a stream, behind this event where there is one.
-    async fn resume(&self, last_event: Option<&HeaderValue>) -> Result<Response, LinkError> {
+    async fn resume(&self, session: &Session, last_event: Option<&HeaderValue>) -> Result<Response, LinkError> {
         let headers = || {
-            let mut headers = self.headers();
+            let mut headers = session.headers();
             headers.extend(last_event.map(|last_event| (LAST_EVENT_ID, last_event.clone())));
             headers
         };
@@ -320,8 +398,16 @@ impl Client {
     }
 
     fn deliver(&self, text: &Bytes, call: Option<u64>) {
-        if let Some(answer) = deliver(&self.0.handler, text, call) {
-            self.notify_soon(answer);
+        let Some(answer) = deliver(&self.0.handler, text, call) else { return };
+        match (&self.0.manner, call) {
+            (Manner::Session(_), _) => self.notify_soon(answer),
+            // There is no way to answer a server here. It would wait in vain, and the client with it.
+            (Manner::Stateless(_), Some(call)) => {
+                self.0
+                    .handler
+                    .fail(call, LinkError::Protocol { what: "it sent a request, which in its revision no server does".to_owned() });
+            }
+            (Manner::Stateless(_), None) => {}
         }
     }
 
@@ -335,25 +421,15 @@ impl Client {
         }
     }
 
-    fn headers(&self) -> HeaderMap {
-        // With those that the transport and the client below add, so that it need not grow.
-        let mut headers = HeaderMap::with_capacity(8);
-        if let Some(session) = &*self.0.session.load() {
-            headers.insert(SESSION_ID, HeaderValue::clone(session));
-        }
-        if let Some(revision) = self.0.revision.get().filter(|revision| revision.has_version_header()) {
-            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
-        }
-        headers
-    }
-
     /// Waits for the end of the connection and says farewell to the session.
     async fn part(self) {
         self.0.closed.cancelled().await;
         self.0.handler.end(&LinkError::Closed);
-        if self.0.session.load().is_some() {
+        if let Manner::Session(session) = &self.0.manner
+            && session.id.load().is_some()
+        {
             // The server forgets the session by itself one day.
-            let _ = tokio::time::timeout(DELETE_TIMEOUT, self.0.endpoint.delete(|| self.headers())).await;
+            let _ = tokio::time::timeout(DELETE_TIMEOUT, self.0.endpoint.delete(|| session.headers())).await;
         }
     }
 }

@@ -4,13 +4,10 @@
 //! Headers are checked against the message before anything is done with it, because others on
 //! the way route and authorise by them (transport, "Server validation").
 
-use std::borrow::Cow;
-
 use axum::{
     http::{HeaderMap, HeaderName, StatusCode},
     response::Response,
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     messages::{PROTOCOL_VERSION, SESSION_ID},
@@ -21,6 +18,7 @@ use crate::{
     protocol::{
         declared::{self, Declared},
         error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST},
+        header::{self, decoded, named_by},
         json::Object,
         message::{Id, Message},
         revision::Revision,
@@ -28,8 +26,8 @@ use crate::{
     router::Router,
 };
 
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const METHOD: HeaderName = HeaderName::from_static(header::METHOD);
+const NAME: HeaderName = HeaderName::from_static(header::NAME);
 
 /// Whether the message is meant in a revision without sessions. `initialize` never is, whatever
 /// it names, nor is anything that comes with a session. Where header and message are at odds it
@@ -63,7 +61,7 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
     }
     let declared = Declared::in_request(message).map_err(bad)?;
     same(headers, &METHOD, message.method()).map_err(|()| mismatch(&METHOD))?;
-    if let Some(member) = modern::named_by(message.method()) {
+    if let Some(member) = named_by(message.method()) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let name = params.as_ref().and_then(|params| params.string(member));
         let name = name.ok_or_else(|| refused(INVALID_PARAMS, format!("`{member}` must be a string")))?;
@@ -91,17 +89,10 @@ fn same(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), ()
     if values.next().is_none() && *value == *expected.as_bytes() { Ok(()) } else { Err(()) }
 }
 
-/// A header's value; what does not fit into one is written as `=?base64?…?=` (transport, "Value encoding").
-fn decoded(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let value = value.trim_ascii();
-    match value.strip_prefix(b"=?base64?").and_then(|value| value.strip_suffix(b"?=")) {
-        Some(encoded) => BASE64_STANDARD.decode(encoded).ok().map(Cow::Owned),
-        None => value.iter().all(|byte| matches!(byte, b' '..=b'~')).then_some(Cow::Borrowed(value)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
     use super::*;
     use crate::protocol::declared::VERSION_KEY;
 

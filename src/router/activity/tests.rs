@@ -19,6 +19,7 @@ pub(super) fn server(id: &str, name: &str) -> Arc<ServerConfig> {
         timeout: None,
         tools: ToolFilter::default(),
         isolation: None,
+        revision: None,
         instructions: Vec::new(),
         requires_auth: false,
     })

@@ -385,6 +385,7 @@ fn server(entry: &RawValue) -> Result<Option<ServerConfig>, String> {
         timeout: options.millis("timeout").or_else(|| fields.millis("timeout")),
         tools: ToolFilter::default(),
         isolation: None,
+        revision: None,
         instructions: fields.get("customInstructions").map(|raw| instructions::parse(&value(raw))).unwrap_or_default(),
         requires_auth: fields.object("config").and_then(|config| config.scalar("requires_auth")).is_some_and(|text| text == "true"),
     }))

@@ -141,7 +141,7 @@ fn same_servers(a: &[Arc<ServerConfig>], b: &[Arc<ServerConfig>]) -> bool {
 }
 
 fn same_server(a: &ServerConfig, b: &ServerConfig) -> bool {
-    let ServerConfig { id, name, slug, origin, transport: _, timeout, tools, isolation, instructions, requires_auth } = a;
+    let ServerConfig { id, name, slug, origin, transport: _, timeout, tools, isolation, revision, instructions, requires_auth } = a;
     *id == b.id
         && *name == b.name
         && *slug == b.slug
@@ -149,6 +149,7 @@ fn same_server(a: &ServerConfig, b: &ServerConfig) -> bool {
         && *timeout == b.timeout
         && *tools == b.tools
         && *isolation == b.isolation
+        && *revision == b.revision
         && *instructions == b.instructions
         && *requires_auth == b.requires_auth
         && a.fingerprint() == b.fingerprint()

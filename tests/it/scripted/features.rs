@@ -31,6 +31,13 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Tells that a resource has changed.
+    pub(crate) fn touch(&self, uri: &str) {
+        self.broadcast(&json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri, "x-vendor": 1.0}}));
+    }
+}
+
 impl Call {
     pub(crate) async fn handle(&self) -> Reply {
         let script = &self.session.server.script;
@@ -74,6 +81,16 @@ impl Call {
             Some(revision) => json!(revision),
             None => params["protocolVersion"].clone(),
         };
+        json!({
+            "protocolVersion": revision,
+            "capabilities": self.capabilities(),
+            "serverInfo": {"name": script.name, "version": "0.1.0", "x-build": 7},
+            "instructions": format!("Instructions of {}.", script.name),
+        })
+    }
+
+    pub(crate) fn capabilities(&self) -> Value {
+        let script = &self.session.server.script;
         let mut capabilities: Map<String, Value> =
             ["tools", "prompts", "resources"].map(|area| (area.to_owned(), json!({"listChanged": true}))).into_iter().collect();
         if !script.without.iter().any(|without| without == "subscribe") {
@@ -85,12 +102,7 @@ impl Call {
         for without in &script.without {
             capabilities.remove(without);
         }
-        json!({
-            "protocolVersion": revision,
-            "capabilities": capabilities,
-            "serverInfo": {"name": script.name, "version": "0.1.0", "x-build": 7},
-            "instructions": format!("Instructions of {}.", script.name),
-        })
+        Value::Object(capabilities)
     }
 
     /// One page of a list, as the script cuts it.
@@ -162,6 +174,16 @@ impl Call {
         ];
         tools.extend(plain.iter().map(|(name, description)| tool(name, description)));
         tools.extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
+        if server.script.modern || server.script.dual {
+            let asking =
+                [("ask-twice", "Asks in two rounds"), ("ask-all", "Asks for everything"), ("ask-again", "Wants to be called again")];
+            tools.extend(asking.iter().map(|(name, description)| tool(name, description)));
+        }
+        for name in server.script.schemas.iter().filter_map(|text| Some(text.split_once('=')?.0)) {
+            let mut tool = tool(name, "Has a schema");
+            tool["inputSchema"] = server.script.schema_of(name);
+            tools.push(tool);
+        }
         let added = lock(&server.added);
         tools.extend(added.tools.iter().map(|name| tool(name, "Added")));
         for (name, description) in &added.descriptions {
@@ -194,6 +216,8 @@ impl Call {
                     "answers": journal.answers,
                     "levels": journal.levels,
                     "subscriptions": journal.subscriptions,
+                    "listens": journal.listens,
+                    "methods": journal.methods,
                 }))
             }
             "progress" => self.progress(params),
@@ -201,6 +225,15 @@ impl Call {
                 server.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
                 text("added")
             }
+            "touch" => {
+                server.touch(&text_of(&arguments["uri"]));
+                text("touched")
+            }
+            "dismiss" => {
+                server.dismissed.send_replace(());
+                text("dismissed")
+            }
+            "raw" => Reply::Raw(text_of(&arguments["text"])),
             "describe" => {
                 lock(&server.added).descriptions.push((text_of(&arguments["name"]), text_of(&arguments["text"])));
                 server.broadcast(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
@@ -457,7 +490,7 @@ fn invalid(message: &str) -> Reply {
     Reply::Error(json!({"code": -32_602, "message": message}))
 }
 
-fn no_method(method: &str) -> Reply {
+pub(crate) fn no_method(method: &str) -> Reply {
     Reply::Error(json!({"code": -32_601, "message": format!("Method not found: {method}")}))
 }
 

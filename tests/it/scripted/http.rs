@@ -1,7 +1,7 @@
 //! Streamable HTTP, and how both HTTP kinds run: on a runtime of their own, so that they can be stopped at once.
 
 use super::session::{Inbox, Outgoing, Session};
-use super::{Port, Script, Server, Wire, lock, sse};
+use super::{Port, Script, Server, Wire, lock, modern, sse};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -45,6 +45,8 @@ pub(crate) struct Host {
     next: Mutex<u64>,
     /// Streams that ended early, by the id of their only event.
     resumable: Mutex<HashMap<String, Inbox>>,
+    /// Of all requests that belong to no session.
+    standalone: Mutex<Option<Arc<Session>>>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Drop for SessionGuard {
     }
 }
 
-type SharedInbox = Arc<tokio::sync::Mutex<Inbox>>;
+pub(crate) type SharedInbox = Arc<tokio::sync::Mutex<Inbox>>;
 
 impl Drop for Entry {
     fn drop(&mut self) {
@@ -101,6 +103,7 @@ impl Running {
             seen: Mutex::default(),
             next: Mutex::default(),
             resumable: Mutex::default(),
+            standalone: Mutex::default(),
         });
         let routes = match wire {
             Wire::Sse => sse::routes(),
@@ -145,6 +148,12 @@ impl Running {
         for entry in lock(&self.host.sessions).values() {
             let _ = entry.session.outbox().send(Outgoing::Break);
         }
+        self.server.break_listeners();
+    }
+
+    /// Tells that a resource has changed, as the `touch` tool does.
+    pub(crate) fn touch(&self, uri: &str) {
+        self.server.touch(uri);
     }
 
     /// Adds an entry to a list, as the `add` tool does.
@@ -183,6 +192,10 @@ impl Host {
         let entry = Entry { session: session.clone(), inbox: share(inbox), closed: CancellationToken::new() };
         lock(&self.sessions).insert(id.clone(), entry);
         (id, session)
+    }
+
+    pub(crate) fn standalone(&self) -> Arc<Session> {
+        lock(&self.standalone).get_or_insert_with(|| Session::open(&self.server).0).clone()
     }
 
     pub(crate) fn session(&self, id: &str) -> Option<Arc<Session>> {
@@ -240,6 +253,9 @@ async fn receive(State(host): State<Arc<Host>>, uri: Uri, headers: HeaderMap, bo
         return StatusCode::BAD_REQUEST.into_response();
     };
     let message: Value = serde_json::from_str(text).unwrap_or_default();
+    if script.is_modern(message["method"].as_str().unwrap_or_default(), &message["params"]) {
+        return modern::receive(&host, &headers, text, &message).await;
+    }
     let (id, session) = if message["method"] == "initialize" {
         host.open_session()
     } else if script.sessionless {
@@ -296,7 +312,7 @@ async fn listen(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
     if let Some(inbox) = lock(&host.resumable).remove(&text_of(&headers, "last-event-id")) {
         return events(Opening::default(), share(inbox), CancellationToken::new());
     }
-    if host.server.script.no_get {
+    if host.server.script.no_get || host.server.script.modern {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let id = text_of(&headers, "mcp-session-id");
@@ -312,7 +328,7 @@ async fn close(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
     }
 }
 
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+pub(crate) const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// Events until nothing more can come, or until they are closed. They come as inconveniently as the format allows: after
 /// comments, and torn apart anywhere.
@@ -330,6 +346,19 @@ fn events(opening: Opening, inbox: SharedInbox, closed: CancellationToken) -> Re
     ([(header::CONTENT_TYPE, EVENTS)], Body::from_stream(events)).into_response()
 }
 
+/// The events of messages of which the first is known.
+pub(crate) fn events_after(first: String, inbox: SharedInbox) -> Body {
+    let event = |message: String| format!(": ping\r\n\r\nevent: message\ndata: {message}\n\n");
+    let rest = stream::unfold(inbox, move |inbox| async move {
+        let next = match inbox.lock().await.recv().await? {
+            Outgoing::Message(message) => Ok(event(message)),
+            Outgoing::Break => Err(std::io::Error::other("scripted to break here")),
+        };
+        Some((next, inbox))
+    });
+    Body::from_stream(stream::iter([Ok(event(first))]).chain(rest).flat_map(|event| stream::iter(halves(event))))
+}
+
 fn halves(event: std::io::Result<String>) -> Vec<std::io::Result<Bytes>> {
     match event {
         Ok(event) => {
@@ -341,12 +370,12 @@ fn halves(event: std::io::Result<String>) -> Vec<std::io::Result<Bytes>> {
     }
 }
 
-fn share(inbox: Inbox) -> SharedInbox {
+pub(crate) fn share(inbox: Inbox) -> SharedInbox {
     Arc::new(tokio::sync::Mutex::new(inbox))
 }
 
 /// An answer that breaks off before its first byte.
-fn broken() -> Response {
+pub(crate) fn broken() -> Response {
     let error = std::io::Error::other("scripted to break here");
     Body::from_stream(stream::iter([Err::<String, _>(error)])).into_response()
 }

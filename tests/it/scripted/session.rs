@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +30,8 @@ pub(crate) struct Session {
     /// Requests of ours that the client has not answered yet, by their ids to the letter.
     asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     next_ask: AtomicU64,
+    /// `initialize` has come.
+    begun: AtomicBool,
 }
 
 /// A session that may have ended.
@@ -46,6 +48,9 @@ impl Weak {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) session: Arc<Session>,
+    pub(crate) id: Value,
+    /// Meant in a revision without a handshake.
+    pub(crate) modern: bool,
     pub(crate) method: String,
     /// As they came, to the letter.
     pub(crate) params: Box<RawValue>,
@@ -60,6 +65,8 @@ pub(crate) enum Reply {
     /// The text of a JSON value, sent to the letter.
     Result(String),
     Error(Value),
+    /// A whole message, in which `$ID` stands for the id.
+    Raw(String),
     /// Nothing is ever sent.
     Silence,
     /// The connection breaks.
@@ -85,6 +92,7 @@ impl Session {
             running: Mutex::default(),
             asked: Mutex::default(),
             next_ask: AtomicU64::new(1),
+            begun: AtomicBool::new(false),
         });
         lock(&server.sessions).push(Weak(Arc::downgrade(&session)));
         (session, inbox)
@@ -92,6 +100,10 @@ impl Session {
 
     pub(crate) fn outbox(&self) -> Outbox {
         self.outbox.clone()
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn tell(&self, message: &Value) {
@@ -110,12 +122,35 @@ impl Session {
             }
         };
         let params = incoming.params.unwrap_or_else(|| raw("{}"));
+        let script = &self.server.script;
+        if let Some(method) = &incoming.method {
+            lock(&self.server.journal).methods.push(method.clone());
+            if method == "initialize" && !script.modern {
+                self.begun.store(true, Ordering::Relaxed);
+            }
+            if script.exit_on_probe && !self.has_begun() {
+                eprintln!("scripted server: {method} before initialize, giving up");
+                std::process::exit(9);
+            }
+        }
         match (incoming.method, incoming.id) {
             (Some(method), Some(id)) => {
                 let cancelled = CancellationToken::new();
                 lock(&self.running).insert(id.get().to_owned(), cancelled.clone());
-                let call = Call { session: self.clone(), method, params, cancelled, beside };
-                tokio::spawn(call.work(parse(&id), answer));
+                let modern = script.is_modern(&method, &parse(&params));
+                if modern {
+                    // Who goes away cancels.
+                    let (answer, cancelled) = (answer.clone(), cancelled.clone());
+                    tokio::spawn(async move {
+                        let gone = answer.closed();
+                        tokio::select! {
+                            () = gone => cancelled.cancel(),
+                            () = cancelled.cancelled() => {}
+                        }
+                    });
+                }
+                let call = Call { session: self.clone(), id: parse(&id), modern, method, params, cancelled, beside };
+                tokio::spawn(call.work(answer));
             }
             (Some(method), None) if method == "notifications/cancelled" => {
                 let params: Value = parse(&params);
@@ -137,7 +172,8 @@ impl Session {
 }
 
 impl Call {
-    async fn work(self, id: Value, answer: Outbox) {
+    async fn work(self, answer: Outbox) {
+        let id = &self.id;
         let script = &self.session.server.script;
         if self.method == "initialize" && script.slow_start > 0 {
             tokio::time::sleep(Duration::from_millis(script.slow_start)).await;
@@ -145,6 +181,8 @@ impl Call {
         let reply = if script.hang.contains(&self.method) {
             self.cancelled.cancelled().await;
             Reply::Silence
+        } else if self.modern {
+            self.handle_modern().await
         } else {
             self.handle().await
         };
@@ -154,11 +192,19 @@ impl Call {
         lock(&self.session.running).remove(&id.to_string());
         let message = match reply {
             Reply::Result(result) => Outgoing::Message(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)),
+            Reply::Error(error) if script.ignore_unknown && error["code"] == -32_601 => return,
             Reply::Error(error) => Outgoing::Message(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()),
-            Reply::Silence => return,
+            Reply::Raw(text) => Outgoing::Message(text.replace("$ID", &id.to_string())),
+            Reply::Silence => return self.cancelled.cancel(),
             Reply::Break => Outgoing::Break,
         };
         let _ = answer.send(message);
+        // Ends the watch over it.
+        self.cancelled.cancel();
+    }
+
+    pub(crate) fn beside(&self) -> Outbox {
+        self.beside.clone()
     }
 
     /// Sends what fits nothing that the client ever said.
