@@ -321,7 +321,7 @@ impl Router {
 
     fn ask_to_visit(&self, way: Way<'_>, outgoing: &Outgoing<'_>, elicitations: &[Box<RawValue>]) -> Result<Message, CallError> {
         if !way.ctx.session.declared().capabilities.elicitation_url {
-            return Err(CallError::MissingCapability { name: "elicitation.url" });
+            return Err(CallError::MissingCapability { path: &["elicitation", "url"] });
         }
         Ok(self.rounds.anew(way.target.server, outgoing, elicitations))
     }
