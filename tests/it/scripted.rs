@@ -63,6 +63,9 @@ pub(crate) struct Script {
     /// `logging`. `subscribe` leaves out only that of `resources`; `subscriptions` is no capability, but answered so, too.
     #[arg(long)]
     pub(crate) without: Vec<String>,
+    /// Declares the extension `com.example/NAME` and answers its methods, `NAME/…`.
+    #[arg(long)]
+    pub(crate) declare: Vec<String>,
     /// Entries in one page of a list; all of them when absent.
     #[arg(long)]
     pub(crate) page_size: Option<usize>,
@@ -221,6 +224,12 @@ impl Script {
     pub(crate) fn refusal(&self) -> Option<String> {
         let text = self.refuse.clone()?;
         Some(std::env::vars().fold(text, |text, (name, value)| text.replace(&format!("{{{name}}}"), &value)))
+    }
+}
+
+impl Script {
+    pub(crate) fn declares(&self, name: &str) -> bool {
+        self.declare.iter().any(|own| own == name)
     }
 }
 

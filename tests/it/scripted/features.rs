@@ -42,11 +42,9 @@ impl Call {
     pub(crate) async fn handle(&self) -> Reply {
         let script = &self.session.server.script;
         let params = parse(&self.params);
-        let area = match self.method.split('/').next() {
-            Some("completion") => "completions",
-            area => area.unwrap_or_default(),
-        };
-        if script.without.iter().any(|without| without == area) {
+        let area = self.method.split('/').next();
+        let capability = if area == Some("completion") { Some("completions") } else { area };
+        if script.without.iter().any(|without| Some(without.as_str()) == capability) {
             return no_method(&self.method);
         }
         if self.method == "initialize"
@@ -71,6 +69,10 @@ impl Call {
                 result(&json!({}))
             }
             "completion/complete" => complete(&params),
+            // Its own methods say what they were called with, to the letter.
+            method if script.declares(area.unwrap_or_default()) => {
+                Reply::Result(format!(r#"{{"server":{},"method":{},"params":{}}}"#, json!(script.name), json!(method), self.params.get()))
+            }
             method => no_method(method),
         }
     }
@@ -101,6 +103,9 @@ impl Call {
         capabilities.insert("experimental".to_owned(), json!({"x-odd": {"deep": [1]}}));
         for without in &script.without {
             capabilities.remove(without);
+        }
+        for own in &script.declare {
+            capabilities.entry("extensions").or_insert_with(|| json!({}))[format!("com.example/{own}")] = json!({"x": 1.0});
         }
         Value::Object(capabilities)
     }

@@ -78,7 +78,7 @@ impl Server {
 }
 
 /// What is wrong with a request, whatever the wire: its error.
-fn refusal(method: &str, params: &Value) -> Option<Value> {
+fn refusal(script: &Script, method: &str, params: &Value) -> Option<Value> {
     let error = |code: i64, message: &str, data: Value| Some(json!({"code": code, "message": message, "data": data}));
     let meta = &params["_meta"];
     let Some(version) = meta[VERSION].as_str() else {
@@ -90,7 +90,8 @@ fn refusal(method: &str, params: &Value) -> Option<Value> {
     if !meta[CAPABILITIES].is_object() {
         return error(-32_602, "the capabilities are missing", json!({"missing": CAPABILITIES}));
     }
-    if !METHODS.contains(&method) {
+    let own = script.declares(method.split('/').next().unwrap_or_default());
+    if !METHODS.contains(&method) && !own {
         return error(-32_601, &format!("Method not found: {method}"), json!({}));
     }
     None
@@ -124,7 +125,7 @@ pub(crate) async fn receive(host: &Arc<Host>, headers: &HeaderMap, text: &str, m
         return refused(&json!({"code": -32_020, "message": format!("header mismatch: {wrong}")}));
     }
     if !message["id"].is_null()
-        && let Some(error) = refusal(method, params)
+        && let Some(error) = refusal(script, method, params)
     {
         return refused(&error);
     }
@@ -205,7 +206,7 @@ impl Call {
     /// As [`handle`](Self::handle), in this revision.
     pub(crate) async fn handle_modern(&self) -> Reply {
         let params = parse(&self.params);
-        if let Some(error) = refusal(&self.method, &params) {
+        if let Some(error) = refusal(&self.session.server.script, &self.method, &params) {
             return Reply::Error(error);
         }
         let reply = match self.method.as_str() {
