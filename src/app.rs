@@ -134,7 +134,7 @@ impl App {
             let pool = self.workspace.pool.clone();
             async move {
                 tokio::time::sleep(FIRST_MESSAGE).await;
-                pool.begin();
+                pool.begin(None);
             }
         });
     }

@@ -19,7 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     protocol::{
-        message::Message,
+        declared::Declared,
+        message::{Id, Message},
         server::{Fingerprint, HttpConfig, ServerConfig, ServerId, TransportConfig},
     },
     security::{
@@ -37,6 +38,7 @@ pub mod handshake;
 pub mod inflight;
 mod listening;
 pub mod mailbox;
+pub mod seat;
 mod supervisor;
 pub mod transport;
 
@@ -44,6 +46,7 @@ pub use connection::{Item, Link, error_message};
 pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Lingering, Step};
 pub use mailbox::Caller;
+pub use seat::{OnlyClient, Place, Seat};
 pub use supervisor::{State, Status, Unavailable};
 use transport::stdio;
 
@@ -114,15 +117,23 @@ pub enum Event {
     ListChanged(ServerId, ListKind),
 }
 
-/// What the servers say outside of calls to those who have asked to hear it.
+/// What the servers say outside of calls to those who have asked to hear it, or who alone can be meant.
 #[derive(Debug)]
 pub enum Notice {
     /// Connected, for the first time or again.
-    Ready(ServerId, Arc<Link>),
+    Ready(Place, Arc<Link>),
     /// `notifications/resources/updated`
-    Updated(ServerId, Message),
+    Updated(Place, Message),
     /// `notifications/elicitation/complete`
-    Elicited(ServerId, Message),
+    Elicited(Place, Message),
+    /// A request, to the only client of the connection.
+    Asked(Place, Ask),
+    /// The server does not wait for the answer to this request of its own any more.
+    Withdrawn(Place, Id),
+    /// A log message, for the only client of the connection.
+    Logged(Place, Message),
+    /// A notification that the proxy itself has no use for, for the only client of the connection.
+    Said(Place, Message),
 }
 
 /// The reading ends of what the servers say outside of calls.
@@ -204,7 +215,7 @@ impl Pool {
     pub fn new(config: Config, tracker: TaskTracker, token: CancellationToken) -> (Self, Heard) {
         let (events, event_receiver) = mpsc::channel(EVENTS);
         let (notices, notice_receiver) = mpsc::channel(EVENTS);
-        let news = handler::News { events, notices };
+        let news = handler::News { events, notices, seat: Seat::Shared, client: OnlyClient::default() };
         let heard = Heard { events: event_receiver, notices: notice_receiver };
         let connecting = Semaphore::new(CONNECTING_AT_ONCE);
         let shared = Arc::new(Shared {
@@ -220,8 +231,12 @@ impl Pool {
     }
 
     /// Lets the servers be connected. Until then the machine is left to the first
-    /// answer, which a client waits for.
-    pub fn begin(&self) {
+    /// answer, which a client waits for. `only` is the client, where there can be no other:
+    /// servers that are connected from now on are told what it can do, and reach it outside of calls.
+    pub fn begin(&self, only: Option<Arc<Declared>>) {
+        if let Some(client) = only {
+            self.shared.news.client.set(client);
+        }
         // Called for every message of a client, hence not the token's lock each time.
         if !self.shared.has_begun.load(Ordering::Relaxed) {
             self.shared.has_begun.store(true, Ordering::Relaxed);
@@ -287,6 +302,13 @@ impl Pool {
             // A full queue holds a demand already.
             let _ = server.demand.try_send(());
         }
+    }
+
+    /// The live connections.
+    pub fn links(&self) -> Vec<(Place, Arc<Link>)> {
+        let servers = self.servers.load();
+        let live = servers.iter().filter_map(|(id, server)| Some((Place::shared(id.clone()), Arc::clone(server.status.borrow().link()?))));
+        live.collect()
     }
 
     pub fn status(&self, id: &ServerId) -> Option<Status> {

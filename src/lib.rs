@@ -62,7 +62,8 @@
 //! ```
 //!
 //! What a server asks or says during a call goes through the same loop to the client of that call,
-//! and never to another: where it cannot be told whose it is, it is refused ([`router`]).
+//! and never to another: where it cannot be told whose it is, it is refused ([`router`]). On a connection that
+//! has one client only, what belongs to no call is for that client (`router::outside`).
 //!
 //! Messages outside a call take one of two other paths: handler -> `Event` -> keeper -> a new
 //! catalog -> [`router::events`] -> session for lists, and handler -> `Notice` -> router -> the
@@ -97,9 +98,9 @@
 //! - **Revisions.** What differs between them is said by [`protocol::revision`] and bridged by the router: a client without a
 //!   handshake is asked in rounds, an older server's call being parked meanwhile; an older client is asked while its call runs, the
 //!   proxy going through a newer server's rounds. What a client carries between rounds is sealed.
-//! - **What servers ask.** Connections are shared, so that each server is offered sampling and elicitation,
-//!   and is refused at the time where the client of the call has them not. Roots are not offered:
-//!   servers ask for them outside of calls, and go by them for everybody.
+//! - **What servers ask.** Over STDIO there is one client, so that servers are offered what it can do. Where connections
+//!   are shared, each server is offered sampling and elicitation, and is refused at the time where the client of the
+//!   call has them not. Roots are not offered there: servers ask for them outside of calls, and go by them for everybody.
 //! - **The stdio front never dies of a server or the App.** It ends at the end of input or a signal.
 //! - **A call over HTTP has no task of its own** until it needs one: the request that brought it drives it.
 //!   An event stream is begun when there is something to say before the answer, or nothing for a second;

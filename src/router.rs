@@ -40,6 +40,7 @@ pub mod listen;
 mod logging;
 mod measure;
 mod notices;
+mod outside;
 mod pass;
 mod prompts;
 mod relay;
@@ -79,6 +80,7 @@ pub struct Router {
     levels: Arc<logging::Levels>,
     subscriptions: Arc<subscriptions::Subscriptions>,
     elicitations: Arc<elicitations::Elicitations>,
+    outside: Arc<outside::Outside>,
     rounds: Arc<rounds::Rounds>,
     refreshes: Arc<tools::Refreshes>,
     /// Absent where the App is not told of calls.
@@ -134,7 +136,14 @@ pub trait ClientPeer: fmt::Debug + Send + Sync {
 
     /// Sends a server's request to the client, under an id of the session's own, and gives the
     /// client's response, be it a result or an error. Dropping the future withdraws the request.
-    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>>;
+    /// Progress that the client reports meanwhile goes to `report`, where the server has asked for it.
+    fn ask(&self, request: &Message, report: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>>;
+}
+
+/// The server that waits for a client's answer.
+pub trait Report: fmt::Debug + Send + Sync {
+    /// Sends it a notification, if it takes it. Never waits.
+    fn report(&self, progress: Frame);
 }
 
 /// Why a client cannot be asked.
@@ -183,6 +192,7 @@ impl Router {
             levels: Arc::default(),
             subscriptions: Arc::default(),
             elicitations: Arc::default(),
+            outside: Arc::default(),
             rounds: Arc::new(rounds::Rounds::new(seal)),
             refreshes: Arc::default(),
             activities,
@@ -193,7 +203,7 @@ impl Router {
 
     /// A client is there: servers may be connected.
     pub fn begin(&self) {
-        self.pool.begin();
+        self.pool.begin(None);
     }
 
     pub fn catalog(&self) -> &CatalogHandle {

@@ -20,7 +20,7 @@ use crate::{
         log_level::Verbosity,
         message::{Frame, Id, Message},
     },
-    router::{AskError, ClientPeer, Ctx, SessionPeer},
+    router::{AskError, ClientPeer, Ctx, Report, SessionPeer},
     security::rate_limit::Allowance,
 };
 
@@ -96,7 +96,7 @@ impl ClientPeer for Terminal {
         Box::pin(std::future::ready(()))
     }
 
-    fn ask(&self, _: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+    fn ask(&self, _: &Message, _: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
         Box::pin(std::future::ready(Err(AskError::Unsupported)))
     }
 }

@@ -74,7 +74,7 @@ async fn accept_changes(app: &App, servers: &[(Arc<ServerConfig>, Status)]) -> b
 /// Until every server has connected and said what it offers, or failed, or until
 /// the catalog is `enough`.
 pub(super) async fn watch(app: &App, enough: impl Fn(&Catalog) -> bool) {
-    app.workspace.pool.begin();
+    app.workspace.pool.begin(None);
     let lines = std::io::stderr().is_terminal().then(MultiProgress::new);
     let mut bars: Vec<(ServerId, ProgressBar)> = Vec::new();
     let deadline = Instant::now() + PATIENCE;

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -17,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Event, ListKind, Notice,
+    connection::Link,
     error::LinkError,
+    inflight::Ask,
     mailbox::{Asked, Caller, Mailbox, Said},
+    seat::{OnlyClient, Place, Seat},
 };
 use crate::{
     protocol::{
@@ -44,22 +47,26 @@ const LINGERING: usize = 16;
 /// One connection's calls in flight and where everything else goes.
 #[derive(Debug)]
 pub struct Handler {
-    server: ServerId,
+    place: Place,
     name: String,
     limits: Limits,
     calls: Mutex<Calls>,
     news: News,
     /// The server speaks a revision in which servers send no requests.
     is_asked_only: AtomicBool,
+    /// The way back to the server, for what is answered later and belongs to no call.
+    link: OnceLock<Weak<Link>>,
 }
 
-/// Where goes what belongs to no call.
+/// Where goes what belongs to no call, and whose it can be.
 #[derive(Debug, Clone)]
 pub struct News {
     /// To the keeper of the catalog.
     pub events: mpsc::Sender<Event>,
     /// To the sessions.
     pub notices: mpsc::Sender<Notice>,
+    pub seat: Seat,
+    pub client: OnlyClient,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +98,19 @@ enum Unclear {
 
 impl Handler {
     pub fn new(server: ServerId, name: String, limits: Limits, news: News) -> Self {
-        Self { server, name, limits, calls: Mutex::default(), news, is_asked_only: AtomicBool::new(false) }
+        let place = Place { server, seat: news.seat };
+        Self { place, name, limits, calls: Mutex::default(), news, is_asked_only: AtomicBool::new(false), link: OnceLock::new() }
+    }
+
+    /// This is the connection that the handler works for.
+    pub(super) fn lead_back_to(&self, link: &Arc<Link>) {
+        // An error would mean that it was said before.
+        let _ = self.link.set(Arc::downgrade(link));
+    }
+
+    /// Whom everything that belongs to no call is for, if that is known.
+    pub(super) fn only_client(&self) -> &OnlyClient {
+        &self.news.client
     }
 
     /// For logs.
@@ -259,12 +278,12 @@ impl Handler {
             "notifications/message" => self.log(message, call),
             "notifications/cancelled" => self.withdrawn(&message),
             "notifications/subscriptions/acknowledged" => self.acknowledged(&message, call),
-            "notifications/resources/updated" => self.notice(Notice::Updated(self.server.clone(), without_mark(message))),
-            "notifications/elicitation/complete" => self.notice(Notice::Elicited(self.server.clone(), message)),
+            "notifications/resources/updated" => self.notice(Notice::Updated(self.place.clone(), without_mark(message))),
+            "notifications/elicitation/complete" => self.notice(Notice::Elicited(self.place.clone(), message)),
             "notifications/tools/list_changed" => self.list_changed(ListKind::Tools),
             "notifications/prompts/list_changed" => self.list_changed(ListKind::Prompts),
             "notifications/resources/list_changed" => self.list_changed(ListKind::Resources),
-            method => tracing::debug!(server = %self.name, method = redact::quote(method, 100), "notification not forwarded"),
+            _ => self.other(message, call),
         }
     }
 
@@ -278,7 +297,7 @@ impl Handler {
     }
 
     pub(super) fn list_changed(&self, kind: ListKind) {
-        if self.news.events.try_send(Event::ListChanged(self.server.clone(), kind)).is_err() {
+        if self.news.events.try_send(Event::ListChanged(self.place.server.clone(), kind)).is_err() {
             self.too_fast();
         }
     }
@@ -314,6 +333,7 @@ impl Handler {
                     tracing::debug!(server = %self.name, "the client is too slow for this log; one message was dropped");
                 }
             }
+            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Logged(self.place.clone(), message)),
             Err(unclear) => {
                 metrics::dropped(Dropped::UnclearLogMessage);
                 tracing::debug!(server = %self.name, "a log message was dropped: {unclear}");
@@ -321,7 +341,25 @@ impl Handler {
         }
     }
 
-    /// The request is known only to the call that it was put to.
+    /// What the proxy itself has no use for may mean something to the client.
+    fn other(&self, message: Message, call: Option<u64>) {
+        match self.addressee(call) {
+            Ok(mailbox) => {
+                if !mailbox.put(Said::Other(message)) {
+                    metrics::dropped(Dropped::Notification);
+                    tracing::debug!(server = %self.name, "the client is too slow for this notification; it was dropped");
+                }
+            }
+            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Said(self.place.clone(), message)),
+            Err(unclear) => {
+                metrics::dropped(Dropped::UnclearNotification);
+                let method = redact::quote(message.method(), 100);
+                tracing::debug!(server = %self.name, method, "a notification was dropped: {unclear}");
+            }
+        }
+    }
+
+    /// The request is known only to the call that it was put to, or to the client that it was put to outside of calls.
     fn withdrawn(&self, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let Some(id) = params.and_then(|params| Id::parse(params.get("requestId")?)) else { return };
@@ -336,6 +374,9 @@ impl Handler {
         for mailbox in mailboxes {
             mailbox.withdraw(&id);
         }
+        if self.news.client.is_known() {
+            self.notice(Notice::Withdrawn(self.place.clone(), id));
+        }
     }
 
     fn request(&self, message: &Message, call: Option<u64>) -> Option<Frame> {
@@ -346,17 +387,44 @@ impl Handler {
                 ErrorObject::new(INVALID_REQUEST, "in this revision servers send no requests; hint: answer with `input_required`")
             }
             "ping" => return Some(Frame::result(&id, Bytes::from_static(b"{}"))),
-            "sampling/createMessage" | "elicitation/create" | "roots/list" => {
-                let asked = Asked { request: message.clone(), is_shared: call.is_none() };
-                let put = |mailbox: Arc<Mailbox>| if mailbox.put(Said::Ask(asked)) { Ok(()) } else { Err(Unclear::NoRoom) };
-                let unclear = self.addressee(call).and_then(put).err()?;
-                let method = message.method();
+            method => {
+                let unclear = self.ask(message, call).err()?;
+                let is_known = matches!(method, "sampling/createMessage" | "elicitation/create" | "roots/list");
+                let method = redact::quote(method, 100);
                 tracing::warn!(server = %self.name, method, "what the server asked was refused: {unclear}");
-                ErrorObject::new(INVALID_REQUEST, format!("`{method}` cannot be passed on: {unclear}"))
+                if is_known {
+                    ErrorObject::new(INVALID_REQUEST, format!("`{method}` cannot be passed on: {unclear}"))
+                } else {
+                    ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {method}"))
+                }
             }
-            method => ErrorObject::new(METHOD_NOT_FOUND, format!("method not found: {}", redact::quote(method, 100))),
         };
         Some(Frame::error(Some(&id), &error))
+    }
+
+    /// Puts a request to the call that it belongs to, or to the only client there is.
+    fn ask(&self, request: &Message, call: Option<u64>) -> Result<(), Unclear> {
+        let asked = || Asked { request: request.clone(), is_shared: call.is_none() };
+        let way_back = || self.link.get().and_then(Weak::upgrade).filter(|_| self.news.client.is_known());
+        // Roots are the client's own and no matter of a call, which may well be over before they are told.
+        if call.is_none()
+            && request.method() == "roots/list"
+            && let Some(link) = way_back()
+        {
+            self.notice(Notice::Asked(self.place.clone(), Ask::new(&link, asked())));
+            return Ok(());
+        }
+        match self.addressee(call) {
+            Ok(mailbox) if mailbox.put(Said::Ask(asked())) => Ok(()),
+            Ok(_) => Err(Unclear::NoRoom),
+            Err(Unclear::NoCall) => {
+                let link = way_back().ok_or(Unclear::NoCall)?;
+                // Where there is no room for it, it is refused by being dropped.
+                self.notice(Notice::Asked(self.place.clone(), Ask::new(&link, asked())));
+                Ok(())
+            }
+            Err(unclear) => Err(unclear),
+        }
     }
 
     /// Where goes what belongs to a call: to `call`, or else to the latest of the only

@@ -23,8 +23,8 @@ use crate::{
     security::redact,
 };
 
-/// What servers may ask for. Whether the client of the call has it is seen when they do. No
-/// roots: servers read them outside of any call and go by them for all clients.
+/// What servers may ask for where a connection has several clients. Whether the client of the call has it is seen when
+/// they do. No roots: servers read them outside of any call and go by them for all clients.
 const OFFERED: &str = r#"{"sampling":{},"elicitation":{"form":{},"url":{}}}"#;
 
 /// What the server said of itself.
@@ -75,7 +75,11 @@ pub(super) enum Discovery {
 impl Link {
     /// `initialize` and `notifications/initialized` (lifecycle, 2025-11-25).
     pub(super) async fn initialize(self: &Arc<Self>, revision: Revision) -> Result<(), ConnectError> {
-        let params = format!(r#"{{"protocolVersion":"{revision}","capabilities":{OFFERED},"clientInfo":{}}}"#, own_info());
+        let params = {
+            let client = self.handler().only_client().declared();
+            let offered = client.as_deref().map_or(OFFERED, |client| &client.capabilities_json);
+            format!(r#"{{"protocolVersion":"{revision}","capabilities":{offered},"clientInfo":{}}}"#, own_info())
+        };
         let reply = self.request("initialize", &params).await?;
         let body = reply.body().unwrap_or_default();
         if reply.kind() == Kind::Error {

@@ -33,6 +33,8 @@ pub struct InFlight {
 pub enum Step {
     Progress(Message),
     Log(Message),
+    /// A notification that the proxy itself has no use for.
+    Other(Message),
     Ask(Ask),
     /// The server does not wait for the answer to this [`Ask`] any more.
     Withdrawn(Id),
@@ -63,6 +65,7 @@ impl InFlight {
             }
             Post::Said(Said::Progress(message)) => Step::Progress(message),
             Post::Said(Said::Log(message)) => Step::Log(message),
+            Post::Said(Said::Other(message)) => Step::Other(message),
             Post::Said(Said::Ask(asked)) => Step::Ask(Ask::new(&self.link, asked)),
             Post::Said(Said::Withdrawn(id)) => Step::Withdrawn(id),
         }
@@ -131,12 +134,17 @@ pub struct Ask {
 }
 
 impl Ask {
-    fn new(link: &Arc<Link>, asked: Asked) -> Self {
+    pub(super) fn new(link: &Arc<Link>, asked: Asked) -> Self {
         Self { link: Arc::clone(link), asked, answered: false }
     }
 
     pub fn request(&self) -> &Message {
         &self.asked.request
+    }
+
+    /// The connection that it came on.
+    pub fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
     /// Another call of the same session may have caused it.
@@ -177,7 +185,7 @@ impl Ask {
 impl Drop for Ask {
     fn drop(&mut self) {
         if !self.answered {
-            let error = ErrorObject::new(INTERNAL_ERROR, "the call that this belongs to has ended");
+            let error = ErrorObject::new(INTERNAL_ERROR, "nobody is there any more who could answer this");
             self.link.outbox().notify_soon(Frame::error(Some(&self.id()), &error));
         }
     }

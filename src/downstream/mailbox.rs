@@ -38,6 +38,8 @@ impl Caller {
 pub enum Said {
     Progress(Message),
     Log(Message),
+    /// A notification that the proxy itself has no use for.
+    Other(Message),
     Ask(Asked),
     /// The server does not wait for the answer to this request of its own any more.
     Withdrawn(Id),
@@ -54,7 +56,9 @@ pub struct Asked {
 impl Said {
     fn bytes(&self) -> usize {
         match self {
-            Self::Progress(message) | Self::Log(message) | Self::Ask(Asked { request: message, .. }) => message.text().len(),
+            Self::Progress(message) | Self::Log(message) | Self::Other(message) | Self::Ask(Asked { request: message, .. }) => {
+                message.text().len()
+            }
             Self::Withdrawn(id) => id.as_json().len(),
         }
     }
@@ -223,6 +227,7 @@ mod tests {
             match mailbox.next().await {
                 Post::Said(Said::Progress(_)) => seen.push_str("progress "),
                 Post::Said(Said::Log(_)) => seen.push_str("log "),
+                Post::Said(Said::Other(_)) => seen.push_str("other "),
                 Post::Said(Said::Ask(_)) => seen.push_str("ask "),
                 Post::Said(Said::Withdrawn(_)) => seen.push_str("withdrawn "),
                 Post::Reply(_) => return seen + "reply",

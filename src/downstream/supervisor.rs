@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Connect, Event, Notice, Server, Shared, SharedHeaders, allowed_headers,
+    Connect, Event, Notice, Place, Server, Shared, SharedHeaders, allowed_headers,
     connection::Link,
     error::{ConnectError, LinkError},
     listening,
@@ -317,7 +317,7 @@ impl Supervisor {
         self.set_ended(State::Ready { link: Arc::clone(link), took });
         // Their readers go on by themselves; an error means that the proxy is ending.
         let _ = self.shared.news.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;
-        let _ = self.shared.news.notices.send(Notice::Ready(self.config.id.clone(), Arc::clone(link))).await;
+        let _ = self.shared.news.notices.send(Notice::Ready(Place::shared(self.config.id.clone()), Arc::clone(link))).await;
     }
 
     /// Waits until somebody needs the server. False if nobody can any more.

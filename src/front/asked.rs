@@ -2,17 +2,22 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use bytes::Bytes;
 
 use tokio::sync::oneshot;
 
 use crate::{
-    protocol::message::{Frame, Id, Message},
-    router::AskError,
+    protocol::{
+        json::Object,
+        message::{Frame, Id, Message, Span},
+    },
+    router::{AskError, Report},
 };
 
-/// One for a session. Each request goes out under an id of this table's own: servers
+/// One for a session. Each request goes out under an id of this table's own, which is its progress token too: servers
 /// count theirs without knowing of each other.
 #[derive(Debug, Default)]
 pub struct Asked(Mutex<Table>);
@@ -20,26 +25,39 @@ pub struct Asked(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
-    waiting: HashMap<Id, oneshot::Sender<Message>>,
+    waiting: HashMap<Id, Waiting>,
     ended: bool,
+}
+
+/// A server that waits.
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Sender<Message>,
+    /// The token that the server has given, as JSON text, and who passes progress on to it.
+    progress: Option<(Bytes, Arc<dyn Report>)>,
 }
 
 impl Asked {
     /// Sends the request by `send`, which tells whether the client can still be reached, and waits for
-    /// the answer. If the future is dropped meanwhile, `withdraw` gets the notification that says so.
+    /// the answer. What the client reports meanwhile goes to `report`. If the future is dropped, `withdraw` gets the notification that says so.
     ///
     /// # Errors
     /// [`AskError::Gone`]
     pub async fn ask(
         &self,
         request: &Message,
+        report: Option<Arc<dyn Report>>,
         send: impl AsyncFnOnce(Frame) -> bool,
         withdraw: impl FnOnce(Frame),
     ) -> Result<Message, AskError> {
         let (answer, answered) = oneshot::channel();
-        let id = self.enter(answer)?;
+        let token = progress_token(request);
+        let progress = token.clone().map(|span| request.text().slice(span)).zip(report);
+        let id = self.enter(Waiting { answer, progress })?;
+        // One that nobody listens for is replaced as well: it must not be taken for one of ours.
+        let edits = token.map(|span| (span, id.as_json().clone())).into_iter().collect();
         let mut asking = Asking { asked: self, id, withdraw: None };
-        if !send(request.edited(&asking.id, Vec::new())).await {
+        if !send(request.edited(&asking.id, edits)).await {
             return Err(AskError::Gone);
         }
         asking.withdraw = Some(withdraw);
@@ -52,7 +70,18 @@ impl Asked {
     /// Takes the client's response. False if nobody waits for it.
     pub fn answered(&self, message: Message) -> bool {
         let waiting = message.id().and_then(|id| self.table().waiting.remove(&id));
-        waiting.is_some_and(|waiting| waiting.send(message).is_ok())
+        waiting.is_some_and(|waiting| waiting.answer.send(message).is_ok())
+    }
+
+    /// Passes on the client's progress, under the token of the server that has asked. False if no server waits for it.
+    pub fn progressed(&self, message: &Message) -> bool {
+        let params = message.body().and_then(|params| Object::parse(params).ok());
+        let token = params.as_ref().and_then(|params| Id::parse(params.get("progressToken")?));
+        let progress = token.and_then(|token| self.table().waiting.get(&token)?.progress.clone());
+        let span = params.and_then(|params| params.span(message.text(), "progressToken"));
+        let Some(((token, report), span)) = progress.zip(span) else { return false };
+        report.report(Frame::spliced(message.text(), vec![(span, token)]));
+        true
     }
 
     /// The client is gone: who waits for it learns so, and nobody is asked any more.
@@ -62,7 +91,7 @@ impl Asked {
         table.waiting.clear();
     }
 
-    fn enter(&self, answer: oneshot::Sender<Message>) -> Result<Id, AskError> {
+    fn enter(&self, waiting: Waiting) -> Result<Id, AskError> {
         let mut table = self.table();
         if table.ended {
             return Err(AskError::Gone);
@@ -70,7 +99,7 @@ impl Asked {
         table.last += 1;
         // Text, so that not even a careless client takes it for one of its own numbers.
         let id = Id::parse(&format!("\"asked-{}\"", table.last)).expect("this is a JSON string");
-        table.waiting.insert(id.clone(), answer);
+        table.waiting.insert(id.clone(), waiting);
         Ok(id)
     }
 
@@ -78,6 +107,14 @@ impl Asked {
         // Whole entries go in and out, so a panic leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where the request asks for progress.
+fn progress_token(request: &Message) -> Option<Span> {
+    let params = Object::parse(request.body()?).ok()?;
+    let meta = Object::parse(params.get("_meta")?).ok()?;
+    Id::parse(meta.get("progressToken")?)?;
+    meta.span(request.text(), "progressToken")
 }
 
 /// Takes a request off the table when nobody waits for its answer any more.
@@ -128,7 +165,7 @@ mod tests {
             assert!(asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{"y":2.0}}"#)));
             assert!(!asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{"y":3.0}}"#)));
         };
-        let (answer, ()) = tokio::join!(asked.ask(&request, send, |_| panic!("it is answered")), answering);
+        let (answer, ()) = tokio::join!(asked.ask(&request, None, send, |_| panic!("it is answered")), answering);
         assert_eq!(answer.expect("an answer").body(), Some(r#"{"y":2.0}"#));
         let expect = r#"{"jsonrpc":"2.0","id":"asked-1","method":"sampling/createMessage","params":{"x":1.0}}"#;
         assert_eq!(*written.lock().expect("nobody panics"), [expect]);
@@ -140,7 +177,7 @@ mod tests {
         let withdrawn = Mutex::new(None);
         let request = message(REQUEST);
         let mut asking =
-            Box::pin(asked.ask(&request, async |_| true, |frame| *withdrawn.lock().expect("nobody panics") = Some(text(frame))));
+            Box::pin(asked.ask(&request, None, async |_| true, |frame| *withdrawn.lock().expect("nobody panics") = Some(text(frame))));
         assert!(futures_util::poll!(&mut asking).is_pending());
         drop(asking);
         let withdrawn = withdrawn.lock().expect("nobody panics").take().expect("it is withdrawn");
@@ -155,13 +192,13 @@ mod tests {
     async fn a_client_that_is_gone_answers_nothing() {
         let asked = Asked::default();
         let request = message(REQUEST);
-        assert_eq!(asked.ask(&request, async |_| false, |_| panic!("it was not sent")).await.err(), Some(AskError::Gone));
+        assert_eq!(asked.ask(&request, None, async |_| false, |_| panic!("it was not sent")).await.err(), Some(AskError::Gone));
         let ending = async {
             tokio::task::yield_now().await;
             asked.end();
         };
-        let (answer, ()) = tokio::join!(asked.ask(&request, async |_| true, |_| panic!("nobody is there")), ending);
+        let (answer, ()) = tokio::join!(asked.ask(&request, None, async |_| true, |_| panic!("nobody is there")), ending);
         assert_eq!(answer.err(), Some(AskError::Gone));
-        assert_eq!(asked.ask(&request, async |_| true, |_| panic!("nobody is there")).await.err(), Some(AskError::Gone));
+        assert_eq!(asked.ask(&request, None, async |_| true, |_| panic!("nobody is there")).await.err(), Some(AskError::Gone));
     }
 }

@@ -35,6 +35,7 @@ use crate::{
     },
     router::{Answer, CallError, ClientPeer, Ctx, Router, SessionPeer, bridge, events},
     security::{rate_limit::Allowance, redact},
+    telemetry::metrics::{self, Dropped},
 };
 
 /// Shared by the tasks of one client.
@@ -162,6 +163,11 @@ impl Session {
 
     pub fn number(&self) -> u64 {
         self.0.number
+    }
+
+    /// The session as the router sees it.
+    pub fn peer(&self) -> Arc<dyn SessionPeer> {
+        Arc::clone(&self.0) as _
     }
 
     /// The revision that was agreed on, if any was.
@@ -321,7 +327,14 @@ impl Session {
     fn notification(&self, message: &Message, router: &Router) {
         match message.method() {
             "notifications/cancelled" => self.cancel(message),
-            "notifications/initialized" | "notifications/progress" | "notifications/roots/list_changed" => {}
+            "notifications/initialized" => {}
+            "notifications/progress" => {
+                if !self.0.asked.progressed(message) {
+                    metrics::dropped(Dropped::ClientProgress);
+                    tracing::debug!("the client reported progress of a request that nobody waits for; ignored");
+                }
+            }
+            "notifications/roots/list_changed" => router.tell_roots_changed(self.0.number, message),
             _ => router.pass_notification(message),
         }
     }

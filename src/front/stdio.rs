@@ -24,7 +24,7 @@ use crate::{
         message::{Frame, Kind, Message},
         revision::Revision,
     },
-    router::{AskError, ClientPeer, Router},
+    router::{AskError, ClientPeer, Ctx, Report, Router},
     security::payload::{self, Limits},
 };
 
@@ -141,6 +141,7 @@ impl Client {
 
     async fn receive(self: &Arc<Self>, message: Message, router: &Arc<Router>, tracker: &TaskTracker) {
         let id = message.id();
+        let is_handshake = message.kind() == Kind::Request && message.method() == "initialize";
         match self.take(message, router) {
             Received::Nothing => {}
             Received::Answer(frame) => self.send(frame).await,
@@ -155,7 +156,11 @@ impl Client {
             }
         }
         // Only now: the first answer does not wait for servers to be started.
-        router.begin();
+        if is_handshake {
+            router.begin_for(&Ctx { session: self.session.peer(), client: Arc::clone(self) as _ });
+        } else {
+            router.begin();
+        }
     }
 
     /// Whether several messages may come in one line.
@@ -184,12 +189,12 @@ impl ClientPeer for Client {
         Box::pin(self.send(frame))
     }
 
-    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+    fn ask(&self, request: &Message, report: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
         let request = request.clone();
         Box::pin(async move {
             let send = async |frame| self.outgoing.send(frame).await.is_ok();
             // A client that does not read has not seen the request either.
-            self.session.asked().ask(&request, send, |frame| drop(self.outgoing.try_send(frame))).await
+            self.session.asked().ask(&request, report, send, |frame| drop(self.outgoing.try_send(frame))).await
         })
     }
 }
@@ -203,7 +208,7 @@ impl ClientPeer for Told {
         self.0.notify(frame)
     }
 
-    fn ask(&self, _: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+    fn ask(&self, _: &Message, _: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
         Box::pin(std::future::ready(Err(AskError::Unsupported)))
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     downstream::{Link, Pool},
     protocol::{
         json::Object,
-        log_level::LogLevel,
+        log_level::{LogLevel, Verbosity},
         message::{Kind, Message},
         server::ServerId,
     },
@@ -214,6 +214,15 @@ async fn tell(server: ServerId, link: Arc<Link>, level: LogLevel) -> Option<(Ser
     }
 }
 
+/// Whether the client wants to see this log message.
+pub(super) fn is_wanted(message: &Message, verbosity: Verbosity) -> bool {
+    let level = || {
+        let params = Object::parse(message.body()?).ok()?;
+        LogLevel::parse(&params.string("level")?)
+    };
+    verbosity == Verbosity::All || verbosity.admits(level())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +249,23 @@ mod tests {
         ] {
             let level = pace.level(wanted, begun + Duration::from_secs(seconds));
             assert_eq!((level, pace.less.is_some()), (expect, is_waiting), "{seconds} {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn log_messages_are_wanted_from_a_level_on() {
+        for (level, least, expect) in [
+            ("debug", Verbosity::All, true),
+            ("debug", Verbosity::From(LogLevel::Info), false),
+            ("info", Verbosity::From(LogLevel::Info), true),
+            ("emergency", Verbosity::From(LogLevel::Alert), true),
+            ("alert", Verbosity::From(LogLevel::Emergency), false),
+            ("verbose", Verbosity::From(LogLevel::Emergency), true),
+            ("emergency", Verbosity::Nothing, false),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":1}}}}"#);
+            let message = Message::parse(&text.into()).expect("a notification");
+            assert_eq!(is_wanted(&message, least), expect, "{level} {least:?}");
         }
     }
 }

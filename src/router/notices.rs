@@ -29,12 +29,16 @@ impl Router {
     async fn listen(&self, mut notices: mpsc::Receiver<Notice>) {
         while let Some(notice) = notices.recv().await {
             match notice {
-                Notice::Ready(server, link) => {
+                Notice::Ready(place, link) => {
                     self.levels.look();
-                    self.renew_subscriptions(server, link);
+                    self.renew_subscriptions(place.server, link);
                 }
-                Notice::Updated(server, message) => self.subscriptions.updated(&server, &message),
-                Notice::Elicited(server, message) => self.elicitations.complete(&server, message),
+                Notice::Updated(place, message) => self.subscriptions.updated(&place.server, &message),
+                Notice::Elicited(place, message) => self.elicitations.complete(&place.server, message),
+                Notice::Asked(place, ask) => self.ask_outside(place, ask),
+                Notice::Withdrawn(place, id) => self.withdraw_outside(place, id),
+                Notice::Logged(place, message) => self.log_outside(&place, message),
+                Notice::Said(place, message) => self.say_outside(&place, message),
             }
         }
     }
@@ -42,6 +46,7 @@ impl Router {
     /// The session is over.
     pub fn forget(&self, session: u64) {
         self.levels.set(session, None);
+        self.outside.forget(session);
         self.end_subscriptions(session);
     }
 }

@@ -13,14 +13,15 @@ use super::{
     Ctx,
     elicitations::Elicitations,
     heartbeat::Beat,
+    logging::is_wanted,
     reverse::{Asks, refusal},
     rounds::Question,
+    tasks,
 };
 use crate::{
     downstream::{Ask, InFlight, LinkError, Step},
     protocol::{
         json::Object,
-        log_level::{LogLevel, Verbosity},
         message::{Frame, Message},
         server::ServerId,
     },
@@ -166,11 +167,12 @@ fn note(terms: Terms<'_>, questions: &mut Vec<Question>, ask: Ask) {
     }
 }
 
-/// Passes progress and log messages on.
+/// Passes notifications on.
 async fn tell(terms: Terms<'_>, step: Step) {
     let frame = match step {
         Step::Progress(message) => terms.token.and_then(|token| for_client(&message, token, terms.beat)),
         Step::Log(message) => is_wanted(&message, terms.ctx.session.verbosity()).then(|| message.into()),
+        Step::Other(message) => Some(tasks::announced(terms.server, message)),
         Step::Ask(_) | Step::Withdrawn(_) | Step::Reply(_) => None,
     };
     if let Some(frame) = frame {
@@ -186,35 +188,4 @@ fn for_client(progress: &Message, token: &Bytes, beat: Option<&Beat>) -> Option<
         beat.heard(params.get("progress"));
     }
     Some(Frame::spliced(progress.text(), vec![(span, token.clone())]).alone())
-}
-
-/// Whether the client wants to see this log message.
-fn is_wanted(message: &Message, verbosity: Verbosity) -> bool {
-    let level = || {
-        let params = Object::parse(message.body()?).ok()?;
-        LogLevel::parse(&params.string("level")?)
-    };
-    verbosity == Verbosity::All || verbosity.admits(level())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_messages_are_wanted_from_a_level_on() {
-        for (level, least, expect) in [
-            ("debug", Verbosity::All, true),
-            ("debug", Verbosity::From(LogLevel::Info), false),
-            ("info", Verbosity::From(LogLevel::Info), true),
-            ("emergency", Verbosity::From(LogLevel::Alert), true),
-            ("alert", Verbosity::From(LogLevel::Emergency), false),
-            ("verbose", Verbosity::From(LogLevel::Emergency), true),
-            ("emergency", Verbosity::Nothing, false),
-        ] {
-            let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":1}}}}"#);
-            let message = Message::parse(&text.into()).expect("a notification");
-            assert_eq!(is_wanted(&message, least), expect, "{level} {least:?}");
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! What a server asks while it works on a call: sampling, elicitation, roots. Each
 //! request goes to the client of that call, if it has declared that it can be asked.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{
@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AskError, Ctx};
+use super::{AskError, Ctx, Report};
 use crate::{
-    downstream::{Ask, Lingering, Step, error_message},
+    downstream::{Ask, Lingering, Link, Step, error_message},
     protocol::{
         declared::Declared,
         error::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND},
         json::{Object, with_member},
-        message::{Id, Kind, Message},
+        message::{Frame, Id, Kind, Message},
     },
 };
 
@@ -76,7 +76,7 @@ impl Asks {
                 step = call.next() => match step {
                     Step::Withdrawn(id) => self.withdraw(&id),
                     Step::Reply(_) => return,
-                    Step::Progress(_) | Step::Log(_) | Step::Ask(_) => {}
+                    Step::Progress(_) | Step::Log(_) | Step::Other(_) | Step::Ask(_) => {}
                 },
                 () = self.next() => {}
                 () = token.cancelled() => return,
@@ -93,10 +93,17 @@ impl Asks {
     }
 }
 
+impl Report for Link {
+    fn report(&self, progress: Frame) {
+        self.notify_soon(progress);
+    }
+}
+
 /// Puts the server's request to the client, and the client's answer to the server.
-async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) -> Id {
+pub(super) async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) -> Id {
     let id = ask.id();
-    let answering = ctx.client.ask(ask.request());
+    let report = Arc::clone(ask.link()) as Arc<dyn Report>;
+    let answering = ctx.client.ask(ask.request(), Some(report));
     match select(answering, withdrawn).await {
         Either::Left((Ok(answer), _)) => ask.answer(Ok(&answer)).await,
         Either::Left((Err(error), _)) => {
@@ -183,7 +190,7 @@ async fn answer(ctx: &Ctx, request: &str) -> Result<String, String> {
     if let Some(refusal) = refusal(&ctx.session.declared(), &request) {
         return Err(refusal.message);
     }
-    let answer = ctx.client.ask(&request).await.map_err(|error| error.to_string())?;
+    let answer = ctx.client.ask(&request, None).await.map_err(|error| error.to_string())?;
     match (answer.kind(), answer.body()) {
         (Kind::Result, Some(result)) => Ok(result.to_owned()),
         _ => Err(format!("the client refused: {}", error_message(answer.body().unwrap_or_default()))),

@@ -318,7 +318,7 @@ mod tests {
     use super::*;
     use crate::{
         protocol::{declared::Declared, log_level::Verbosity},
-        router::{AskError, ClientPeer},
+        router::{AskError, ClientPeer, Report},
         security::rate_limit::Allowance,
     };
 
@@ -357,7 +357,7 @@ mod tests {
             Box::pin(std::future::ready(()))
         }
 
-        fn ask(&self, _: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+        fn ask(&self, _: &Message, _: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
             Box::pin(std::future::ready(Err(AskError::Unsupported)))
         }
     }

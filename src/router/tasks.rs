@@ -51,6 +51,16 @@ pub(super) fn exposed(server: &ServerId, reply: &Message) -> Option<Message> {
         .then(|| Message::parse(&Frame::spliced(reply.text(), edits).into_bytes()).expect("strings stand where strings stood"))
 }
 
+/// A notification of the server for a client: one that tells of a task names it as clients know it.
+pub(super) fn announced(server: &ServerId, notification: Message) -> Frame {
+    match notification.body() {
+        Some(params) if notification.method().starts_with("notifications/tasks/") => {
+            Frame::spliced(notification.text(), names(server, notification.text(), params))
+        }
+        _ => notification.into(),
+    }
+}
+
 /// What is to stand in `text` where `json`, a part of it, names tasks.
 fn names(server: &ServerId, text: &Bytes, json: &str) -> Vec<(Span, Bytes)> {
     #[derive(Deserialize)]

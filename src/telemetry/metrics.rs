@@ -75,6 +75,12 @@ labels! {
         Progress => "progress",
         /// A server's log message: its client takes it too slowly.
         LogMessage => "log_message",
+        /// A server's notification of another kind: its client takes it too slowly.
+        Notification => "notification",
+        /// A server's notification of another kind, of which it is not clear whom it is for.
+        UnclearNotification => "unclear_notification",
+        /// A client's progress of a request that no server waits for any more.
+        ClientProgress => "client_progress",
         /// A server's progress of a call that is over.
         LateProgress => "late_progress",
         /// A server's answer to a call that is over.

@@ -4,14 +4,10 @@
 
 use crate::support::client::{Mark, Pending};
 use crate::support::http;
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
+use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 
-over_each_wire!(
-    log_messages_of_a_call_arrive_in_order_and_before_its_answer,
-    a_client_gets_what_it_has_asked_for,
-    what_belongs_to_no_call_is_dropped,
-);
+over_each_wire!(log_messages_of_a_call_arrive_in_order_and_before_its_answer, a_client_gets_what_it_has_asked_for,);
 
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
@@ -48,13 +44,14 @@ fn log_messages_of_a_call_arrive_in_order_and_before_its_answer(kind: Kind) {
     let call = client.send_call("alpha__talk", json!({"lines": lines}));
     client.answer(&call).result();
     let mut heard = client.since(mark);
-    assert_eq!(heard.pop().expect("the answer")["id"], call.0, "nothing comes after the answer");
     let expected: Vec<_> = (0..50).map(|n| log("info", json!([n, 1.0, null]))).collect();
     if kind == Kind::HttpJson {
-        // Where the answer is a JSON body, logs come on another stream and may come too late.
-        let mut rest = expected.iter();
-        assert!(heard.iter().all(|log| rest.any(|known| known == log)), "{heard:#?}");
+        // Where the answer is a JSON body, logs come on another stream, and what comes late belongs to no call any more.
+        for log in expected {
+            client.hear(mark, "a log message", |value| *value == log);
+        }
     } else {
+        assert_eq!(heard.pop().expect("the answer")["id"], call.0, "nothing comes after the answer");
         assert_eq!(heard, expected);
     }
 }
@@ -77,13 +74,18 @@ fn a_client_gets_what_it_has_asked_for(kind: Kind) {
     }
 }
 
-fn what_belongs_to_no_call_is_dropped(kind: Kind) {
-    let server = Server::new(kind, "alpha", &[]);
-    let mut client = Proxy::before(&[&server]);
-    client.find(List::Tools, "alpha__talk");
-    client.call("alpha__talk", json!({"lines": [{"later": log("error", json!(1)), "ms": 200}]}));
-    let mark = client.mark();
-    stays("nothing is heard", || client.since(mark).is_empty());
+/// Where there are several clients; the only one hears of it.
+#[test]
+fn what_belongs_to_no_call_is_dropped() {
+    let server = Server::stdio("alpha", &[]);
+    let front = Proxy::serving(&[&server]);
+    let mut session = front.session();
+    session.find(List::Tools, "alpha__talk");
+    let mut heard = session.listen();
+    session.call("alpha__talk", json!({"lines": [{"later": log("error", json!(1)), "ms": 200}]}));
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    session.call("alpha__add", json!({"kind": "tools", "name": "new"}));
+    heard.hear("notifications/tools/list_changed");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it
 mod headers; // headers that are configured for servers
 mod integrity; // tools that are not what they were
+mod isolation; // what a server sees of its clients, and whom it reaches outside of calls
 mod lenient; // clients with curl, and several messages at once
 mod limits; // what one HTTP client may use, and requests that are no good
 mod lists; // pages, changes, order

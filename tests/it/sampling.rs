@@ -15,7 +15,6 @@ over_each_wire!(
     progress_and_requests_keep_their_order,
     the_end_of_a_call_withdraws_what_was_asked,
     a_server_withdraws_what_it_has_asked,
-    what_belongs_to_no_call_is_refused,
     requests_of_calls_at_the_same_time_are_told_apart,
     what_was_asked_outlives_other_calls_of_its_session,
 );
@@ -174,27 +173,6 @@ fn a_server_withdraws_what_it_has_asked(kind: Kind) {
     client.call("alpha__release", json!({"label": "withdrawn"}));
     assert_eq!(answers(&client, &call), json!(["withdrawn"]));
     assert_eq!(answered(&mut client, "alpha"), [""; 0], "nothing is said to what was withdrawn");
-}
-
-fn what_belongs_to_no_call_is_refused(kind: Kind) {
-    let server = Server::new(kind, "alpha", &[]);
-    let mut client = Proxy::before_able(&[&server], json!({"sampling": {}, "roots": {}, "elicitation": {}}));
-    client.find(List::Tools, "alpha__talk");
-    for (id, method) in [SAMPLING, "roots/list", "elicitation/create"].into_iter().enumerate() {
-        let call = talk(&mut client, "alpha", json!([{"later": {"jsonrpc": "2.0", "id": id, "method": method, "params": {}}, "ms": 300}]));
-        client.answer(&call).result();
-        let mark = client.mark();
-        // Nothing is in flight while the server waits and asks.
-        std::thread::sleep(std::time::Duration::from_millis(600));
-        assert_eq!(client.since(mark).len(), 0);
-        let answers = eventually("the refusal has come", || {
-            let answers = answered(&mut client, "alpha");
-            (answers.len() > id).then_some(answers)
-        });
-        let last = answers.last().expect("it has come");
-        assert!(last.contains(&format!(r#""id":{id},"error":{{"code":-32600"#)) && last.contains("no call in flight"), "{last}");
-    }
-    client.complains("no call in flight");
 }
 
 fn requests_of_calls_at_the_same_time_are_told_apart(kind: Kind) {

@@ -210,6 +210,8 @@ pub(crate) struct Journal {
     pub(crate) subscriptions: Vec<String>,
     /// `+FILTER` and `-FILTER` for each who began and ended to listen.
     pub(crate) listens: Vec<String>,
+    /// Notifications of clients, to the letter, but for those that every client sends.
+    pub(crate) notified: Vec<String>,
     /// The methods of all requests and notifications.
     pub(crate) methods: Vec<String>,
 }

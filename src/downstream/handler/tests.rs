@@ -10,7 +10,12 @@ struct Wired {
 fn wired() -> Wired {
     let (events, event_receiver) = mpsc::channel(1);
     let (notices, notice_receiver) = mpsc::channel(1);
-    let handler = Handler::new(ServerId::new("s"), "s".to_owned(), Limits::default(), News { events, notices });
+    let handler = Handler::new(
+        ServerId::new("s"),
+        "s".to_owned(),
+        Limits::default(),
+        News { events, notices, seat: Seat::Shared, client: OnlyClient::default() },
+    );
     Wired { handler, _events: event_receiver, notices: notice_receiver }
 }
 

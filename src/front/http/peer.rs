@@ -8,7 +8,7 @@ use super::{sessions::Stay, streams::Stream};
 use crate::{
     front::session::Session,
     protocol::message::{Frame, Message},
-    router::{AskError, ClientPeer},
+    router::{AskError, ClientPeer, Report},
 };
 
 /// The client while one POST of its is open.
@@ -58,7 +58,7 @@ impl ClientPeer for CallPeer {
         }
     }
 
-    fn ask(&self, request: &Message) -> BoxFuture<'_, Result<Message, AskError>> {
+    fn ask(&self, request: &Message, report: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
         match (&self.sink, self.stream()) {
             // An answer to us may arrive at any replica, which knows of no question.
             (Sink::Nowhere | Sink::Alone, _) | (_, None) => futures_util::future::ready(Err(AskError::Unsupported)).boxed(),
@@ -68,7 +68,7 @@ impl ClientPeer for CallPeer {
                     stream.push(frame);
                     true
                 };
-                async move { self.session.asked().ask(&request, send, |frame| stream.push(frame)).await }.boxed()
+                async move { self.session.asked().ask(&request, report, send, |frame| stream.push(frame)).await }.boxed()
             }
         }
     }

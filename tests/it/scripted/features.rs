@@ -78,6 +78,7 @@ impl Call {
     }
 
     fn initialize(&self, params: &Value) -> Value {
+        *lock(&self.session.introduced) = params.clone();
         let script = &self.session.server.script;
         let revision = match &script.revision {
             Some(revision) => json!(revision),
@@ -223,6 +224,7 @@ impl Call {
                     "subscriptions": journal.subscriptions,
                     "listens": journal.listens,
                     "methods": journal.methods,
+                    "notified": journal.notified,
                 }))
             }
             "progress" => self.progress(params),
@@ -234,6 +236,8 @@ impl Call {
                 server.touch(&text_of(&arguments["uri"]));
                 text("touched")
             }
+            // What the client of this very connection has said of itself.
+            "introduced" => structured(&lock(&self.session.introduced)),
             "dismiss" => {
                 server.dismissed.send_replace(());
                 text("dismissed")

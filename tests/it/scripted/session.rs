@@ -32,6 +32,8 @@ pub(crate) struct Session {
     next_ask: AtomicU64,
     /// `initialize` has come.
     begun: AtomicBool,
+    /// The parameters of `initialize`.
+    pub(crate) introduced: Mutex<Value>,
 }
 
 /// A session that may have ended.
@@ -93,6 +95,7 @@ impl Session {
             asked: Mutex::default(),
             next_ask: AtomicU64::new(1),
             begun: AtomicBool::new(false),
+            introduced: Mutex::default(),
         });
         lock(&server.sessions).push(Weak(Arc::downgrade(&session)));
         (session, inbox)
@@ -159,7 +162,8 @@ impl Session {
                     token.cancel();
                 }
             }
-            (Some(_), None) => {}
+            (Some(method), None) if method == "notifications/initialized" => {}
+            (Some(_), None) => lock(&self.server.journal).notified.push(text.to_owned()),
             (None, id) => {
                 let id = id.unwrap_or_else(|| raw("null"));
                 lock(&self.server.journal).answers.push(text.to_owned());
