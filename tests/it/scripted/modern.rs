@@ -275,13 +275,15 @@ impl Call {
         reply
     }
 
-    /// The tools that ask: `ask` for a name, `ask-twice` in two rounds, `ask-all` for everything in one, `ask-again` for
-    /// nothing but to be called again. `None` for other tools.
+    /// The tools that ask: `ask` for a name, `ask-twice` in two rounds, `ask-all` for everything in one, `ask-model` and
+    /// `ask-roots` for one of it, `ask-again` for nothing but to be called again. `None` for other tools.
     fn question(params: &Value) -> Option<Reply> {
         let (responses, state) = (&params["inputResponses"], &params["requestState"]);
         let needed = match params["name"].as_str()? {
             "ask" | "ask-twice" => vec!["elicitation"],
             "ask-all" => vec!["elicitation", "sampling", "roots"],
+            "ask-model" => vec!["sampling"],
+            "ask-roots" => vec!["roots"],
             "ask-again" => Vec::new(),
             _ => return None,
         };
@@ -317,22 +319,25 @@ impl Call {
                 }
                 answered(&json!([earlier, responses["second"]]))
             }
-            ("ask-all", None) => required(
-                &json!({
-                    "form": elicit("A name?"),
-                    "model": {"method": "sampling/createMessage", "params": {
-                        "messages": [{"role": "user", "content": {"type": "text", "text": "Say x"}}], "maxTokens": 7,
-                    }},
-                    "roots": {"method": "roots/list", "params": {}},
-                }),
-                "of ask-all",
-            ),
-            ("ask-all", Some("of ask-all")) => answered(responses),
+            ("ask-all", None) => required(&json!({"form": elicit("A name?"), "model": model(), "roots": roots()}), "of ask-all"),
+            ("ask-model", None) => required(&json!({"model": model()}), "of ask-all"),
+            ("ask-roots", None) => required(&json!({"roots": roots()}), "of ask-all"),
+            ("ask-all" | "ask-model" | "ask-roots", Some("of ask-all")) => answered(responses),
             ("ask-again", None) => Reply::Result(json!({"resultType": "input_required", "requestState": "again"}).to_string()),
             ("ask-again", Some("again")) if responses.is_null() => answered(&json!("again")),
             (_, _) => wrong("this is not the state that was given"),
         })
     }
+}
+
+fn model() -> Value {
+    json!({"method": "sampling/createMessage", "params": {
+        "messages": [{"role": "user", "content": {"type": "text", "text": "Say x"}}], "maxTokens": 7,
+    }})
+}
+
+fn roots() -> Value {
+    json!({"method": "roots/list", "params": {}})
 }
 
 fn required(requests: &Value, state: &str) -> Reply {
