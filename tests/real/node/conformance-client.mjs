@@ -91,7 +91,7 @@ const scenarios = {
     const [{ name }] = await listTools(client);
     await client.callTool({ name });
     const { resources } = await client.listResources();
-    await client.readResource({ uri: resources[0].uri });
+    await client.readResource({ uri: resources.find(({ uri }) => uri.startsWith("file:")).uri });
     const { prompts } = await client.listPrompts();
     await client.getPrompt({ name: prompts.find(({ name }) => !name.startsWith("pluggedin_")).name });
   },
