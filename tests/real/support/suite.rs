@@ -112,6 +112,9 @@ impl Report {
     async fn of(mut command: Command) -> Result<Self> {
         let _turn = TURNS.acquire().await?;
         let results = tempfile::tempdir()?;
+        // A client that the suite gives up leaves there what it has.
+        let scratch = tempfile::tempdir()?;
+        command.env("TMPDIR", scratch.path());
         command.arg("--output-dir").arg(results.path());
         // How it ends says less than the results, which are all read.
         let output = within("end of the suite", command.stdin(Stdio::null()).kill_on_drop(true).output()).await??;
