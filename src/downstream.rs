@@ -35,6 +35,7 @@ pub mod error;
 pub mod handler;
 pub mod handshake;
 pub mod inflight;
+mod listening;
 pub mod mailbox;
 mod supervisor;
 pub mod transport;
