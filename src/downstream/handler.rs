@@ -37,7 +37,7 @@ use crate::{
 
 /// A server may go on with a call that was given up, and ask of it what another client
 /// must not see. It is believed to have stopped after this long.
-const GIVEN_UP: Duration = Duration::from_secs(300);
+const GIVEN_UP: Duration = Duration::from_secs(60);
 
 /// Calls of one session that may wait, answered, for what was asked of their client. Each holds open what it was asked,
 /// for as long as one other call runs. A client that lets this many pile up answers none of them, or a person sits
@@ -79,10 +79,17 @@ struct Calls {
     undecided: Vec<Arc<Mailbox>>,
     /// The oldest first. Of calls that are answered, and have asked their clients what may belong to another call of the same session.
     lingering: Vec<Arc<Mailbox>>,
-    /// The sessions that have given up a call, and when they did last.
-    given_up: HashMap<u64, Instant>,
+    /// By the ids of the calls.
+    given_up: HashMap<u64, GivenUp>,
     /// Why the connection ended, once it has.
     ended: Option<LinkError>,
+}
+
+/// A call that nobody waits for any more, while its server may still work on it.
+#[derive(Debug)]
+struct GivenUp {
+    session: u64,
+    at: Instant,
 }
 
 /// Why it cannot be told whose call the server speaks of.
@@ -220,8 +227,8 @@ impl Handler {
         let mut calls = self.calls();
         let mailbox = calls.take(id)?;
         if let Some(session) = mailbox.caller.session {
-            calls.given_up.retain(|_, at| at.elapsed() < GIVEN_UP);
-            calls.given_up.insert(session, Instant::now());
+            calls.given_up.retain(|_, call| call.at.elapsed() < GIVEN_UP);
+            calls.given_up.insert(id, GivenUp { session, at: Instant::now() });
         }
         Some(mailbox)
     }
@@ -263,8 +270,10 @@ impl Handler {
 
     fn reply(&self, message: Message) {
         let is_object = message.body().is_some_and(|body| body.starts_with('{'));
-        let mailbox = message.id().and_then(|id| id.as_u64()).and_then(|id| self.calls().take(id));
-        let Some(mailbox) = mailbox else {
+        let id = message.id().and_then(|id| id.as_u64());
+        let Some(mailbox) = id.and_then(|id| self.calls().take(id)) else {
+            // It has stopped working on the call.
+            id.map(|id| self.calls().given_up.remove(&id));
             metrics::dropped(Dropped::LateAnswer);
             return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
         };
@@ -391,6 +400,7 @@ impl Handler {
                 let unclear = self.ask(message, call).err()?;
                 let is_known = matches!(method, "sampling/createMessage" | "elicitation/create" | "roots/list");
                 let method = redact::quote(method, 100);
+                metrics::dropped(Dropped::UnclearRequest);
                 tracing::warn!(server = %self.name, method, "what the server asked was refused: {unclear}");
                 if is_known {
                     ErrorObject::new(INVALID_REQUEST, format!("`{method}` cannot be passed on: {unclear}"))
@@ -440,7 +450,7 @@ impl Handler {
         // SECURITY: what one client's call is about must not be shown to another client.
         let is_other = |other: Option<u64>| other != session;
         if of_sessions().any(|(_, mailbox)| is_other(mailbox.caller.session))
-            || calls.given_up.iter().any(|(other, at)| is_other(Some(*other)) && at.elapsed() < GIVEN_UP)
+            || calls.given_up.values().any(|call| is_other(Some(call.session)) && call.at.elapsed() < GIVEN_UP)
         {
             return Err(Unclear::SeveralClients);
         }

@@ -36,7 +36,9 @@ impl ClientCapabilities {
             #[serde(default, deserialize_with = "is_there")]
             url: bool,
         }
-        let Ok(Declared { sampling, elicitation, roots }) = serde_json::from_str(capabilities) else {
+        // A list would be read as the members in their order.
+        let object = Some(capabilities).filter(|capabilities| capabilities.trim_start().starts_with('{'));
+        let Some(Declared { sampling, elicitation, roots }) = object.and_then(|object| serde_json::from_str(object).ok()) else {
             return Self::default();
         };
         let (form, url) = match elicitation {

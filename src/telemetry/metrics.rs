@@ -87,6 +87,8 @@ labels! {
         LateAnswer => "late_answer",
         /// A server's log message of which it is not clear whose call it belongs to.
         UnclearLogMessage => "unclear_log_message",
+        /// A server's request of which it is not clear whose call it belongs to; the server is told so.
+        UnclearRequest => "unclear_request",
         /// A server's news of a resource that nobody has subscribed to.
         UnwantedUpdate => "unwanted_update",
         /// A server's news of an elicitation that no session waits for.
