@@ -9,6 +9,7 @@ use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::watch;
 
 use crate::protocol::{
+    header::ParamHeader,
     json::Object,
     name::{SEPARATOR, template::Template},
     server::{InstructionMessage, ServerId},
@@ -71,6 +72,8 @@ pub struct Tool {
     pub original: String,
     /// It is not what it was when it was trusted.
     pub change: Option<Change>,
+    /// The arguments that clients repeat in headers. Absent from most tools.
+    pub headers: Option<Arc<[ParamHeader]>>,
 }
 
 /// A change that the operator has not accepted yet.

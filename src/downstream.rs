@@ -36,6 +36,7 @@ pub mod error;
 pub mod handler;
 pub mod handshake;
 pub mod inflight;
+mod listening;
 pub mod mailbox;
 pub mod seat;
 mod supervisor;

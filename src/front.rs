@@ -2,6 +2,7 @@
 
 mod announced;
 mod asked;
+mod batch;
 pub mod http;
 mod listen;
 mod modern;

@@ -95,6 +95,9 @@
 //!   switched on; a connected server's own listing completes the record.
 //! - **Nobody waits for the slowest.** Servers connect in the background. The first list waits
 //!   for servers that nobody knows yet, and not for stragglers; listings are kept between runs.
+//! - **Revisions.** What differs between them is said by [`protocol::revision`] and bridged by the router: a client without a
+//!   handshake is asked in rounds, an older server's call being parked meanwhile; an older client is asked while its call runs, the
+//!   proxy going through a newer server's rounds. What a client carries between rounds is sealed.
 //! - **What servers ask.** Over STDIO there is one client, so that servers are offered what it can do. Where connections
 //!   are shared, each server is offered sampling and elicitation, and is refused at the time where the client of the
 //!   call has them not. Roots are not offered there: servers ask for them outside of calls, and go by them for everybody.

@@ -173,6 +173,7 @@ fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)], problem
                 "slug": catalog.server(&config.id).map(|server| &server.slug),
                 "transport": config.transport.label(),
                 "state": status.label(),
+                "revision": status.link().map(|link| link.peer().revision.as_str()),
                 "connectMs": took(status),
                 "tools": count(catalog, &config.id),
                 "error": status.error().map(|error| redact::redact(&error.to_string()).into_owned()),

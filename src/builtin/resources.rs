@@ -120,6 +120,7 @@ fn servers(builtin: &Builtin, catalog: &Catalog) -> Value {
                 "prefix": catalog.server(&config.id).map(|server| server.slug.as_str()),
                 "transport": config.transport.label(),
                 "state": status.label(),
+                "revision": status.link().map(|link| link.peer().revision.as_str()),
                 "problem": status.error().map(|error| line::escape(&redact::redact(&error.to_string())).into_owned()),
                 "tools": catalog.tools().filter(|(_, tool)| tool.owner == owner).count(),
             })

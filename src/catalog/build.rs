@@ -14,6 +14,7 @@ use super::{Catalog, CatalogServer, Change, List, ListKind, Owner, Prompt, Resou
 use crate::{
     downstream::Item,
     protocol::{
+        header,
         json::{Object, quoted, with_member},
         message::splice,
         name::{self, template::Template},
@@ -137,7 +138,7 @@ impl Builder<'_> {
 
     fn tools(&mut self) {
         for (name, record) in &self.inputs.builtin.tools {
-            self.catalog.tools.insert(name.clone(), Tool { owner: Owner::Builtin, original: name.clone(), change: None });
+            self.catalog.tools.insert(name.clone(), Tool { owner: Owner::Builtin, original: name.clone(), change: None, headers: None });
             self.entries[ListKind::Tools as usize].push(record.clone());
         }
         let mut recorded: HashMap<&ServerId, Vec<&ToolRecord>> = HashMap::new();
@@ -168,8 +169,11 @@ impl Builder<'_> {
         let record = with_instructions(renamed, config);
         let since = self.inputs.changes.get(&config.id).and_then(|changes| changes.get(original)).copied();
         let change = since.map(|since| Change { since, withheld: self.inputs.pin });
+        // Where the annotations of a tool cannot be followed no client can follow them either.
+        let headers = header::param_headers(&record).ok().filter(|headers| !headers.is_empty()).map(Into::into);
+        let tool = Tool { owner: Owner::Server(config.id.clone()), original: original.to_owned(), change, headers };
         let index = self.catalog.tools.len();
-        self.catalog.tools.insert(exposed, Tool { owner: Owner::Server(config.id.clone()), original: original.to_owned(), change });
+        self.catalog.tools.insert(exposed, tool);
         self.catalog.bare_tools.entry(original.to_owned()).and_modify(|index| *index = None).or_insert(Some(index));
         // What is withheld keeps its name, so that it is not another's meanwhile.
         if change.is_none_or(|change| !change.withheld) {

@@ -21,6 +21,7 @@ use super::{
     handler::Handler,
     handshake::{self, Peer},
     inflight::InFlight,
+    listening::Interest,
     mailbox::Caller,
     transport::Outbox,
 };
@@ -49,6 +50,8 @@ pub struct Link {
     pub(super) peer: OnceLock<Peer>,
     /// Somebody waits for news from the server, though no call may be in flight.
     held: AtomicBool,
+    /// What is to be heard from a server without a handshake.
+    pub(super) interest: Interest,
 }
 
 /// One entry of a listing, as the server wrote it.
@@ -62,7 +65,8 @@ pub struct Item {
 
 impl Link {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, closed: CancellationToken) -> Arc<Self> {
-        let link = Arc::new(Self { handler, outbox, closed, peer: OnceLock::new(), held: AtomicBool::new(false) });
+        let link =
+            Arc::new(Self { handler, outbox, closed, peer: OnceLock::new(), held: AtomicBool::new(false), interest: Interest::default() });
         link.handler.lead_back_to(&link);
         link
     }

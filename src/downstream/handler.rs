@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Event, ListKind, Notice,
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     protocol::{
+        declared::SUBSCRIPTION_KEY,
         error::{ErrorObject, INVALID_REQUEST, METHOD_NOT_FOUND},
         json::Object,
         message::{Frame, Id, Kind, Message},
@@ -71,6 +73,8 @@ pub struct News {
 struct Calls {
     last_id: u64,
     waiting: HashMap<u64, Arc<Mailbox>>,
+    /// Those of them that only listen, with what is cancelled once the server has acknowledged it.
+    listening: HashMap<u64, CancellationToken>,
     /// Of calls that are answered, have asked their clients something, and whose readers have not decided what becomes of it.
     undecided: Vec<Arc<Mailbox>>,
     /// The oldest first. Of calls that are answered, and have asked their clients what may belong to another call of the same session.
@@ -194,9 +198,15 @@ impl Handler {
         self.calls().waiting.contains_key(&id)
     }
 
-    /// Whether any call is in flight.
+    /// Whether any call is in flight. To listen is none.
     pub fn is_busy(&self) -> bool {
-        !self.calls().waiting.is_empty()
+        let calls = self.calls();
+        calls.waiting.len() > calls.listening.len()
+    }
+
+    /// The call `id` listens to what the server says by itself. What it gives is cancelled once the server has acknowledged that.
+    pub fn listens(&self, id: u64) -> CancellationToken {
+        self.calls().listening.entry(id).or_default().clone()
     }
 
     /// The call `id` fails; the connection goes on.
@@ -223,6 +233,7 @@ impl Handler {
             let mut calls = self.calls();
             calls.ended.get_or_insert_with(|| error.clone());
             calls.abandon(|_| true);
+            calls.listening.clear();
             std::mem::take(&mut calls.waiting)
         };
         let lost = match error {
@@ -266,7 +277,8 @@ impl Handler {
             "notifications/progress" => self.progress(message),
             "notifications/message" => self.log(message, call),
             "notifications/cancelled" => self.withdrawn(&message),
-            "notifications/resources/updated" => self.notice(Notice::Updated(self.place.clone(), message)),
+            "notifications/subscriptions/acknowledged" => self.acknowledged(&message, call),
+            "notifications/resources/updated" => self.notice(Notice::Updated(self.place.clone(), without_mark(message))),
             "notifications/elicitation/complete" => self.notice(Notice::Elicited(self.place.clone(), message)),
             "notifications/tools/list_changed" => self.list_changed(ListKind::Tools),
             "notifications/prompts/list_changed" => self.list_changed(ListKind::Prompts),
@@ -275,7 +287,16 @@ impl Handler {
         }
     }
 
-    fn list_changed(&self, kind: ListKind) {
+    fn acknowledged(&self, message: &Message, call: Option<u64>) {
+        // Without a stream of its own it says itself which request it belongs to.
+        let listener = call.or_else(|| mark(message)).and_then(|id| self.calls().listening.get(&id).cloned());
+        let Some(acknowledged) = listener else {
+            return tracing::debug!(server = %self.name, "an acknowledgement of nothing was dropped");
+        };
+        acknowledged.cancel();
+    }
+
+    pub(super) fn list_changed(&self, kind: ListKind) {
         if self.news.events.try_send(Event::ListChanged(self.place.server.clone(), kind)).is_err() {
             self.too_fast();
         }
@@ -312,7 +333,7 @@ impl Handler {
                     tracing::debug!(server = %self.name, "the client is too slow for this log; one message was dropped");
                 }
             }
-            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Logged(self.place.clone(), message)),
+            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Logged(self.place.clone(), without_mark(message))),
             Err(unclear) => {
                 metrics::dropped(Dropped::UnclearLogMessage);
                 tracing::debug!(server = %self.name, "a log message was dropped: {unclear}");
@@ -329,7 +350,7 @@ impl Handler {
                     tracing::debug!(server = %self.name, "the client is too slow for this notification; it was dropped");
                 }
             }
-            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Said(self.place.clone(), message)),
+            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Said(self.place.clone(), without_mark(message))),
             Err(unclear) => {
                 metrics::dropped(Dropped::UnclearNotification);
                 let method = redact::quote(message.method(), 100);
@@ -342,6 +363,10 @@ impl Handler {
     fn withdrawn(&self, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let Some(id) = params.and_then(|params| Id::parse(params.get("requestId")?)) else { return };
+        if let Some(listener) = id.as_u64().filter(|id| self.calls().listening.contains_key(id)) {
+            // The one request of ours that a server may end in this way.
+            return self.fail(listener, LinkError::Closed);
+        }
         let mailboxes: Vec<_> = {
             let calls = self.calls();
             calls.waiting.values().chain(&calls.undecided).chain(&calls.lingering).cloned().collect()
@@ -432,6 +457,7 @@ impl Calls {
     /// The call is not in flight any more.
     fn take(&mut self, id: u64) -> Option<Arc<Mailbox>> {
         let mailbox = self.waiting.remove(&id)?;
+        self.listening.remove(&id);
         let session = mailbox.caller.session;
         if !self.lingering.is_empty() && !self.is_busy_for(session) {
             self.abandon(|other| other == session);
@@ -453,6 +479,33 @@ impl Calls {
             mailbox.abandon();
         }
     }
+}
+
+/// The request of ours that a notification says it is sent for.
+fn mark(message: &Message) -> Option<u64> {
+    Object::parse(Object::parse(message.body()?).ok()?.get("_meta")?).ok()?.get(SUBSCRIPTION_KEY)?.parse().ok()
+}
+
+/// The notification without that: it means nothing to clients.
+fn without_mark(message: Message) -> Message {
+    if mark(&message).is_none() {
+        return message;
+    }
+    let stripped = || {
+        let body = message.body()?;
+        let params = Object::parse(body).ok()?;
+        let meta = params.get("_meta")?;
+        let members = Object::parse(meta).ok()?;
+        let is_alone = members.without(message.text(), meta, |name| name != SUBSCRIPTION_KEY).is_empty();
+        let pieces = if is_alone {
+            params.without(message.text(), body, |name| name == "_meta")
+        } else {
+            members.without(message.text(), meta, |name| name == SUBSCRIPTION_KEY)
+        };
+        let edits = pieces.into_iter().map(|piece| (piece, Bytes::new())).collect();
+        Message::parse(&Frame::spliced(message.text(), edits).into_bytes()).ok()
+    };
+    stripped().unwrap_or(message)
 }
 
 /// Tokens towards servers are our request ids.

@@ -21,6 +21,7 @@ use super::{
     Connect, Event, Notice, Place, Server, Shared, SharedHeaders, allowed_headers,
     connection::Link,
     error::{ConnectError, LinkError},
+    listening,
 };
 use crate::{
     protocol::server::{Fingerprint, ServerConfig, TransportConfig},
@@ -310,6 +311,9 @@ impl Supervisor {
     async fn ready(&mut self, link: &Arc<Link>, took: Duration) {
         // Whoever asked for the connection has it.
         while self.demands.try_recv().is_ok() {}
+        if !link.peer().revision.has_handshake() {
+            self.shared.tracker.spawn(listening::keep(Arc::clone(link)).instrument(tracing::Span::current()));
+        }
         self.set_ended(State::Ready { link: Arc::clone(link), took });
         // Their readers go on by themselves; an error means that the proxy is ending.
         let _ = self.shared.news.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;

@@ -32,7 +32,6 @@ use self::{
 
 mod admin;
 pub mod auth;
-mod batch;
 mod client;
 mod connections;
 mod lenient;

@@ -12,7 +12,7 @@ use crate::{
     security::redact,
 };
 
-/// The methods that the proxy serves itself.
+/// The methods that the proxy serves itself, on every wire.
 const SERVED: [&str; 10] = [
     "server/discover",
     "tools/list",

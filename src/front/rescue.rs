@@ -40,8 +40,8 @@ fn object(error: &CallError, said: String, revision: Revision) -> ErrorObject {
             let code = if revision.has_plain_not_found() { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
             return ErrorObject::new(code, said).with_data(json!({ "uri": uri }));
         }
-        CallError::MissingCapability { name } => {
-            let required = name.rsplit('.').fold(json!({}), |inner, part| json!({ part: inner }));
+        CallError::MissingCapability { path } => {
+            let required = path.iter().rfold(json!({}), |inner, part| json!({ *part: inner }));
             return ErrorObject::new(MISSING_CAPABILITY, said).with_data(json!({ "requiredCapabilities": required }));
         }
         CallError::TooOften(_) | CallError::AppTooOften { .. } => {

@@ -303,6 +303,8 @@ impl Session {
             "resources/templates/list" => self.list(ListKind::Templates, request, router, ctx).await,
             "server/discover" if !has_handshake() => Ok(offer::discover(router)),
             "subscriptions/listen" if !has_handshake() => Box::pin(self.0.listeners.serve(next_number(), request, router, ctx)).await,
+            // Of the other era: what a server would make of them is not for this client.
+            "server/discover" | "subscriptions/listen" => Err(CallError::UnknownMethod(request.method().to_owned())),
             _ => Box::pin(router.pass(ctx, request)).await,
         }
     }

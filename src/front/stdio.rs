@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     announced::Announced,
+    batch::Batch,
     modern,
     session::{self, Outlet, Received, Session},
 };
@@ -21,6 +22,7 @@ use crate::{
     protocol::{
         error::{ErrorObject, INVALID_REQUEST},
         message::{Frame, Kind, Message},
+        revision::Revision,
     },
     router::{AskError, ClientPeer, Ctx, Report, Router},
     security::payload::{self, Limits},
@@ -160,6 +162,26 @@ impl Client {
             router.begin();
         }
     }
+
+    /// Whether several messages may come in one line.
+    fn may_batch(&self) -> bool {
+        self.session.revision().is_some_and(Revision::has_batches)
+    }
+
+    /// Takes several messages, whose answers go out together.
+    fn receive_all(self: &Arc<Self>, batch: Batch, router: &Arc<Router>, tracker: &TaskTracker) {
+        let answers = batch.answers(|message| self.session.receive(message, router, Arc::clone(self) as Arc<dyn ClientPeer>));
+        if !answers.is_empty() {
+            let client = Arc::clone(self);
+            tracker.spawn(async move {
+                let frames: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
+                if !frames.is_empty() {
+                    client.send(Frame::batch(frames)).await;
+                }
+            });
+        }
+        router.begin();
+    }
 }
 
 impl ClientPeer for Client {
@@ -196,10 +218,15 @@ async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<
     let mut lines = Lines::new(reader, longest);
     loop {
         match lines.next().await {
+            Ok(Some(Line::Text(text))) if Batch::is(&text) && client.may_batch() => match Batch::parse(&text) {
+                Ok(_) if payload::too_deep(&text, depth) => client.send(Frame::error(None, &too_deep(depth))).await,
+                Ok(batch) => client.receive_all(batch, &router, &tracker),
+                Err(refused) => client.send(refused).await,
+            },
             Ok(Some(Line::Text(text))) => match Message::parse(&text) {
                 Ok(message) if payload::too_deep(&text, depth) => {
-                    let error = ErrorObject::new(INVALID_REQUEST, format!("the message is nested deeper than {depth} levels"));
-                    client.send(Frame::error(message.id().filter(|_| message.kind() == Kind::Request).as_ref(), &error)).await;
+                    let id = message.id().filter(|_| message.kind() == Kind::Request);
+                    client.send(Frame::error(id.as_ref(), &too_deep(depth))).await;
                 }
                 Ok(message) => client.receive(message, &router, &tracker).await,
                 Err(invalid) => client.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
@@ -212,6 +239,10 @@ async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<
             Err(error) => return tracing::warn!(%error, "standard input cannot be read"),
         }
     }
+}
+
+fn too_deep(depth: usize) -> ErrorObject {
+    ErrorObject::new(INVALID_REQUEST, format!("the message is nested deeper than {depth} levels"))
 }
 
 /// Does not end: lists that change no more are no reason to leave.

@@ -60,6 +60,13 @@ impl Declared {
         Ok(Self::of(revision, capabilities, object(CLIENT_INFO_KEY)))
     }
 
+    /// Whether the client has declared the extension of this name.
+    pub fn has_extension(&self, name: &str) -> bool {
+        let capabilities = Object::parse(&self.capabilities_json).ok();
+        let extensions = capabilities.and_then(|capabilities| Object::parse(capabilities.get("extensions")?).ok());
+        extensions.is_some_and(|extensions| extensions.get(name).is_some_and(|settings| settings != "null"))
+    }
+
     fn of(revision: Revision, capabilities: &str, info: Option<&str>) -> Self {
         Self {
             revision,

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Answer;
 use crate::protocol::{
-    error::{INVALID_PARAMS, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
+    error::{HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
     json::{Object, with_member},
     message::{Frame, Kind, Message, Span},
     revision::Revision,
@@ -72,6 +72,12 @@ fn naming(reply: &Message, uri: &str) -> Option<Message> {
     let data = format!(r#"{{"uri":{}}}"#, serde_json::Value::from(uri));
     let error = with_member(&reply.body_bytes()?, "data", &data);
     Message::parse(&reply.with_body(error).into_bytes()).ok()
+}
+
+/// Whether the server found headers to be at odds with their message.
+pub(super) fn is_header_mismatch(reply: &Message) -> bool {
+    let error = reply.body().filter(|_| reply.kind() == Kind::Error).and_then(|error| Object::parse(error).ok());
+    error.and_then(|error| error.get("code")).is_some_and(|code| code == HEADER_MISMATCH.to_string())
 }
 
 /// What a server without a handshake answered, for a client with one: older revisions know nothing of

@@ -43,8 +43,8 @@ pub enum CallError {
     Unanswered { server: String, why: String },
     #[error("the server {server} did not finish within {} s in all (`--call-timeout-max`); it may still be working", .after.as_secs_f32())]
     TooLong { server: String, after: Duration },
-    #[error("the call needs the capability `{name}`, which the client has not declared")]
-    MissingCapability { name: &'static str },
+    #[error("the call needs the capability `{}`, which the client has not declared", .path.join("."))]
+    MissingCapability { path: &'static [&'static str] },
     #[error("the server wants a URL to be visited first, and that was declined")]
     Declined,
     #[error("{limit} calls wait for their clients already; try again later")]

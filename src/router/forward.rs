@@ -18,7 +18,7 @@ use super::{
     rounds::{self, Begin, Parked},
 };
 use crate::{
-    downstream::{Caller, InFlight, Link, LinkError},
+    downstream::{Caller, InFlight, Link, LinkError, ListKind},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Id, Message, Span, span_in},
@@ -234,10 +234,17 @@ impl Router {
         let Way { ctx, target, client, .. } = way;
         let envelope = ctx.session.declared().members(ctx.session.verbosity().level());
         let mut round = None;
+        let mut has_listed = false;
         for _ in 0..ROUNDS {
             let frame = |id| outgoing.frame_of_round(id, &envelope, round.as_deref());
             let call = self.send(way, link, frame, outgoing.token.is_some()).await?;
             let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
+            if bridge::is_header_mismatch(&reply) && !has_listed {
+                // It did not act on the call: its tools are not marked any more as they were when they were read.
+                has_listed = true;
+                let _ = tokio::time::timeout_at(way.end, link.list(ListKind::Tools)).await;
+                continue;
+            }
             if !rounds::is_interim(&reply) {
                 return Ok(if client.has_handshake() { bridge::from_newer(reply) } else { reply });
             }
@@ -314,7 +321,7 @@ impl Router {
 
     fn ask_to_visit(&self, way: Way<'_>, outgoing: &Outgoing<'_>, elicitations: &[Box<RawValue>]) -> Result<Message, CallError> {
         if !way.ctx.session.declared().capabilities.elicitation_url {
-            return Err(CallError::MissingCapability { name: "elicitation.url" });
+            return Err(CallError::MissingCapability { path: &["elicitation", "url"] });
         }
         Ok(self.rounds.anew(way.target.server, outgoing, elicitations))
     }

@@ -21,6 +21,10 @@ impl Router {
         let unknown = || CallError::UnknownMethod(method.to_owned());
         let catalog = self.catalog.settled().await;
         let mut outgoing = Outgoing::of_any(request)?;
+        let declared = ctx.session.declared();
+        if is_of_task(method) && !declared.revision.has_handshake() && !declared.has_extension(tasks::EXTENSION) {
+            return Err(CallError::MissingCapability { path: &["extensions", tasks::EXTENSION] });
+        }
         if is_of_task(method) && outgoing.params.get("taskId").is_some() {
             let server = tasks::resolve(&catalog, &mut outgoing)?;
             let permit = self.admit(ctx, What::Other, Some(&server))?;

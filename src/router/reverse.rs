@@ -162,7 +162,12 @@ pub(super) fn refusal(client: &Declared, request: &Message) -> Option<ErrorObjec
 pub(super) async fn answer_round(ctx: &Ctx, reply: &Message) -> Result<String, String> {
     let unclear = || "it cannot be read".to_owned();
     let result = reply.body().and_then(|result| Object::parse(result).ok()).ok_or_else(unclear)?;
-    let requests = Object::parse(result.get("inputRequests").unwrap_or("{}")).map_err(|_| unclear())?;
+    let state = result.get("requestState").map(|state| format!(r#""requestState":{state}"#));
+    let Some(requests) = result.get("inputRequests") else {
+        // The server wants no more than to be called again.
+        return state.ok_or_else(unclear);
+    };
+    let requests = Object::parse(requests).map_err(|_| unclear())?;
     if requests.iter().count() > OPEN {
         return Err(format!("it is more than {OPEN} requests"));
     }
@@ -171,8 +176,8 @@ pub(super) async fn answer_round(ctx: &Ctx, reply: &Message) -> Result<String, S
         Ok::<_, String>(format!("{}:{answer}", serde_json::Value::from(key)))
     });
     let answers = try_join_all(answering).await?.join(",");
-    let state = result.get("requestState").map_or_else(String::new, |state| format!(r#","requestState":{state}"#));
-    Ok(format!(r#""inputResponses":{{{answers}}}{state}"#))
+    let answers = format!(r#""inputResponses":{{{answers}}}"#);
+    Ok(answers + &state.map_or_else(String::new, |state| format!(",{state}")))
 }
 
 /// The client's result, as JSON text.

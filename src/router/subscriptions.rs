@@ -59,7 +59,8 @@ impl Router {
         let uri = outgoing.string("uri")?;
         let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
         let target = self.target(&server);
-        if !self.reach(&target).await?.peer().capabilities.subscriptions {
+        let link = self.reach(&target).await?;
+        if !link.peer().capabilities.subscriptions {
             return Err(CallError::NoSubscriptions { server: target.name() });
         }
         if self.subscriptions.is_full(ctx.session.number(), &uri) {
@@ -67,6 +68,15 @@ impl Router {
         }
         if self.subscriptions.has(&server, &original) {
             self.add_subscription(ctx, &server, original, uri).await;
+            return Ok(done());
+        }
+        if !link.peer().revision.has_handshake() {
+            self.add_subscription(ctx, &server, original, uri.clone()).await;
+            if !self.watch(&server, &link).await {
+                self.subscriptions.remove(ctx.session.number(), &uri);
+                return Err(CallError::NoSubscriptions { server: target.name() });
+            }
+            self.hold(&server);
             return Ok(done());
         }
         if original != uri {
@@ -119,7 +129,12 @@ impl Router {
             return;
         }
         link.hold(true);
+        let router = self.clone();
         self.tracker.spawn(async move {
+            if !link.peer().revision.has_handshake() {
+                router.watch(&server, &link).await;
+                return;
+            }
             tokio::select! {
                 () = link.ended() => {}
                 () = async {
@@ -136,12 +151,25 @@ impl Router {
         let link = self.pool.status(&server).and_then(|status| status.link().cloned());
         // A server that is away has forgotten it already.
         let Some(link) = link else { return };
+        if !link.peer().revision.has_handshake() {
+            self.watch(&server, &link).await;
+            return self.hold(&server);
+        }
         tell(&server, &link, "resources/unsubscribe", &original).await;
         if self.subscriptions.has(&server, &original) {
             // Somebody subscribed in between, and the server may have heard that first.
             tell(&server, &link, "resources/subscribe", &original).await;
         }
         self.hold(&server);
+    }
+
+    /// Has a server without a handshake tell of what is subscribed to. False if it tells of nothing.
+    async fn watch(&self, server: &ServerId, link: &Link) -> bool {
+        timeout(TELLING, link.watch(|| self.subscriptions.originals(server))).await.unwrap_or_else(|_| {
+            // It is asked again until it does.
+            tracing::warn!(%server, "the server does not tell of changes yet; news may be missing");
+            true
+        })
     }
 
     /// Keeps the server running as long as anybody waits for its news.

@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// What a client of 2026-07-28 declares that knows tasks.
+pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
 const SEPARATOR: char = '/';
 /// In `_meta`, what names the task that a message is about.
 const RELATED_KEY: &str = "io.modelcontextprotocol/related-task";

@@ -1,7 +1,7 @@
 //! `tools/call` (specification, server/tools).
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing
 use crate::{
     builtin::{Call, Ended, How, Progress},
     catalog::{Catalog, Change, Owner, Tool},
-    protocol::{json::with_member, message::Message},
+    protocol::{header::ParamHeader, json::with_member, message::Message},
     security::rate_limit::{Permit, What},
     source::app::activity::Action,
     telemetry::metrics::Outcome,
@@ -44,6 +44,11 @@ impl Progress for News<'_> {
 }
 
 impl Router {
+    /// The arguments that a call of this tool repeats in headers of HTTP, as the tool is listed now.
+    pub fn param_headers(&self, tool: &str) -> Option<Arc<[ParamHeader]>> {
+        self.catalog.current().tool(tool).ok().flatten()?.headers.clone()
+    }
+
     /// # Errors
     /// [`CallError`]; a tool's own failure is an answer.
     pub async fn call_tool(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
@@ -52,7 +57,7 @@ impl Router {
         if outgoing.params.get("arguments").is_some_and(|arguments| !arguments.starts_with('{') && arguments != "null") {
             return Err(CallError::InvalidParams("`arguments` must be an object".to_owned()));
         }
-        let Tool { owner, original, change } = self.resolve_tool(&name).await?;
+        let Tool { owner, original, change, headers: _ } = self.resolve_tool(&name).await?;
         if let Some(Change { since, withheld: true }) = change {
             return Err(CallError::ChangedTool { name, since });
         }

@@ -43,6 +43,7 @@ fn tools_shows_servers_and_what_they_offer() {
     assert!(server("dead")["error"].is_string(), "{shown}");
     assert!(server("alpha")["error"].is_null());
     assert!(server("alpha")["connectMs"].is_number());
+    assert_eq!(server("alpha")["revision"], "2025-11-25");
     assert_eq!(server("alpha")["slug"], "alpha");
     let offered = server("alpha")["tools"].as_u64().expect("it is a number");
     assert_eq!(offered, server("beta")["tools"].as_u64().expect("it is a number") + 3);

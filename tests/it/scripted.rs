@@ -60,7 +60,7 @@ pub(crate) struct Script {
     #[arg(long)]
     pub(crate) unlisted: Vec<String>,
     /// Leaves out a capability and answers its methods with -32601: `tools`, `prompts`, `resources`, `completions`,
-    /// `logging`. `subscribe` leaves out only that of `resources`.
+    /// `logging`. `subscribe` leaves out only that of `resources`; `subscriptions` is no capability, but answered so, too.
     #[arg(long)]
     pub(crate) without: Vec<String>,
     /// Entries in one page of a list; all of them when absent.

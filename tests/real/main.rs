@@ -15,6 +15,7 @@
 
 mod commands;
 mod conformance;
+mod conformance_as_client;
 mod dotenv;
 mod everything;
 mod filesystem;

@@ -7,6 +7,7 @@ pub(crate) mod raw;
 pub(crate) mod reference;
 pub(crate) mod server;
 pub(crate) mod session;
+pub(crate) mod suite;
 
 use std::{future::Future, time::Duration};
 

@@ -6,18 +6,17 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use reqwest::{
-    Method, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use sse_stream::{Sse, SseStream};
 use tokio::task::AbortHandle;
@@ -27,16 +26,16 @@ use super::{Outbox, deliver, too_large};
 use crate::{
     downstream::{connection::Wiring, error::LinkError, handler::Handler},
     protocol::{header, message::Frame, revision::Revision},
-    security::{
-        Refusal,
-        egress::{self, AllowedUrl},
-        headers::{self, AllowedHeaders},
-        payload,
-    },
+    security::{headers, payload},
 };
 
+mod endpoint;
+mod manner;
 pub mod stated;
 
+pub use endpoint::Endpoint;
+pub use manner::Manner;
+use manner::Session;
 use stated::Annotated;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -70,117 +69,6 @@ struct Inner {
     tracker: TaskTracker,
     closed: CancellationToken,
     manner: Manner,
-}
-
-/// What is said beside the messages.
-#[derive(Debug)]
-pub enum Manner {
-    /// There is a session, if the server wants one.
-    Session(Session),
-    /// Nothing is kept between requests.
-    Stateless(Annotated),
-}
-
-#[derive(Debug, Default)]
-pub struct Session {
-    id: ArcSwapOption<HeaderValue>,
-    revision: OnceLock<Revision>,
-}
-
-impl Manner {
-    pub fn session() -> Self {
-        Self::Session(Session::default())
-    }
-
-    pub fn stateless() -> Self {
-        Self::Stateless(Annotated::default())
-    }
-
-    /// Where there is a session now.
-    fn session_id(&self) -> Option<HeaderValue> {
-        match self {
-            Self::Session(session) => session.id.load().as_deref().cloned(),
-            Self::Stateless(_) => None,
-        }
-    }
-
-    /// With a message of this text.
-    fn headers(&self, body: &Bytes) -> HeaderMap {
-        match self {
-            Self::Session(session) => session.headers(),
-            Self::Stateless(annotated) => annotated.headers(body),
-        }
-    }
-}
-
-impl Session {
-    fn headers(&self) -> HeaderMap {
-        // With those that the transport and the client below add, so that it need not grow.
-        let mut headers = HeaderMap::with_capacity(8);
-        if let Some(id) = &*self.id.load() {
-            headers.insert(SESSION_ID, HeaderValue::clone(id));
-        }
-        if let Some(revision) = self.revision.get().filter(|revision| revision.has_version_header()) {
-            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
-        }
-        headers
-    }
-}
-
-/// A URL with the way there and the headers configured for it.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    egress: Arc<egress::Policy>,
-    url: AllowedUrl,
-    headers: Arc<ArcSwap<AllowedHeaders>>,
-}
-
-impl Endpoint {
-    pub fn new(egress: Arc<egress::Policy>, url: AllowedUrl, headers: Arc<ArcSwap<AllowedHeaders>>) -> Self {
-        Self { egress, url, headers }
-    }
-
-    /// The configured ones, and ours.
-    fn headers(&self, ours: HeaderMap) -> HeaderMap {
-        let configured = self.headers.load();
-        if configured.as_map().is_empty() {
-            return ours;
-        }
-        let mut headers = configured.as_map().clone();
-        headers.extend(ours);
-        headers
-    }
-
-    /// The same server at another URL that it has named, on its own origin.
-    ///
-    /// # Errors
-    /// [`Refusal`] where that is elsewhere.
-    pub fn at(&self, reference: &str) -> Result<Self, Refusal> {
-        Ok(Self { url: self.egress.same_origin(&self.url, reference)?, ..self.clone() })
-    }
-
-    pub async fn post(&self, body: Bytes, extra: impl Fn() -> HeaderMap) -> Result<Response, LinkError> {
-        let headers = || {
-            let mut headers = self.headers(extra());
-            headers.insert(CONTENT_TYPE, JSON);
-            headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-            headers
-        };
-        Ok(self.egress.send(Method::POST, &self.url, headers, body).await?)
-    }
-
-    pub async fn get_stream(&self, extra: impl Fn() -> HeaderMap) -> Result<Response, LinkError> {
-        let headers = || {
-            let mut headers = self.headers(extra());
-            headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-            headers
-        };
-        Ok(self.egress.send(Method::GET, &self.url, headers, Bytes::new()).await?)
-    }
-
-    async fn delete(&self, extra: impl Fn() -> HeaderMap) -> Result<Response, LinkError> {
-        Ok(self.egress.send(Method::DELETE, &self.url, || self.headers(extra()), Bytes::new()).await?)
-    }
 }
 
 /// Makes the client; nothing is sent before the handshake.

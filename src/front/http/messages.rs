@@ -24,7 +24,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Front, auth,
-    batch::Batch,
     client::{Client, Passing, Running},
     connections::Peer,
     lenient::{self, Accepted},
@@ -36,7 +35,10 @@ use super::{
     streams::{Settings, Stream},
 };
 use crate::{
-    front::session::{self, Call, Outlet, Received, Session},
+    front::{
+        batch::Batch,
+        session::{self, Call, Outlet, Received, Session},
+    },
     protocol::{
         declared::Declared,
         error::{ErrorObject, INVALID_REQUEST, NO_SESSION, REFUSED, UNSUPPORTED_VERSION},
@@ -145,8 +147,8 @@ impl Front {
         }
         // Who names no revision may speak the one that has batches (2025-06-18, "Protocol version header").
         let batches = version.is_none_or(Revision::has_batches);
-        if batches && body.trim_ascii_start().starts_with(b"[") {
-            return Batch::parse(body).map(Incoming::Batch);
+        if batches && Batch::is(body) {
+            return Batch::parse(body).map(Incoming::Batch).map_err(|refused| reply::frame(StatusCode::BAD_REQUEST, refused));
         }
         Message::parse(body)
             .map(Incoming::One)
@@ -234,6 +236,7 @@ impl Exchange {
         }
         let declared = modern::declared(headers, &message)?;
         modern::check_method(&message, router)?;
+        modern::check_params(headers, &message, router)?;
         let mut client = self.client_of_one_request(router, from);
         if message.method() == "subscriptions/listen" {
             client.place = Some(self.place(&message)?);
@@ -274,7 +277,7 @@ impl Exchange {
         let peer = self.peer(&client);
         let id = message.id();
         // A list has nothing to say before it is there, and people read it with curl.
-        let patient = message.method().ends_with("/list");
+        let manner = Manner { patient: message.method().ends_with("/list"), is_modern: declared.is_some() };
         let session = client.session();
         let asker = Arc::clone(&peer) as Arc<dyn ClientPeer>;
         let received = match declared {
@@ -291,7 +294,7 @@ impl Exchange {
                     // Begun before there is anything to say: to be heard of is what the request is for.
                     peer.stream();
                 }
-                self.run(call, peer, client, patient).await
+                self.run(call, peer, client, manner).await
             }
         }
     }
@@ -317,11 +320,11 @@ impl Exchange {
     }
 
     /// Drives a call until it is answered or an event stream is needed for it.
-    async fn run(self, call: Call, peer: Arc<CallPeer>, client: Client, patient: bool) -> Response {
+    async fn run(self, call: Call, peer: Arc<CallPeer>, client: Client, manner: Manner) -> Response {
         let tracker = client.stays().then(|| self.front.tracker.clone());
         let mut running = Running { call: Some((call, client, self.token.clone())), tracker };
         let mut patience = pin!(sleep(STREAM_AFTER));
-        let waits = self.accepted.events && !patient;
+        let waits = self.accepted.events && !manner.patient;
         let answer = poll_fn(|context| {
             let (call, ..) = running.call.as_mut().expect("it is taken below only");
             if let Poll::Ready(answer) = call.poll_unpin(context) {
@@ -331,9 +334,13 @@ impl Exchange {
             if begun || waits && patience.poll_unpin(context).is_ready() { Poll::Ready(None) } else { Poll::Pending }
         });
         let answer = answer.await;
+        let status = match &answer {
+            Some(Some(frame)) if manner.is_modern => modern::status(frame),
+            _ => StatusCode::OK,
+        };
         let (call, client, token) = running.call.take().expect("it was put there above");
         match answer {
-            Some(Some(frame)) if peer.begun().is_none() && self.accepted.json => reply::frame(StatusCode::OK, frame),
+            Some(Some(frame)) if peer.begun().is_none() && self.accepted.json => reply::frame(status, frame),
             // Cancelled: there is no answer, and nothing to say.
             Some(None) if peer.begun().is_none() => StatusCode::ACCEPTED.into_response(),
             answer => {
@@ -368,18 +375,7 @@ impl Exchange {
 
     async fn answer_all(self, batch: Batch, client: Client, router: &Arc<Router>) -> Response {
         let peer = self.peer(&client);
-        let Batch { messages, refused } = batch;
-        let refused = refused.into_iter().map(|frame| futures_util::future::ready(Some(frame)).boxed());
-        let answers = messages.into_iter().filter_map(|message| {
-            let id = message.id();
-            match client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>) {
-                Received::Nothing => None,
-                Received::Answer(frame) => Some(futures_util::future::ready(Some(frame)).boxed()),
-                Received::TooMany => Some(futures_util::future::ready(Some(Frame::error(id.as_ref(), &session::too_many()))).boxed()),
-                Received::Call(call) => Some(call.boxed()),
-            }
-        });
-        let answers: Vec<BoxFuture<'static, Option<Frame>>> = refused.chain(answers).collect();
+        let answers = batch.answers(|message| client.session().receive(message, router, Arc::clone(&peer) as Arc<dyn ClientPeer>));
         router.begin();
         if answers.is_empty() {
             return StatusCode::ACCEPTED.into_response();
@@ -398,6 +394,15 @@ impl Exchange {
         };
         self.stream(&stream, all.boxed(), client, self.token.clone())
     }
+}
+
+/// How a call is answered.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Without a stream, however long it takes.
+    patient: bool,
+    /// What is wrong is also said by the status (2026-07-28).
+    is_modern: bool,
 }
 
 /// A response that is an event stream.

@@ -17,10 +17,10 @@ use crate::{
     front::modern,
     protocol::{
         declared::{self, Declared},
-        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST},
+        error::{ErrorObject, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION},
         header::{self, decoded, named_by},
         json::Object,
-        message::{Id, Message},
+        message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
     router::Router,
@@ -74,6 +74,46 @@ pub(super) fn declared(headers: &HeaderMap, message: &Message) -> Result<Declare
 /// The answer to a request for something that is not served.
 pub(super) fn check_method(request: &Message, router: &Router) -> Result<(), Response> {
     modern::check_method(request, router).map_err(|error| reply::error(StatusCode::NOT_FOUND, request.id().as_ref(), &error))
+}
+
+/// Whether a call says in its headers what it says in the arguments that its tool's schema marks for it. Headers of others are
+/// somebody else's.
+///
+/// # Errors
+/// The answer to one that does not.
+pub(super) fn check_params(headers: &HeaderMap, call: &Message, router: &Router) -> Result<(), Response> {
+    if call.method() != "tools/call" {
+        return Ok(());
+    }
+    let Some(params) = call.body().and_then(|params| Object::parse(params).ok()) else { return Ok(()) };
+    let Some(marked) = params.string("name").and_then(|tool| router.param_headers(&tool)) else { return Ok(()) };
+    let arguments = params.get("arguments").unwrap_or("{}");
+    for param in marked.iter() {
+        let name = HeaderName::try_from(&param.header).expect("annotations are names of headers");
+        let is_same = match param.text(arguments) {
+            Some(text) => same(headers, &name, &text).is_ok(),
+            None => !headers.contains_key(&name),
+        };
+        if !is_same {
+            let error = ErrorObject::new(HEADER_MISMATCH, format!("the header `{name}` does not say what the argument says"));
+            return Err(reply::error(StatusCode::BAD_REQUEST, call.id().as_ref(), &error));
+        }
+    }
+    Ok(())
+}
+
+/// The status that goes with an answer ("Error handling"): that of errors which somebody on the way may act upon.
+pub(super) fn status(answer: &Frame) -> StatusCode {
+    /// Errors are short, and results may be large.
+    const LONGEST: usize = 64 * 1024;
+    let message = if answer.len() <= LONGEST { Message::parse(&answer.clone().into_bytes()).ok() } else { None };
+    let message = message.filter(|message| message.kind() == Kind::Error);
+    let error = message.as_ref().and_then(|message| Object::parse(message.body()?).ok());
+    match error.and_then(|error| error.get("code")?.parse().ok()) {
+        Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
 }
 
 /// A client has no requests to answer, and batches are gone.

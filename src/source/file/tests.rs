@@ -46,6 +46,9 @@ fn describe(server: &ServerConfig) -> String {
     if let Some(isolation) = server.isolation {
         line += &format!(" {isolation:?}");
     }
+    if let Some(revision) = server.revision {
+        line += &format!(" {revision}");
+    }
     for message in &server.instructions {
         line += &format!(" {:?}({})", message.role, message.text);
     }
@@ -176,7 +179,10 @@ fn wrong_types_name_server_and_member() {
             "n": {"command": "x", "isolation": "both"},
             "o": {"command": "x", "instructions": {"role": "system"}},
             "p": {"command": "x", "args": [{}]},
-            "q": {"command": " "}}}"#,
+            "q": {"command": " "},
+            "r": {"command": "x", "protocolVersion": "2025-01-01"},
+            "s": {"command": "x", "protocolVersion": 20260728},
+            "t": {"url": "u", "type": "sse", "protocolVersion": "2026-07-28"}}}"#,
         expect![[r#"
             ! server `a` is left out: the entry must be an object, not a string (line 2)
             ! server `b` is left out: `command` must be a string, not a list (line 3)
@@ -194,7 +200,10 @@ fn wrong_types_name_server_and_member() {
             ! server `n` is left out: `isolation` must be `auto`, `session` or `shared`
             ! server `o` is left out: `instructions` must be a string or a list of strings, not an object (line 17)
             ! server `p` is left out: an item of `args` must be a string, not an object (line 18)
-            ! server `q` is left out: it has no `command`"#]],
+            ! server `q` is left out: it has no `command`
+            ! server `r` is left out: `protocolVersion` must be `2024-11-05`, `2025-03-26`, `2025-06-18`, `2025-11-25` or `2026-07-28`
+            ! server `s` is left out: `protocolVersion` must be a string, not a number (line 21)
+            ! server `t` is left out: `protocolVersion` `2026-07-28` does not go with the type `sse`"#]],
     );
 }
 
@@ -279,4 +288,18 @@ fn files_that_cannot_be_read() {
     let path = dir.path().join("latin1.json");
     fs::write(&path, b"{\"\xe9\": 1}").expect("written");
     assert_eq!(read(&path), Err(Broken::NotText));
+}
+
+#[test]
+fn a_revision_can_be_configured() {
+    check(
+        r#"{"mcpServers": {
+            "a": {"command": "x", "protocolVersion": "2025-06-18"},
+            "b": {"url": "u", "protocolVersion": "2026-07-28"},
+            "c": {"command": "x", "protocolVersion": null}}}"#,
+        expect![[r#"
+            file:a a: x [] [] None 2025-06-18
+            file:b b: Auto u [] 2026-07-28
+            file:c c: x [] [] None"#]],
+    );
 }

@@ -1,7 +1,7 @@
 //! Servers of every revision: how each is found out, what is remembered of it, what is sent to it, and what it says.
 
 use crate::support::client::Mark;
-use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
+use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
 use serde_json::{Value, json};
 
 over_each_wire!(an_answer_that_is_none_fails_its_call_at_once);
@@ -306,5 +306,141 @@ fn an_answer_that_is_none_fails_its_call_at_once(kind: Kind) {
         assert!(answer["content"][0]["text"].as_str().is_some_and(|text| text.contains("broke the protocol")), "{text}: {answer}");
         // The connection is as good as before.
         client.call("alpha__echo", json!({}));
+    }
+}
+
+const GREETING: &str = "scripted://greeting";
+const UPDATED: &str = "notifications/resources/updated";
+const LISTS: &str = r#"{"promptsListChanged":true,"resourcesListChanged":true,"toolsListChanged":true}"#;
+
+/// The filters of those who listen at the server now.
+#[track_caller]
+fn listeners(client: &mut Client, server: &Server) -> Vec<Value> {
+    let mut open = Vec::new();
+    for entry in journal(client, server, "listens") {
+        let filter: Value = serde_json::from_str(&entry[1..]).expect("a filter");
+        if entry.starts_with('+') {
+            open.push(filter);
+        } else if let Some(at) = open.iter().position(|known| *known == filter) {
+            open.remove(at);
+        }
+    }
+    open
+}
+
+#[track_caller]
+fn listens(client: &mut Client, server: &Server, uris: &[&str]) {
+    let mut filter: Value = serde_json::from_str(LISTS).expect("an object");
+    if !uris.is_empty() {
+        filter["resourceSubscriptions"] = json!(uris);
+    }
+    eventually("one stream is open, for what is wanted", || (listeners(client, server) == [filter.clone()]).then_some(()));
+}
+
+fn updated(uri: &str) -> Value {
+    json!({"jsonrpc": "2.0", "method": UPDATED, "params": {"uri": uri, "x-vendor": 1.0}})
+}
+
+#[test]
+fn changes_of_lists_at_a_newer_server_reach_older_clients() {
+    for kind in KINDS {
+        let server = Server::new(kind, "alpha", &["--modern", "--tool=touch"]);
+        let mut client = before(&server);
+        listens(&mut client, &server, &[]);
+        for list in [List::Tools, List::Prompts, List::Resources] {
+            client.list(list);
+            let mark = client.mark();
+            client.call("alpha__add", json!({"kind": list.member(), "name": "scripted://new"}));
+            client.notified(mark, &list.changed());
+            assert!(client.names(list).iter().any(|name| name.contains("new")), "{kind:?} {list:?}");
+        }
+    }
+}
+
+#[test]
+fn changes_of_resources_at_a_newer_server_reach_older_clients() {
+    for kind in KINDS {
+        let server = Server::new(kind, "alpha", &["--modern", "--tool=touch", "--resource=scripted://second"]);
+        let mut client = before(&server);
+        client.find(List::Resources, "scripted://second");
+        listens(&mut client, &server, &[]);
+        let mark = client.mark();
+        for uri in [GREETING, "scripted://second"] {
+            assert_eq!(client.request("resources/subscribe", json!({"uri": uri})).result(), json!({}), "{kind:?}");
+        }
+        // What was agreed to holds at once.
+        client.call("alpha__touch", json!({"uri": GREETING}));
+        assert_eq!(client.notified(mark, UPDATED), updated(GREETING), "{kind:?}");
+        listens(&mut client, &server, &[GREETING, "scripted://second"]);
+        assert_eq!(client.request("resources/unsubscribe", json!({"uri": GREETING})).result(), json!({}));
+        listens(&mut client, &server, &["scripted://second"]);
+        let mark = client.mark();
+        for uri in [GREETING, "scripted://second"] {
+            client.call("alpha__touch", json!({"uri": uri}));
+        }
+        assert_eq!(client.notified(mark, UPDATED), updated("scripted://second"), "{kind:?}");
+        let heard = methods(&mut client, &server);
+        assert!(!heard.iter().any(|method| method.starts_with("resources/subscribe")), "{heard:?}");
+    }
+}
+
+#[test]
+fn who_is_sent_away_listens_again() {
+    for kind in KINDS {
+        let server = Server::new(kind, "alpha", &["--modern", "--tool=touch", "--tool=dismiss"]);
+        let mut client = before(&server);
+        client.find(List::Resources, GREETING);
+        client.request("resources/subscribe", json!({"uri": GREETING})).result();
+        listens(&mut client, &server, &[GREETING]);
+        client.call("alpha__dismiss", json!({}));
+        // What is said while nobody listens is not lost for good.
+        client.call("alpha__add", json!({"kind": "tools", "name": "meanwhile"}));
+        client.find(List::Tools, "alpha__meanwhile");
+        listens(&mut client, &server, &[GREETING]);
+        let mark = client.mark();
+        client.call("alpha__touch", json!({"uri": GREETING}));
+        assert_eq!(client.notified(mark, UPDATED), updated(GREETING), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_newer_server_that_is_restarted_is_listened_to_again() {
+    let mut server = Server::http("alpha", &["--modern", "--tool=touch"]);
+    let mut client = before(&server);
+    client.find(List::Resources, GREETING);
+    client.request("resources/subscribe", json!({"uri": GREETING})).result();
+    server.running_mut().restart();
+    listens(&mut client, &server, &[GREETING]);
+    let mark = client.mark();
+    client.call("alpha__touch", json!({"uri": GREETING}));
+    assert_eq!(client.notified(mark, UPDATED), updated(GREETING));
+}
+
+#[test]
+fn to_listen_keeps_no_process_running() {
+    let server = Server::stdio("alpha", &["--modern"]);
+    let mut client = Proxy::new().file(&file_of(&[&server])).arg("--idle-timeout=0.3").start();
+    client.find(List::Resources, GREETING);
+    let pid = |client: &mut Client| client.call("alpha__process", json!({}))["structuredContent"]["pid"].clone();
+    let running = pid(&mut client);
+    stays("it may stop", || true);
+    let next = pid(&mut client);
+    assert_ne!(next, running);
+    // Unless somebody waits for its news.
+    client.request("resources/subscribe", json!({"uri": GREETING})).result();
+    let running = pid(&mut client);
+    stays("it runs", || true);
+    assert_eq!(pid(&mut client), running);
+}
+
+#[test]
+fn a_newer_server_that_tells_of_nothing_is_served_all_the_same() {
+    for kind in KINDS {
+        let server = Server::new(kind, "alpha", &["--modern", "--without=subscriptions"]);
+        let mut client = before(&server);
+        serves(&mut client, &server);
+        let refused = client.request("resources/subscribe", json!({"uri": GREETING})).error();
+        assert_eq!(refused["code"], -32_601, "{kind:?} {refused}");
+        assert_eq!(heard(&methods(&mut client, &server), "subscriptions/listen"), 1, "{kind:?}");
     }
 }

@@ -230,11 +230,14 @@ fn methods_of_other_revisions_are_not_found() {
 
 #[test]
 fn a_handshake_settles_the_era_of_a_pipe() {
-    let mut client = Proxy::new().launch();
+    // It knows the methods of the other era, which are not passed on to it.
+    let server = Server::stdio("alpha", &["--modern"]);
+    let mut client = Proxy::new().file(&file_of(&[&server])).launch();
     // Before it each message says for itself, and one that says nothing is served as ever.
     client.request("ping", json!({})).result();
     assert_eq!(client.request("tools/list", json!({})).result()["resultType"], Value::Null);
     client.initialize();
+    client.find(crate::support::List::Tools, "alpha__echo");
     let meta = json!({VERSION: MODERN, CAPABILITIES: {}});
     client.request("ping", json!({"_meta": meta})).result();
     assert_eq!(client.request("tools/list", json!({"_meta": meta})).result()["resultType"], Value::Null);
@@ -518,4 +521,117 @@ fn what_sessions_want_to_see_outlasts_requests() {
     let mut wire = Wire::Http(front);
     assert_eq!(heard(&mut wire, &logging("all", Some(json!("debug")))), LEVELS);
     eventually("the server is told less", || (session.journal("alpha", "levels") == ["error", "debug", "error"]).then_some(()));
+}
+
+/// A client over a pipe that has agreed on a revision.
+fn agreed(servers: &[&Server], revision: &str) -> Client {
+    let mut client = Proxy::new().file(&file_of(servers)).launch();
+    assert_eq!(client.initialize_with(revision).result()["protocolVersion"], revision);
+    client.notify("notifications/initialized", json!({}));
+    client
+}
+
+#[test]
+fn several_messages_in_a_line_are_of_one_revision_alone() {
+    let batch = json!([http::message(1001, "ping", json!({})), http::message(1002, "ping", json!({}))]);
+    for (revision, is_batched) in [("2024-11-05", false), ("2025-03-26", true), ("2025-06-18", false), ("2025-11-25", false)] {
+        let mut client = agreed(&[], revision);
+        let answers = client.batch(&batch);
+        assert_eq!(answers.len() == 2, is_batched, "{revision}: {answers:?}");
+        if !is_batched {
+            assert_eq!((&answers[0]["id"], &answers[0]["error"]["code"]), (&Value::Null, &json!(-32_600)), "{revision}");
+        }
+        let front = Proxy::new().serve();
+        let session = http::Session::open(&front.post(&Value::Null), revision, json!({}));
+        let reply = session.post(&batch).send();
+        assert_eq!(reply.status, if is_batched { 200 } else { 400 }, "{revision}: {reply:?}");
+    }
+    // Before a handshake nobody has agreed on anything.
+    let mut client = Proxy::new().launch();
+    assert_eq!(client.batch(&batch)[0]["error"]["code"], -32_600);
+}
+
+#[test]
+fn each_message_of_a_line_is_taken_for_itself() {
+    let server = Server::stdio("alpha", &[]);
+    let mut client = agreed(&[&server], "2025-03-26");
+    client.find(crate::support::List::Tools, "alpha__slow");
+    let slow = |id: &str| http::call(id, "alpha__slow", json!({"label": id}));
+    let cancel = http::notification("notifications/cancelled", json!({"requestId": "gone"}));
+    let echo = http::call(1001, "alpha__echo", json!({"text": "x"}));
+    let release = http::call("release", "alpha__release", json!({"label": "kept"}));
+    let answers = client.batch(&json!([echo, 7, slow("kept"), slow("gone"), cancel, {"jsonrpc": "2.0", "id": 9}, release]));
+    let mut ids: Vec<_> = answers.iter().map(|answer| answer["id"].to_string()).collect();
+    ids.sort();
+    assert_eq!(ids, ["\"kept\"", "\"release\"", "1001", "9", "null"], "{answers:?}");
+    for (batch, what) in [
+        (json!([]), "an empty one"),
+        (json!([http::initialize("2025-03-26", json!({}))]), "one that begins a session"),
+        (json!(vec![http::message(1, "ping", json!({})); 101]), "one too large"),
+    ] {
+        assert_eq!(client.batch(&batch)[0]["error"]["code"], -32_600, "{what}");
+    }
+    // Nothing is said to what needs no answer.
+    let mark = client.mark();
+    client.line(&json!([cancel, {"jsonrpc": "2.0", "id": "asked-1", "result": {}}]).to_string());
+    client.request("ping", json!({})).result();
+    assert_eq!(client.since(mark).len(), 1);
+}
+
+#[test]
+fn another_revision_that_is_known_does_not_end_a_session() {
+    let front = Proxy::new().serve();
+    let session = http::Session::open(&front.post(&Value::Null), "2025-06-18", json!({}));
+    let ping = |revision: &str| session.post(&http::message(1, "ping", json!({}))).revision(revision).send();
+    for known in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        assert_eq!(ping(known).result(), json!({}), "{known}");
+    }
+    assert_eq!(session.post(&http::message(1, "ping", json!({}))).without("MCP-Protocol-Version").send().result(), json!({}));
+    for unknown in ["2025-06-19", "x", ""] {
+        ping(unknown).is(400);
+    }
+    // This one has no sessions, so that the message must say who asks.
+    assert_eq!(ping(MODERN).status, 400);
+}
+
+type Headers = &'static [(&'static str, &'static str)];
+
+#[test]
+fn marked_arguments_must_stand_in_headers() {
+    let schema = r#"--schema=located={"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},"deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"N"}}}}}"#;
+    let broken = r#"--schema=broken={"type":"object","properties":{"a":{"type":"array","x-mcp-header":"A"}}}"#;
+    let server = Server::stdio("alpha", &[schema, broken]);
+    let cases: [(&str, Value, Headers, bool); 15] = [
+        ("nothing to say", json!({}), &[], true),
+        ("a null", json!({"region": null}), &[], true),
+        ("as it is", json!({"region": "eu"}), &[("Mcp-Param-Region", "eu")], true),
+        ("in other letters", json!({"region": "eu"}), &[("MCP-PARAM-REGION", "  eu ")], true),
+        ("in base64", json!({"region": "eu"}), &[("Mcp-Param-Region", "=?base64?ZXU=?=")], true),
+        ("what no header holds", json!({"region": "ü"}), &[("Mcp-Param-Region", "=?base64?w7w=?=")], true),
+        ("two of them", json!({"region": "eu", "deep": {"n": 7}}), &[("Mcp-Param-Region", "eu"), ("Mcp-Param-N", "7")], true),
+        ("somebody else's", json!({"deep": {"n": 7}}), &[("Mcp-Param-N", "7"), ("Mcp-Param-X", "y")], true),
+        ("missing", json!({"region": "eu"}), &[], false),
+        ("one missing", json!({"region": "eu", "deep": {"n": 7}}), &[("Mcp-Param-Region", "eu")], false),
+        ("another value", json!({"region": "eu"}), &[("Mcp-Param-Region", "us")], false),
+        ("a value in other letters", json!({"region": "eu"}), &[("Mcp-Param-Region", "EU")], false),
+        ("bad base64", json!({"region": "eu"}), &[("Mcp-Param-Region", "=?base64?%?=")], false),
+        ("twice", json!({"region": "eu"}), &[("Mcp-Param-Region", "eu"), ("Mcp-Param-Region", "eu")], false),
+        ("of no argument", json!({}), &[("Mcp-Param-Region", "eu")], false),
+    ];
+    let [mut stdio, http] = both(&[&server]);
+    let Wire::Http(front) = &http else { unreachable!("it is the second") };
+    for (what, arguments, headers, is_right) in cases {
+        let message = call("alpha__located", arguments.clone());
+        let request = headers.iter().fold(ask(front, &message), |request, (name, value)| request.and(name, value));
+        let reply = request.send();
+        if is_right {
+            assert_eq!(reply.result()["structuredContent"]["params"]["arguments"], arguments, "{what}");
+        } else {
+            assert_eq!((reply.status, reply.code(), &reply.answer()["id"]), (400, -32_020, &json!(1)), "{what}: {reply:?}");
+        }
+        // A pipe has no headers.
+        assert_eq!(stdio.call("alpha__located", arguments.clone())["structuredContent"]["params"]["arguments"], arguments, "{what}");
+    }
+    // What no client can follow is not asked of any.
+    ask(front, &call("alpha__broken", json!({"a": [1]}))).send().result();
 }

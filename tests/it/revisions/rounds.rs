@@ -1,11 +1,12 @@
 //! What servers ask a client that is asked by results and not while its call runs (2026-07-28, "Multi round-trip
-//! requests"), by the example of servers that know nothing of that.
+//! requests"), and a client that is asked while it runs: before servers of the same kind and of the other.
 
 #![allow(clippy::needless_pass_by_value, reason = "`json!({..})` reads better without a borrow in front of it")]
 
+use crate::support::client::Client;
 use crate::support::http::{Front, Reply};
 use crate::support::modern::{CAPABILITIES, ask, call, modern};
-use crate::support::{Kind, Proxy, Server, eventually, file_of, over_each_wire};
+use crate::support::{Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 
 over_each_wire!(
@@ -245,4 +246,114 @@ fn codes_of_errors_are_those_of_the_revision() {
     let reply = ask(&front, &call("alpha__error", json!({"error": error}))).send();
     assert_eq!(reply.code(), -32_602, "{reply:?}");
     assert_eq!(reply.error()["data"], json!({"uri": "x:y", "n": 1.0}));
+}
+
+/// Servers that ask by results, on both wires that they can have.
+const MODERN_SERVERS: [Kind; 3] = [Kind::Stdio, Kind::Http, Kind::HttpJson];
+
+#[test]
+fn rounds_of_a_server_are_passed_on() {
+    for kind in MODERN_SERVERS {
+        let server = Server::new(kind, "alpha", &["--modern"]);
+        let front = front(&[&server]);
+        let message = able(call("alpha__ask-twice", json!({"x": 1.0})));
+        let first = round(ask(&front, &message).send());
+        let (key, request) = only(&first);
+        assert_eq!((key.as_str(), &request["params"]["message"]), ("first", &json!("First name?")));
+        assert_eq!(request["params"]["x-vendor"].to_string(), "1.0");
+        assert!(!first["requestState"].as_str().expect("a text").contains("ask-twice"), "the server's own state is sealed: {first}");
+        let ada = json!({"action": "accept", "content": {"name": "Ada"}, "n": 1.0});
+        let second_message = again(&message, &first, json!({"first": ada}));
+        let second = round(ask(&front, &second_message).send());
+        let cancel = json!({"action": "cancel"});
+        let last = again(&second_message, &second, json!({"second": cancel}));
+        let result = ask(&front, &last).send().result();
+        assert_eq!(result["structuredContent"]["answer"], json!([ada, cancel]), "{kind:?} {result}");
+        // Its rounds stand alone, so that an earlier one can be repeated; not for another request.
+        round(ask(&front, &second_message).send());
+        let mut other = second_message.clone();
+        other["params"]["arguments"] = json!({"x": 1});
+        ask(&front, &other).send().is_refusal(200, -32_602);
+
+        let message = able(call("alpha__ask-again", json!({})));
+        let first = round(ask(&front, &message).send());
+        let mut last = again(&message, &first, json!(null));
+        last["params"].as_object_mut().expect("an object").remove("inputResponses");
+        assert_eq!(ask(&front, &last).send().result()["structuredContent"]["answer"], "again");
+
+        let unable = call("alpha__ask", json!({}));
+        let reply = ask(&front, &unable).send();
+        assert_eq!(reply.code(), -32_021, "{reply:?}");
+    }
+}
+
+/// A client with a handshake that has seen the server's tools.
+fn handshaken(server: &Server, capabilities: Value) -> Client {
+    let mut client = Proxy::before_able(&[server], capabilities);
+    client.find(List::Tools, &server.tool("ask"));
+    client
+}
+
+#[test]
+fn a_client_with_a_handshake_is_asked_while_its_call_runs() {
+    for kind in MODERN_SERVERS {
+        let server = Server::new(kind, "alpha", &["--modern"]);
+        let mut client = handshaken(&server, json!({"sampling": {}, "elicitation": {}, "roots": {}}));
+        let mark = client.mark();
+        let pending = client.send_call("alpha__ask-twice", json!({}));
+        let first = client.asked_for(mark, |asked| asked["params"]["message"] == "First name?");
+        assert!(first.text.contains(r#""x-vendor":1.0"#), "{}", first.text);
+        client.reply(&first, r#"{"action":"accept","content":{"name":"Ada"},"n":1.0}"#);
+        let second = client.asked_for(mark, |asked| asked["params"]["message"] == "Second name?");
+        client.reply(&second, r#"{"action":"decline"}"#);
+        let result = client.answer(&pending).result();
+        let expected = json!([{"action": "accept", "content": {"name": "Ada"}, "n": 1.0}, {"action": "decline"}]);
+        assert_eq!(result["structuredContent"]["answer"].to_string(), expected.to_string());
+        assert!(result.get("resultType").is_none(), "older clients know nothing of it: {result}");
+
+        // Several at once, answered in another order.
+        let mark = client.mark();
+        let pending = client.send_call("alpha__ask-all", json!({}));
+        for (method, answer) in [
+            ("roots/list", r#"{"roots":[]}"#),
+            ("sampling/createMessage", r#"{"role":"assistant","content":{"type":"text","text":"x"},"model":"m"}"#),
+            ("elicitation/create", r#"{"action":"cancel"}"#),
+        ] {
+            let asked = client.asked(mark, method);
+            client.reply(&asked, answer);
+        }
+        let answer = client.answer(&pending).result()["structuredContent"]["answer"].take();
+        assert_eq!(answer["form"], json!({"action": "cancel"}));
+        assert_eq!((&answer["model"]["model"], &answer["roots"]["roots"]), (&json!("m"), &json!([])));
+
+        assert_eq!(client.call("alpha__ask-again", json!({}))["structuredContent"]["answer"], "again");
+
+        // A client that refuses ends the call, and the proxy says why.
+        let mark = client.mark();
+        let pending = client.send_call("alpha__ask", json!({}));
+        let asked = client.asked(mark, "elicitation/create");
+        client.refuse(&asked, json!({"code": -1, "message": "nobody is there"}));
+        let result = client.answer(&pending).result();
+        assert!(result["isError"] == true && result.to_string().contains("nobody is there"), "{result}");
+    }
+}
+
+#[test]
+fn a_client_with_a_handshake_is_asked_only_what_it_has_declared() {
+    let server = Server::stdio("alpha", &["--modern"]);
+    let mut client = handshaken(&server, json!({"sampling": {}}));
+    // The server itself sees that it cannot ask.
+    assert_eq!(client.request("tools/call", json!({"name": "alpha__ask", "arguments": {}})).code(), -32_021);
+}
+
+#[test]
+fn a_call_that_is_cancelled_withdraws_what_was_asked_in_a_round() {
+    let server = Server::stdio("alpha", &["--modern"]);
+    let mut client = handshaken(&server, json!({"elicitation": {}}));
+    let mark = client.mark();
+    let pending = client.send_call("alpha__ask", json!({}));
+    let asked = client.asked(mark, "elicitation/create");
+    client.cancel(&pending);
+    let withdrawn = client.notified(mark, "notifications/cancelled");
+    assert_eq!(withdrawn["params"]["requestId"], asked.value["id"]);
 }

@@ -214,6 +214,9 @@ impl Call {
                 tokio::time::sleep(Duration::from_millis(self.session.server.script.slow_probe)).await;
                 self.discover()
             }
+            "subscriptions/listen" if self.session.server.script.without.iter().any(|without| without == "subscriptions") => {
+                no_method(&self.method)
+            }
             "subscriptions/listen" => self.listen(&params).await,
             "tools/call" => match Self::question(&params) {
                 Some(reply) => reply,

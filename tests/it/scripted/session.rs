@@ -140,7 +140,8 @@ impl Session {
             (Some(method), Some(id)) => {
                 let cancelled = CancellationToken::new();
                 lock(&self.running).insert(id.get().to_owned(), cancelled.clone());
-                let modern = script.is_modern(&method, &parse(&params));
+                // It may hold what is JSON and no value, which is not this server's worry.
+                let modern = script.is_modern(&method, &serde_json::from_str(params.get()).unwrap_or_default());
                 if modern {
                     // Who goes away cancels.
                     let (answer, cancelled) = (answer.clone(), cancelled.clone());

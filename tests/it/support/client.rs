@@ -200,6 +200,18 @@ impl Client {
         self.answer(&pending)
     }
 
+    /// Sends several messages in one line, and returns what comes in one line: answers, or a refusal of all.
+    #[track_caller]
+    pub(crate) fn batch(&mut self, messages: &Value) -> Vec<Value> {
+        let mark = self.mark();
+        self.line(&messages.to_string());
+        let answer = self.hear(mark, "an answer to all", |value| value.is_array() || value["id"].is_null() && value["method"].is_null());
+        match answer {
+            Value::Array(answers) => answers,
+            refusal => vec![refusal],
+        }
+    }
+
     /// Waits for a server's request after a moment.
     #[track_caller]
     pub(crate) fn asked(&self, since: Mark, method: &str) -> Message {
@@ -523,8 +535,11 @@ impl Answer {
     }
 }
 
-/// A request, a notification, a result or an error, and never two of them at once.
+/// A request, a notification, a result or an error, and never two of them at once; or several messages.
 fn is_message(value: &Value) -> bool {
+    if let Some(messages) = value.as_array() {
+        return !messages.is_empty() && messages.iter().all(|message| !message.is_array() && is_message(message));
+    }
     let has = |member: &str| value.get(member).is_some();
     let shape = match (has("method"), has("result"), has("error")) {
         (true, false, false) => true,

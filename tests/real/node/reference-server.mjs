@@ -1,8 +1,8 @@
 // The server that the conformance suite and the official client meet behind the proxy, on the official TypeScript SDK: Streamable
 // HTTP with sessions, on a loopback port that the system chooses. It prints its URL and ends with its standard input.
 //
-// What is called `test_…` or `json_schema_…` and what is below `test://` is asked for by the suite (revision 2025-11-25), by these
-// names. The low-level `Server` is used because the suite compares schemas, and only there they are sent as they stand here.
+// Everything that is named for the suite and not in `fixtures.mjs` is asked for by the revisions up to 2025-11-25. The low-level
+// `Server` is used because the suite compares schemas, and only there they are sent as they stand here.
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,181 +13,39 @@ import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/
 import {
   CallToolRequestSchema,
   CompleteRequestSchema,
-  CreateMessageResultSchema,
-  ElicitResultSchema,
   ErrorCode,
   GetPromptRequestSchema,
   ListPromptsRequestSchema,
   ListResourceTemplatesRequestSchema,
   ListResourcesRequestSchema,
-  ListRootsResultSchema,
   ListToolsRequestSchema,
   McpError,
   ReadResourceRequestSchema,
+  ResultSchema,
   SubscribeRequestSchema,
   UnsubscribeRequestSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
-// One red pixel.
-const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg==";
-// A header, and no samples.
-const WAV = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=";
-const WATCHED = "test://watched-resource";
+import * as common from "./fixtures.mjs";
+import { WATCHED, ask, complete, fillTemplate, say, schema, template, text, unused } from "./fixtures.mjs";
+import * as questions from "./questions.mjs";
 
-const text = (text) => ({ type: "text", text });
-const image = { type: "image", data: PNG, mimeType: "image/png" };
-const embedded = (uri, mimeType, text) => ({ type: "resource", resource: { uri, mimeType, text } });
-const say = (words) => ({ content: [text(words)] });
-const ask = (content) => ({ role: "user", content });
-
-const schema = (properties = {}, required = Object.keys(properties)) => ({ type: "object", properties, required });
-const choices = (...pairs) => pairs.map(([value, title]) => ({ const: value, title }));
-
-/** Asks the user, on the stream of the call. */
-async function elicit({ request }, message, requestedSchema) {
-  const params = { mode: "form", message, requestedSchema };
-  const { action, content } = await request({ method: "elicitation/create", params }, ElicitResultSchema);
-  return say(`Elicitation completed: action=${action}, content=${JSON.stringify(content)}`);
+/** Asks on the stream of the call, everything of a round at once. */
+async function converse({ rounds, end, lenient }, given, { capabilities, request }) {
+  const answers = {};
+  for (const round of rounds) {
+    const asked = Object.entries(round(given, capabilities)).map(async ([key, question]) => {
+      answers[key] = await request(question, ResultSchema);
+    });
+    await (lenient ? Promise.allSettled(asked) : Promise.all(asked));
+  }
+  return end(answers);
 }
 
-// Each tool: what the list says of it, and what a call does. `run(arguments, call)` gives the result; `call` is below.
+// Its own tools, besides those that both servers have; `call` is below.
 const tools = {
-  echo: {
-    description: "Answers with its message",
-    inputSchema: schema({ message: { type: "string" } }),
-    run: ({ message }) => say(message),
-  },
-  test_simple_text: {
-    description: "Answers with a text",
-    run: () => say("This is a simple text response for testing."),
-  },
-  test_image_content: {
-    description: "Answers with an image",
-    run: () => ({ content: [image] }),
-  },
-  test_audio_content: {
-    description: "Answers with a sound",
-    run: () => ({ content: [{ type: "audio", data: WAV, mimeType: "audio/wav" }] }),
-  },
-  test_embedded_resource: {
-    description: "Answers with a resource",
-    run: () => ({
-      content: [embedded("test://embedded-resource", "text/plain", "This is an embedded resource content.")],
-    }),
-  },
-  test_multiple_content_types: {
-    description: "Answers with a text, an image and a resource",
-    run: () => ({
-      content: [
-        text("Multiple content types test:"),
-        image,
-        embedded("test://mixed-content-resource", "application/json", '{"test":"data","value":123}'),
-      ],
-    }),
-  },
-  test_tool_with_logging: {
-    description: "Logs three times while it runs",
-    run: async (_, { notify }) => {
-      for (const data of ["Tool execution started", "Tool processing data", "Tool execution completed"]) {
-        await notify("notifications/message", { level: "info", data });
-        await sleep(50);
-      }
-      return say("Logged three times.");
-    },
-  },
-  test_tool_with_progress: {
-    description: "Reports progress three times while it runs",
-    run: async (_, { notify, progressToken }) => {
-      for (const progress of [0, 50, 100]) {
-        if (progressToken !== undefined) {
-          await notify("notifications/progress", { progressToken, progress, total: 100 });
-        }
-        await sleep(50);
-      }
-      return say("Reported three times.");
-    },
-  },
-  test_error_handling: {
-    description: "Fails",
-    run: () => ({ ...say("This tool intentionally returns an error for testing"), isError: true }),
-  },
-  test_sampling: {
-    description: "Asks the client's model",
-    inputSchema: schema({ prompt: { type: "string" } }),
-    run: async ({ prompt }, { request }) => {
-      const params = { messages: [ask(text(prompt))], maxTokens: 100 };
-      const { content } = await request({ method: "sampling/createMessage", params }, CreateMessageResultSchema);
-      return say(`LLM response: ${content.text}`);
-    },
-  },
-  test_elicitation: {
-    description: "Asks the user who they are",
-    inputSchema: schema({ message: { type: "string" } }),
-    run: ({ message }, call) =>
-      elicit(
-        call,
-        message,
-        schema({
-          username: { type: "string", description: "User's response" },
-          email: { type: "string", description: "User's email address" },
-        }),
-      ),
-  },
-  test_elicitation_sep1034_defaults: {
-    description: "Asks the user, with a default for every primitive type",
-    run: (_, call) =>
-      elicit(
-        call,
-        "Please review and update the form fields with defaults",
-        schema(
-          {
-            name: { type: "string", description: "User name", default: "John Doe" },
-            age: { type: "integer", description: "User age", default: 30 },
-            score: { type: "number", description: "User score", default: 95.5 },
-            status: { type: "string", enum: ["active", "inactive", "pending"], default: "active" },
-            verified: { type: "boolean", description: "Verification status", default: true },
-          },
-          [],
-        ),
-      ),
-  },
-  test_elicitation_sep1330_enums: {
-    description: "Asks the user, with every kind of choice",
-    run: (_, call) =>
-      elicit(
-        call,
-        "Please select options from the enum fields",
-        schema(
-          {
-            untitledSingle: { type: "string", enum: ["option1", "option2", "option3"] },
-            titledSingle: {
-              type: "string",
-              oneOf: choices(["value1", "First Option"], ["value2", "Second Option"], ["value3", "Third Option"]),
-            },
-            legacyEnum: {
-              type: "string",
-              enum: ["opt1", "opt2", "opt3"],
-              enumNames: ["Option One", "Option Two", "Option Three"],
-            },
-            untitledMulti: { type: "array", items: { type: "string", enum: ["option1", "option2", "option3"] } },
-            titledMulti: {
-              type: "array",
-              items: {
-                anyOf: choices(["value1", "First Choice"], ["value2", "Second Choice"], ["value3", "Third Choice"]),
-              },
-            },
-          },
-          [],
-        ),
-      ),
-  },
-  test_list_roots: {
-    description: "Asks for the client's roots",
-    run: async (_, { request }) => {
-      const { roots } = await request({ method: "roots/list" }, ListRootsResultSchema);
-      return say(roots.map(({ uri }) => uri).join("\n"));
-    },
-  },
+  ...common.tools,
+  test_logging_tool: common.tools.test_tool_with_logging,
   test_reconnection: {
     description: "Closes the stream of its call before it answers",
     run: async (_, { closeStream }) => {
@@ -196,33 +54,6 @@ const tools = {
       await sleep(1500);
       return say("Answered after the stream was closed.");
     },
-  },
-  json_schema_2020_12_tool: {
-    description: "Tool with JSON Schema 2020-12 features",
-    inputSchema: {
-      $schema: "https://json-schema.org/draft/2020-12/schema",
-      type: "object",
-      $defs: {
-        address: {
-          $anchor: "addressDef",
-          type: "object",
-          properties: { street: { type: "string" }, city: { type: "string" } },
-        },
-      },
-      properties: {
-        name: { type: "string" },
-        address: { $ref: "#/$defs/address" },
-        contactMethod: { type: "string", enum: ["phone", "email"] },
-        phone: { type: "string" },
-        email: { type: "string" },
-      },
-      allOf: [{ anyOf: [{ required: ["phone"] }, { required: ["email"] }] }],
-      if: { properties: { contactMethod: { const: "phone" } }, required: ["contactMethod"] },
-      then: { required: ["phone"] },
-      else: { required: ["email"] },
-      additionalProperties: false,
-    },
-    run: (given) => say(JSON.stringify(given)),
   },
   wait_until_cancelled: {
     description: "Answers nothing, until it is cancelled",
@@ -245,7 +76,7 @@ const tools = {
   test_trigger_prompt_change: {
     description: "Adds a prompt",
     run: () =>
-      add(prompts, "added_prompt", { description: "Was not there before", fill: () => [ask(text("new"))] }, "prompts/list_changed"),
+      add(prompts, "added_prompt", { description: "Was not there before", fill: () => ({ messages: [ask(text("new"))] }) }, "prompts/list_changed"),
   },
   trigger_resource_change: {
     description: "Adds a resource",
@@ -265,45 +96,16 @@ const tools = {
   },
 };
 
-const prompts = {
-  test_simple_prompt: {
-    description: "Without arguments",
-    fill: () => [ask(text("This is a simple prompt for testing."))],
-  },
-  test_prompt_with_arguments: {
-    description: "With two arguments",
-    arguments: [
-      { name: "arg1", description: "First test argument", required: true },
-      { name: "arg2", description: "Second test argument", required: true },
-    ],
-    fill: ({ arg1, arg2 }) => [ask(text(`Prompt with arguments: arg1='${arg1}', arg2='${arg2}'`))],
-    completions: { arg1: ["paris", "park", "party"], arg2: [] },
-  },
-  test_prompt_with_embedded_resource: {
-    description: "With a resource in it",
-    arguments: [{ name: "resourceUri", description: "URI of the resource to embed", required: true }],
-    fill: ({ resourceUri }) => [
-      ask(embedded(resourceUri, "text/plain", "Embedded resource content for testing.")),
-      ask(text("Please process the embedded resource above.")),
-    ],
-  },
-  test_prompt_with_image: {
-    description: "With an image in it",
-    fill: () => [ask(image), ask(text("Please analyze the image above."))],
-  },
-};
+for (const [name, question] of Object.entries(questions.tools)) {
+  tools[name] = { ...question, run: (given, call) => converse(question, given, call) };
+}
 
-const resources = {
-  "test://static-text": {
-    name: "static-text",
-    mimeType: "text/plain",
-    content: { text: "This is the content of the static text resource." },
-  },
-  "test://static-binary": { name: "static-binary", mimeType: "image/png", content: { blob: PNG } },
-  [WATCHED]: { name: "watched-resource", mimeType: "text/plain", content: { text: "Watched." } },
-};
+const prompts = { ...common.prompts };
+for (const [name, question] of Object.entries(questions.prompts)) {
+  prompts[name] = { ...question, fill: (given, call) => converse(question, given, call) };
+}
 
-const template = { uriTemplate: "test://template/{id}/data", name: "template", mimeType: "application/json" };
+const resources = { ...common.resources };
 
 let cancelled = 0;
 
@@ -311,7 +113,8 @@ let cancelled = 0;
 const sessions = new Map();
 
 /** Adds a record to one of the lists above, and tells every client of it. */
-async function add(list, name, record, event) {
+async function add(list, wanted, record, event) {
+  const name = unused(list, wanted);
   list[name] = record;
   for (const { server } of sessions.values()) {
     await server.notification({ method: `notifications/${event}` });
@@ -329,18 +132,19 @@ function find(list, name, what) {
 function read(uri) {
   const id = /^test:\/\/template\/([^/]+)\/data$/.exec(uri)?.[1];
   if (id !== undefined) {
-    const content = JSON.stringify({ id, templateTest: true, data: `Data for ID: ${id}` });
-    return { uri, mimeType: template.mimeType, text: content };
+    return { uri, mimeType: template.mimeType, text: fillTemplate(id) };
   }
   const { mimeType, content } = find(resources, uri, "resource");
   return { uri, mimeType, ...content };
 }
 
 /** What a tool may do in the course of one call; all of it travels on the stream of that call. */
-const during = ({ _meta, signal, sendNotification, sendRequest, closeSSEStream }) => ({
+const during = (server, { _meta, signal, sendNotification, sendRequest, closeSSEStream }) => ({
+  capabilities: server.getClientCapabilities(),
   signal,
   progressToken: _meta?.progressToken,
   notify: (method, params) => sendNotification({ method, params }),
+  log: (level, data) => sendNotification({ method: "notifications/message", params: { level, data } }),
   request: sendRequest,
   closeStream: closeSSEStream,
 });
@@ -364,17 +168,15 @@ function createServer(watched) {
   on(ListToolsRequestSchema, () => ({
     tools: Object.entries(tools).map(([name, { description, inputSchema = schema() }]) => ({ name, description, inputSchema })),
   }));
-  on(CallToolRequestSchema, (params, extra) => find(tools, params.name, "tool").run(params.arguments ?? {}, during(extra)));
+  on(CallToolRequestSchema, (params, extra) => find(tools, params.name, "tool").run(params.arguments ?? {}, during(server, extra)));
 
   on(ListPromptsRequestSchema, () => ({
     prompts: Object.entries(prompts).map(([name, { description, arguments: args }]) => ({ name, description, arguments: args })),
   }));
-  on(GetPromptRequestSchema, (params) => ({ messages: find(prompts, params.name, "prompt").fill(params.arguments ?? {}) }));
-  on(CompleteRequestSchema, ({ ref, argument }) => {
-    const known = ref.type === "ref/prompt" ? find(prompts, ref.name, "prompt").completions?.[argument.name] : ["1", "2"];
-    const values = (known ?? []).filter((value) => value.startsWith(argument.value));
-    return { completion: { values, total: values.length, hasMore: false } };
-  });
+  on(GetPromptRequestSchema, (params, extra) => find(prompts, params.name, "prompt").fill(params.arguments ?? {}, during(server, extra)));
+  on(CompleteRequestSchema, ({ ref, argument }) =>
+    complete(ref.type === "ref/prompt" ? find(prompts, ref.name, "prompt") : undefined, argument),
+  );
 
   on(ListResourcesRequestSchema, () => ({
     resources: Object.entries(resources).map(([uri, { name, mimeType }]) => ({ uri, name, mimeType })),

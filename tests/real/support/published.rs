@@ -24,7 +24,16 @@ const NODE_MAJOR_OF_SUITE: u32 = 22;
 const PYTHON_MINOR: u32 = 10;
 
 /// What runs on Node and is ours: it imports the npm packages, so it has to lie beside them.
-const SCRIPTS: [&str; 3] = ["client.mjs", "dotenv.mjs", "reference-server.mjs"];
+const SCRIPTS: [&str; 8] = [
+    "client.mjs",
+    "conformance-client.mjs",
+    "dotenv.mjs",
+    "fixtures.mjs",
+    "modern-server.mjs",
+    "questions.mjs",
+    "reference-server.mjs",
+    "tasks.mjs",
+];
 
 /// The npm packages, below one `node_modules`.
 #[derive(Debug)]

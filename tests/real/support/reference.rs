@@ -1,4 +1,5 @@
-//! `node/reference-server.mjs`, our own server on the official TypeScript SDK, listening.
+//! Our own servers on the official TypeScript SDK, listening: `node/reference-server.mjs`, with sessions, and
+//! `node/modern-server.mjs`, without.
 
 use std::process::Stdio;
 
@@ -20,8 +21,17 @@ pub(crate) struct Reference {
 
 impl Reference {
     pub(crate) async fn start(node: &Node) -> Result<Self> {
+        Self::run(node, "reference-server.mjs").await
+    }
+
+    /// One that knows nothing older than 2026-07-28.
+    pub(crate) async fn start_modern(node: &Node) -> Result<Self> {
+        Self::run(node, "modern-server.mjs").await
+    }
+
+    async fn run(node: &Node, script: &str) -> Result<Self> {
         let mut command = Command::new("node");
-        command.arg(node.script("reference-server.mjs")).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.arg(node.script(script)).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn()?;
         let stdout = process.stdout.take().context("stdout is piped")?;
         let url = within("address of the reference server", BufReader::new(stdout).lines().next_line()).await??;
