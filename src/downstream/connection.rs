@@ -65,8 +65,8 @@ pub struct Item {
 
 impl Link {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, closed: CancellationToken) -> Arc<Self> {
-        let link =
-            Arc::new(Self { handler, outbox, closed, peer: OnceLock::new(), held: AtomicBool::new(false), interest: Interest::default() });
+        let interest = Interest::default();
+        let link = Arc::new(Self { handler, outbox, closed, peer: OnceLock::new(), held: AtomicBool::new(false), interest });
         link.handler.lead_back_to(&link);
         link
     }

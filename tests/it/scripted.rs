@@ -26,7 +26,7 @@ pub(crate) use port::Port;
 
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -59,10 +59,16 @@ pub(crate) struct Script {
     /// A resource that can be read but stands in no list.
     #[arg(long)]
     pub(crate) unlisted: Vec<String>,
+    /// One more entry of a list as JSON text, `tools=ENTRY`, which is sent to the letter.
+    #[arg(long = "entry")]
+    pub(crate) entries: Vec<String>,
     /// Leaves out a capability and answers its methods with -32601: `tools`, `prompts`, `resources`, `completions`,
     /// `logging`. `subscribe` leaves out only that of `resources`; `subscriptions` is no capability, but answered so, too.
     #[arg(long)]
     pub(crate) without: Vec<String>,
+    /// Declares the extension `com.example/NAME` and answers its methods, `NAME/…`.
+    #[arg(long)]
+    pub(crate) declare: Vec<String>,
     /// Entries in one page of a list; all of them when absent.
     #[arg(long)]
     pub(crate) page_size: Option<usize>,
@@ -190,6 +196,8 @@ struct Added {
     resources: Vec<String>,
     /// Descriptions that replace those of the tools, by their names.
     descriptions: Vec<(String, String)>,
+    /// Results for prompts and resources, by their names and URIs, as JSON text.
+    exact: HashMap<String, String>,
 }
 
 /// What happened, in order.
@@ -226,6 +234,12 @@ impl Script {
     }
 }
 
+impl Script {
+    pub(crate) fn declares(&self, name: &str) -> bool {
+        self.declare.iter().any(|own| own == name)
+    }
+}
+
 impl Server {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         let grandchild = script.grandchild.then(stdio::start_grandchild);
@@ -234,6 +248,7 @@ impl Server {
                 tools: script.more_tools.clone(),
                 prompts: script.more_prompts.clone(),
                 resources: script.more_resources.clone(),
+                exact: HashMap::new(),
                 descriptions: script
                     .describe
                     .iter()

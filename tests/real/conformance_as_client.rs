@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
 
 use super::support::{
     PROXY,
@@ -40,21 +40,19 @@ const SKILLS: [(&str, &str); 4] = [
     ("sep-2640-client-verify-frontmatter", "2026-07-28"),
 ];
 
-/// How many scenarios run at once: each keeps a core busy for a second, and waits for another.
-const AT_ONCE: usize = 3;
+/// What is the proxy's own decision.
+const NOT_OFFERED: Exception =
+    Exception::never("request-metadata", "sep-2575-client-declares-roots-capability", "roots are not offered to servers");
 
-/// The proxy opens a session with every server. Those of one scenario allow it.
-const NOT_YET: [Exception; 7] = [
-    Exception::never("tools_call", "*", NO_MODERN_SERVERS),
-    Exception::never("request-metadata", "*", NO_MODERN_SERVERS),
-    Exception::never("sep-2322-client-request-state", "*", NO_MODERN_SERVERS),
-    Exception::never("http-*", "*", NO_MODERN_SERVERS),
-    Exception::never("json-schema-2020-12-preservation", "*", NO_MODERN_SERVERS),
-    Exception::never("sep-2640-client-no-prefetch", "*", NO_MODERN_SERVERS),
-    Exception::never("sep-2640-client-verify-*", "*", NO_MODERN_SERVERS),
-];
+/// What the proxy does not do yet, where a client asks first what it speaks: the SDK starts it twice for that, and the second finds
+/// the tools that the first has kept. A call can then come before the server has listed them again.
+const NOT_YET: Exception = Exception::sometimes("http-custom-headers", "*", "a kept listing says nothing of arguments with headers");
 
-const NO_MODERN_SERVERS: &str = "servers without sessions are not spoken to";
+/// A client that asks what there is before any server has answered is told of no extensions.
+const NOT_YET_SKILLS: [Exception; 2] =
+    [Exception::never("sep-2640-client-no-prefetch", "*", TOO_EARLY), Exception::never("sep-2640-client-verify-*", "*", TOO_EARLY)];
+
+const TOO_EARLY: &str = "`server/discover` does not wait for servers that nobody knows yet";
 
 /// How a client speaks to the proxy.
 #[derive(Clone, Copy, Debug)]
@@ -74,19 +72,19 @@ impl Client {
 
 async fn reports(node: &Node, way: &str, scenarios: &[(&str, &str)]) -> Result<Option<Vec<Report>>> {
     let client = format!("node {} {way}", node.script("conformance-client.mjs").display());
-    let reports = stream::iter(scenarios).map(|(scenario, revision)| Report::of_client(node, &client, scenario, revision));
-    Ok(reports.buffered(AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().collect())
+    let reports = scenarios.iter().map(|(scenario, revision)| Report::of_client(node, &client, scenario, revision));
+    Ok(try_join_all(reports).await?.into_iter().collect())
 }
 
 /// The official client passes, and so it does from behind the proxy.
-async fn passes_through(clients: &[Client], scenarios: &[(&str, &str)], exceptions: &[Exception]) -> Result<()> {
+async fn passes_through(clients: &[(Client, &[Exception])], scenarios: &[(&str, &str)]) -> Result<()> {
     let Some(node) = Node::installed() else { return Ok(()) };
     let Some(direct) = reports(node, "direct", scenarios).await? else { return Ok(()) };
     let worse = direct.iter().map(|report| report.worse_than(|_| Status::Skipped)).collect::<String>();
     assert!(worse.is_empty(), "the client is wrong, or the suite has changed:\n{worse}");
 
     let mut worse = String::new();
-    for client in clients {
+    for (client, exceptions) in clients {
         let Some(proxied) = reports(node, &client.way(), scenarios).await? else { return Ok(()) };
         for ((direct, proxied), (scenario, revision)) in direct.iter().zip(&proxied).zip(scenarios) {
             let exceptions = exceptions.iter().filter(|exception| exception.is_of(scenario)).copied().collect::<Vec<_>>();
@@ -101,15 +99,15 @@ async fn passes_through(clients: &[Client], scenarios: &[(&str, &str)], exceptio
 
 #[tokio::test]
 async fn the_proxy_is_a_client_of_old_servers() -> Result<()> {
-    passes_through(&[Client::Legacy, Client::Modern], &OLD, &[]).await
+    passes_through(&[(Client::Legacy, &[]), (Client::Modern, &[])], &OLD).await
 }
 
 #[tokio::test]
 async fn the_proxy_is_a_client_of_modern_servers() -> Result<()> {
-    passes_through(&[Client::Legacy, Client::Modern], &MODERN, &NOT_YET).await
+    passes_through(&[(Client::Legacy, &[NOT_OFFERED]), (Client::Modern, &[NOT_OFFERED, NOT_YET])], &MODERN).await
 }
 
 #[tokio::test]
 async fn the_proxy_is_a_client_of_servers_with_skills() -> Result<()> {
-    passes_through(&[Client::Modern], &SKILLS, &NOT_YET).await
+    passes_through(&[(Client::Modern, &NOT_YET_SKILLS)], &SKILLS).await
 }

@@ -42,11 +42,9 @@ impl Call {
     pub(crate) async fn handle(&self) -> Reply {
         let script = &self.session.server.script;
         let params = parse(&self.params);
-        let area = match self.method.split('/').next() {
-            Some("completion") => "completions",
-            area => area.unwrap_or_default(),
-        };
-        if script.without.iter().any(|without| without == area) {
+        let area = self.method.split('/').next();
+        let capability = if area == Some("completion") { Some("completions") } else { area };
+        if script.without.iter().any(|without| Some(without.as_str()) == capability) {
             return no_method(&self.method);
         }
         if self.method == "initialize"
@@ -71,6 +69,10 @@ impl Call {
                 result(&json!({}))
             }
             "completion/complete" => complete(&params),
+            // Its own methods say what they were called with, to the letter.
+            method if script.declares(area.unwrap_or_default()) => {
+                Reply::Result(format!(r#"{{"server":{},"method":{},"params":{}}}"#, json!(script.name), json!(method), self.params.get()))
+            }
             method => no_method(method),
         }
     }
@@ -103,6 +105,9 @@ impl Call {
         for without in &script.without {
             capabilities.remove(without);
         }
+        for own in &script.declare {
+            capabilities.entry("extensions").or_insert_with(|| json!({}))[format!("com.example/{own}")] = json!({"x": 1.0});
+        }
         Value::Object(capabilities)
     }
 
@@ -119,16 +124,15 @@ impl Call {
             },
             other => return invalid(&format!("cursor is no string: {other}")),
         };
+        let exact = script.entries.iter().filter_map(|text| text.split_once('=')).filter(|(list, _)| *list == member);
+        let entries: Vec<String> = entries.iter().map(Value::to_string).chain(exact.map(|(_, entry)| entry.to_owned())).collect();
         let total = entries.len();
         let repeated = script.looping_cursor || script.endless_cursor;
         let first = if repeated { 0 } else { from };
-        let page: Vec<Value> = entries.into_iter().skip(first).take(size).collect();
+        let page: Vec<String> = entries.into_iter().skip(first).take(size).collect();
         // Many servers say at the end that there is no next page, rather than nothing.
-        let mut answer = json!({member: page, "nextCursor": null});
-        if repeated || from + size < total {
-            answer["nextCursor"] = json!(format!("from {}", from + size));
-        }
-        result(&answer)
+        let next = if repeated || from + size < total { json!(format!("from {}", from + size)) } else { Value::Null };
+        Reply::Result(format!(r#"{{"{member}":[{}],"nextCursor":{next}}}"#, page.join(",")))
     }
 
     fn tools(&self) -> Vec<Value> {
@@ -176,8 +180,13 @@ impl Call {
         tools.extend(plain.iter().map(|(name, description)| tool(name, description)));
         tools.extend((0..server.script.tools).map(|n| tool(&format!("tool-{n:04}"), "One of many")));
         if server.script.modern || server.script.dual {
-            let asking =
-                [("ask-twice", "Asks in two rounds"), ("ask-all", "Asks for everything"), ("ask-again", "Wants to be called again")];
+            let asking = [
+                ("ask-twice", "Asks in two rounds"),
+                ("ask-all", "Asks for everything"),
+                ("ask-model", "Asks for a sample"),
+                ("ask-roots", "Asks for roots"),
+                ("ask-again", "Wants to be called again"),
+            ];
             tools.extend(asking.iter().map(|(name, description)| tool(name, description)));
         }
         for name in server.script.schemas.iter().filter_map(|text| Some(text.split_once('=')?.0)) {
@@ -237,6 +246,14 @@ impl Call {
                 server.dismissed.send_replace(());
                 text("dismissed")
             }
+            // Any result, to the letter: its own, or later that of a prompt or resource.
+            "exact" => match arguments["of"].as_str() {
+                Some(of) => {
+                    lock(&server.added).exact.insert(of.to_owned(), text_of(&arguments["result"]));
+                    text("kept")
+                }
+                None => Reply::Result(text_of(&arguments["result"])),
+            },
             "raw" => Reply::Raw(text_of(&arguments["text"])),
             "describe" => {
                 lock(&server.added).descriptions.push((text_of(&arguments["name"]), text_of(&arguments["text"])));
@@ -391,6 +408,9 @@ impl Call {
 
     fn get_prompt(&self, params: &Value) -> Reply {
         let name = &params["name"];
+        if let Some(exact) = lock(&self.session.server.added).exact.get(name.as_str().unwrap_or_default()) {
+            return Reply::Result(exact.clone());
+        }
         let Some(prompt) = self.prompts().into_iter().find(|prompt| prompt["name"] == *name) else {
             return invalid(&format!("Unknown prompt: {name}"));
         };
@@ -422,7 +442,10 @@ impl Call {
     fn read_resource(&self, params: &Value) -> Reply {
         let script = &self.session.server.script;
         let uri = params["uri"].as_str().unwrap_or_default();
-        let listed = self.resources().iter().any(|known| known["uri"] == uri);
+        if let Some(exact) = lock(&self.session.server.added).exact.get(uri) {
+            return Reply::Result(exact.clone());
+        }
+        let listed = !uri.starts_with("gone:") && self.resources().iter().any(|known| known["uri"] == uri);
         let unlisted = script.unlisted.iter().any(|known| known == uri);
         let item = uri.strip_prefix("scripted://items/");
         if !listed && !unlisted && item.is_none() {

@@ -78,7 +78,7 @@ impl Server {
 }
 
 /// What is wrong with a request, whatever the wire: its error.
-fn refusal(method: &str, params: &Value) -> Option<Value> {
+fn refusal(script: &Script, method: &str, params: &Value) -> Option<Value> {
     let error = |code: i64, message: &str, data: Value| Some(json!({"code": code, "message": message, "data": data}));
     let meta = &params["_meta"];
     let Some(version) = meta[VERSION].as_str() else {
@@ -90,7 +90,8 @@ fn refusal(method: &str, params: &Value) -> Option<Value> {
     if !meta[CAPABILITIES].is_object() {
         return error(-32_602, "the capabilities are missing", json!({"missing": CAPABILITIES}));
     }
-    if !METHODS.contains(&method) {
+    let own = script.declares(method.split('/').next().unwrap_or_default());
+    if !METHODS.contains(&method) && !own {
         return error(-32_601, &format!("Method not found: {method}"), json!({}));
     }
     None
@@ -124,7 +125,7 @@ pub(crate) async fn receive(host: &Arc<Host>, headers: &HeaderMap, text: &str, m
         return refused(&json!({"code": -32_020, "message": format!("header mismatch: {wrong}")}));
     }
     if !message["id"].is_null()
-        && let Some(error) = refusal(method, params)
+        && let Some(error) = refusal(script, method, params)
     {
         return refused(&error);
     }
@@ -205,7 +206,7 @@ impl Call {
     /// As [`handle`](Self::handle), in this revision.
     pub(crate) async fn handle_modern(&self) -> Reply {
         let params = parse(&self.params);
-        if let Some(error) = refusal(&self.method, &params) {
+        if let Some(error) = refusal(&self.session.server.script, &self.method, &params) {
             return Reply::Error(error);
         }
         let reply = match self.method.as_str() {
@@ -274,13 +275,15 @@ impl Call {
         reply
     }
 
-    /// The tools that ask: `ask` for a name, `ask-twice` in two rounds, `ask-all` for everything in one, `ask-again` for
-    /// nothing but to be called again. `None` for other tools.
+    /// The tools that ask: `ask` for a name, `ask-twice` in two rounds, `ask-all` for everything in one, `ask-model` and
+    /// `ask-roots` for one of it, `ask-again` for nothing but to be called again. `None` for other tools.
     fn question(params: &Value) -> Option<Reply> {
         let (responses, state) = (&params["inputResponses"], &params["requestState"]);
         let needed = match params["name"].as_str()? {
             "ask" | "ask-twice" => vec!["elicitation"],
             "ask-all" => vec!["elicitation", "sampling", "roots"],
+            "ask-model" => vec!["sampling"],
+            "ask-roots" => vec!["roots"],
             "ask-again" => Vec::new(),
             _ => return None,
         };
@@ -316,22 +319,25 @@ impl Call {
                 }
                 answered(&json!([earlier, responses["second"]]))
             }
-            ("ask-all", None) => required(
-                &json!({
-                    "form": elicit("A name?"),
-                    "model": {"method": "sampling/createMessage", "params": {
-                        "messages": [{"role": "user", "content": {"type": "text", "text": "Say x"}}], "maxTokens": 7,
-                    }},
-                    "roots": {"method": "roots/list", "params": {}},
-                }),
-                "of ask-all",
-            ),
-            ("ask-all", Some("of ask-all")) => answered(responses),
+            ("ask-all", None) => required(&json!({"form": elicit("A name?"), "model": model(), "roots": roots()}), "of ask-all"),
+            ("ask-model", None) => required(&json!({"model": model()}), "of ask-all"),
+            ("ask-roots", None) => required(&json!({"roots": roots()}), "of ask-all"),
+            ("ask-all" | "ask-model" | "ask-roots", Some("of ask-all")) => answered(responses),
             ("ask-again", None) => Reply::Result(json!({"resultType": "input_required", "requestState": "again"}).to_string()),
             ("ask-again", Some("again")) if responses.is_null() => answered(&json!("again")),
             (_, _) => wrong("this is not the state that was given"),
         })
     }
+}
+
+fn model() -> Value {
+    json!({"method": "sampling/createMessage", "params": {
+        "messages": [{"role": "user", "content": {"type": "text", "text": "Say x"}}], "maxTokens": 7,
+    }})
+}
+
+fn roots() -> Value {
+    json!({"method": "roots/list", "params": {}})
 }
 
 fn required(requests: &Value, state: &str) -> Reply {

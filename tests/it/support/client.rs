@@ -345,6 +345,14 @@ impl Client {
         Mark(lock(&self.heard.state).messages.len())
     }
 
+    /// Waits for the message after a moment, which has passed then.
+    #[track_caller]
+    pub(crate) fn next(&self, mark: &mut Mark) -> Message {
+        let message = self.wait("a message", |messages| messages.get(mark.0).cloned());
+        mark.0 += 1;
+        message
+    }
+
     /// Waits for a notification after a moment.
     #[track_caller]
     pub(crate) fn notified(&self, since: Mark, method: &str) -> Value {

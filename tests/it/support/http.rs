@@ -840,6 +840,20 @@ impl Stream {
         Some(event.message())
     }
 
+    /// The next message to the letter, be it an event or all of a JSON body.
+    #[track_caller]
+    pub(crate) fn text(&mut self) -> Option<String> {
+        if self.kind() == "text/event-stream" {
+            return std::iter::from_fn(|| self.event()).find(|event| !event.data.is_empty()).map(|event| event.data);
+        }
+        while self.framing != Framing::Ended {
+            let piece = self.connection.piece(&mut self.framing);
+            self.body.extend(piece);
+        }
+        let body = String::from_utf8(std::mem::take(&mut self.body)).expect("bodies are text");
+        (!body.is_empty()).then_some(body)
+    }
+
     /// The next message, which must be of this method.
     #[track_caller]
     pub(crate) fn hear(&mut self, method: &str) -> Value {

@@ -8,7 +8,7 @@
 // The last two put the proxy in between, over stdio, so that the suite judges the proxy's side towards servers: for a client that opens
 // a session, and for one that asks the proxy first what it speaks.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -24,10 +24,12 @@ const isModern = revision >= "2026-07-28";
 /** The server of this scenario refuses the first request, whatever it is, so that the client has to ask for the revision. */
 const isPinned = isModern && scenario !== "request-metadata";
 
-/** The proxy in front of the suite's server, whose revision is not asked for: some of these servers answer nothing but the test. */
+/**
+ * The proxy in front of the suite's server, with a home in the directory for temporary files, which the test clears. The server's
+ * revision is not asked for: some of these servers answer nothing but the test.
+ */
 function throughProxy() {
   const scratch = mkdtempSync(join(tmpdir(), "conformance-"));
-  process.on("exit", () => rmSync(scratch, { recursive: true }));
   const suite = { type: "streamable-http", url, ...(isPinned && { protocolVersion: revision }) };
   const config = join(scratch, "mcp.json");
   writeFileSync(config, JSON.stringify({ mcpServers: { suite } }));
@@ -91,7 +93,7 @@ const scenarios = {
     const [{ name }] = await listTools(client);
     await client.callTool({ name });
     const { resources } = await client.listResources();
-    await client.readResource({ uri: resources[0].uri });
+    await client.readResource({ uri: resources.find(({ uri }) => uri.startsWith("file:")).uri });
     const { prompts } = await client.listPrompts();
     await client.getPrompt({ name: prompts.find(({ name }) => !name.startsWith("pluggedin_")).name });
   },

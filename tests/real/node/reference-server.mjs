@@ -45,7 +45,13 @@ async function converse({ rounds, end, lenient }, given, { capabilities, request
 // Its own tools, besides those that both servers have; `call` is below.
 const tools = {
   ...common.tools,
-  test_logging_tool: common.tools.test_tool_with_logging,
+  test_logging_tool: {
+    description: "Logs once, and at once",
+    run: async (_, { log }) => {
+      await log("info", "Logged");
+      return say("Logged once.");
+    },
+  },
   test_reconnection: {
     description: "Closes the stream of its call before it answers",
     run: async (_, { closeStream }) => {
