@@ -342,7 +342,7 @@ impl Handler {
                     tracing::debug!(server = %self.name, "the client is too slow for this log; one message was dropped");
                 }
             }
-            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Logged(self.place.clone(), message)),
+            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Logged(self.place.clone(), without_mark(message))),
             Err(unclear) => {
                 metrics::dropped(Dropped::UnclearLogMessage);
                 tracing::debug!(server = %self.name, "a log message was dropped: {unclear}");
@@ -359,7 +359,7 @@ impl Handler {
                     tracing::debug!(server = %self.name, "the client is too slow for this notification; it was dropped");
                 }
             }
-            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Said(self.place.clone(), message)),
+            Err(Unclear::NoCall) if self.news.client.is_known() => self.notice(Notice::Said(self.place.clone(), without_mark(message))),
             Err(unclear) => {
                 metrics::dropped(Dropped::UnclearNotification);
                 let method = redact::quote(message.method(), 100);

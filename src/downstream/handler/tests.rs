@@ -193,3 +193,23 @@ fn what_belongs_to_no_call_is_a_notice() {
     assert!(wired.handler.receive(message(updated), None).is_none());
     assert!(matches!(wired.notices.try_recv(), Ok(Notice::Updated(_, message)) if message.text() == updated));
 }
+
+#[test]
+fn what_belongs_to_no_call_is_for_the_only_client() {
+    let mut wired = wired();
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}"#;
+    let other = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#;
+    for text in [log, other] {
+        wired.handler.receive(message(text), None);
+        assert!(wired.notices.try_recv().is_err(), "nobody knows whose it is");
+    }
+    wired.handler.only_client().set(Arc::new(crate::protocol::declared::Declared::nothing()));
+    wired.handler.receive(message(log), None);
+    assert!(matches!(wired.notices.try_recv(), Ok(Notice::Logged(place, _)) if place == Place::shared(ServerId::new("s"))));
+    wired.handler.receive(message(other), None);
+    assert!(matches!(wired.notices.try_recv(), Ok(Notice::Said(..))));
+    let (_, mailbox) = wired.register(Some(1));
+    wired.handler.receive(message(other), None);
+    assert!(wired.notices.try_recv().is_err(), "it belongs to the call");
+    assert!(matches!(mailbox.close().front(), Some(Said::Other(_))));
+}
