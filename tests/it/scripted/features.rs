@@ -57,12 +57,12 @@ impl Call {
         match self.method.as_str() {
             "initialize" => result(&self.initialize(&params)),
             "ping" => result(&json!({})),
-            "tools/list" => self.page("tools", self.tools(), &params),
+            "tools/list" => self.page("tools", &self.tools(), &params),
             "tools/call" => self.call_tool(&params).await,
-            "prompts/list" => self.page("prompts", self.prompts(), &params),
+            "prompts/list" => self.page("prompts", &self.prompts(), &params),
             "prompts/get" => self.get_prompt(&params),
-            "resources/list" => self.page("resources", self.resources(), &params),
-            "resources/templates/list" => self.page("resourceTemplates", vec![item_template()], &params),
+            "resources/list" => self.page("resources", &self.resources(), &params),
+            "resources/templates/list" => self.page("resourceTemplates", &[item_template()], &params),
             "resources/read" => self.read_resource(&params),
             "resources/subscribe" => self.subscribe('+', &params),
             "resources/unsubscribe" => self.subscribe('-', &params),
@@ -106,7 +106,7 @@ impl Call {
     }
 
     /// One page of a list, as the script cuts it.
-    fn page(&self, member: &str, entries: Vec<Value>, params: &Value) -> Reply {
+    fn page(&self, member: &str, entries: &[Value], params: &Value) -> Reply {
         let script = &self.session.server.script;
         let size = script.page_size.unwrap_or(entries.len()).max(1);
         let from = match &params["cursor"] {
