@@ -111,6 +111,10 @@ impl Peer {
         self.is_modern() || self.face != Face::Stateless
     }
 
+    pub(super) fn cancels_by_leaving(&self) -> bool {
+        matches!(self.wire, Wire::Alone(_))
+    }
+
     pub(super) fn elicits(&self) -> bool {
         elicits(self.revision)
     }
