@@ -6,3 +6,4 @@ mod front; // clients of 2026-07-28, on both fronts
 mod matrix; // the same scenarios over each front, client, wire and server
 mod peer; // a client of any revision, on any front
 mod rounds; // what servers ask: while the call runs, or by its results
+mod together; // two clients at one server

@@ -21,9 +21,6 @@ const ARGUMENTS: &str = r#"{"b":1.0,"a":[1,-0.0,9007199254740993,184467440737095
 const UPDATED: &str = "notifications/resources/updated";
 const TOOLS: &str = "notifications/tools/list_changed";
 
-/// Nobody opens `subscriptions/listen` at servers of 2026-07-28 yet.
-const MODERN_SERVERS_ARE_LISTENED_TO: bool = false;
-
 type Scenario = fn(&mut Peer, &Far);
 
 /// In this order: what was cancelled may go on at its server, which must then not ask anybody else.
@@ -275,9 +272,6 @@ fn what_a_server_asks(peer: &mut Peer, far: &Far) {
 }
 
 fn a_list_that_changes(peer: &mut Peer, far: &Far) {
-    if far.is_modern() && !MODERN_SERVERS_ARE_LISTENED_TO {
-        return;
-    }
     let ear = peer.listen(&far.uri());
     peer.call(&far.tool("add"), &json!({"kind": "tools", "name": "added"}));
     let Some(mut ear) = ear else {
@@ -294,9 +288,6 @@ fn a_list_that_changes(peer: &mut Peer, far: &Far) {
 }
 
 fn a_resource_that_changes(peer: &mut Peer, far: &Far) {
-    if far.is_modern() && !MODERN_SERVERS_ARE_LISTENED_TO {
-        return;
-    }
     let Some(mut ear) = peer.listen(&far.uri()) else { return };
     peer.call(&far.tool("touch"), &json!({"uri": "scripted://elsewhere"}));
     peer.call(&far.tool("touch"), &json!({"uri": far.uri()}));
@@ -308,7 +299,7 @@ fn a_resource_that_changes(peer: &mut Peer, far: &Far) {
 
 fn a_cancellation(peer: &mut Peer, far: &Far) {
     // The end of a connection is believed after some seconds alone, too long for each of the older servers.
-    if peer.cancels_by_leaving() && !["2025-11-25", MODERN].contains(&far.revision) {
+    if peer.cancels_by_leaving() && !(far.server.kind == Kind::Http && ["2025-11-25", MODERN].contains(&far.revision)) {
         return;
     }
     let journal = |peer: &mut Peer, what: &str| peer.call(&far.tool("calls"), &json!({}))["structuredContent"][what].take();
