@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Answer;
 use crate::protocol::{
+    declared::SERVER_INFO_KEY,
     error::{HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
     json::{Object, with_member},
     message::{Frame, Kind, Message, Span},
@@ -95,7 +96,14 @@ fn stripped(reply: &Message) -> Option<Message> {
     let result = Object::parse(json).ok()?;
     // Another kind of result than a whole one is for the client to judge.
     result.string("resultType").filter(|kind| kind == "complete")?;
-    let pieces = result.without(reply.text(), json, |name| matches!(name, "resultType" | "ttlMs" | "cacheScope"));
+    // Servers say in each result who they are, which a handshake has said once.
+    let meta = result.get("_meta").and_then(|json| Some((json, Object::parse(json).ok()?)));
+    let only_names_server = meta.as_ref().is_some_and(|(_, meta)| !meta.is_empty() && meta.iter().all(|(name, _)| name == SERVER_INFO_KEY));
+    let is_newer = |name: &str| matches!(name, "resultType" | "ttlMs" | "cacheScope") || (name == "_meta" && only_names_server);
+    let mut pieces = result.without(reply.text(), json, is_newer);
+    if let Some((json, meta)) = meta.filter(|_| !only_names_server) {
+        pieces.extend(meta.without(reply.text(), json, |name| name == SERVER_INFO_KEY));
+    }
     edited(reply, pieces.into_iter().map(|piece| (piece, Bytes::new())).collect())
 }
 
@@ -138,6 +146,22 @@ pub(super) fn visits(reply: &Message, client: Revision) -> Option<Vec<Box<RawVal
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_clients_get_nothing_that_is_newer_than_they_are() {
+        let info = format!(r#""{SERVER_INFO_KEY}":{{"name":"n"}}"#);
+        for (result, expect) in [
+            (r#"{"content":[],"resultType":"complete"}"#.to_owned(), r#"{"content":[]}"#),
+            (format!(r#"{{"content":[1.0],"_meta":{{{info}}},"resultType":"complete","ttlMs":0}}"#), r#"{"content":[1.0]}"#),
+            (format!(r#"{{"_meta":{{"x":1.0,{info}}},"content":[],"resultType":"complete"}}"#), r#"{"_meta":{"x":1.0},"content":[]}"#),
+            (r#"{"_meta":{},"content":[],"resultType":"complete"}"#.to_owned(), r#"{"_meta":{},"content":[]}"#),
+            (r#"{"taskId":"1","resultType":"task"}"#.to_owned(), r#"{"taskId":"1","resultType":"task"}"#),
+            (r#"{"structuredContent":{"resultType":"complete"}}"#.to_owned(), r#"{"structuredContent":{"resultType":"complete"}}"#),
+        ] {
+            let reply = Message::parse(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).expect("a reply");
+            assert_eq!(from_newer(reply).body(), Some(expect), "{result}");
+        }
+    }
     use crate::protocol::message::Message;
 
     fn shaped(result: &str, method: &str, revision: Revision) -> String {
