@@ -23,6 +23,7 @@ mod stdio;
 pub(crate) use features::ODD_RESULT;
 pub(crate) use http::Running;
 pub(crate) use port::Port;
+pub(crate) use session::read;
 
 use clap::{Parser, ValueEnum};
 use serde_json::Value;

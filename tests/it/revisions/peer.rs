@@ -1,6 +1,7 @@
 //! A client of any revision on any front, so that a scenario need not know how it asks: with a handshake or by what each
 //! request declares, asked while its call runs or by results, by subscriptions or by listening.
 
+use crate::scripted::read;
 use crate::support::client::Mark;
 use crate::support::http::{Front, Request, Session, Stream};
 use crate::support::modern::{CAPABILITIES, MODERN, SUBSCRIPTION, VERSION, ask};
@@ -138,7 +139,7 @@ impl Peer {
         match &self.wire {
             Wire::Stdio(_) => unreachable!("it is no HTTP client"),
             Wire::Session { session, .. } => session.post(&Value::Null).body(text),
-            Wire::Alone(front) if self.is_modern() => ask(front, &serde_json::from_str(text).expect("it is JSON")).body(text),
+            Wire::Alone(front) if self.is_modern() => ask(front, &read(text).expect("it is JSON")).body(text),
             Wire::Alone(front) if names_itself(self.revision) => front.post(&Value::Null).revision(self.revision).body(text),
             Wire::Alone(front) => front.post(&Value::Null).body(text),
         }
@@ -152,7 +153,7 @@ impl Peer {
         loop {
             let (id, text) = self.request(method, &format!("{params}{round}"), meta);
             exchange.answer = self.until_answered(id, &text, answering, &mut exchange);
-            let answer: Value = serde_json::from_str(&exchange.answer).expect("it was read before");
+            let answer = read(&exchange.answer).expect("it was read before");
             if !self.is_modern() || answer["result"]["resultType"] != "input_required" {
                 return exchange;
             }
@@ -181,7 +182,7 @@ impl Peer {
                 (None, Wire::Stdio(client)) => client.next(&mut mark).text,
                 (None, _) => unreachable!("it was begun over HTTP"),
             };
-            let message: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let message = read(&text).unwrap_or_else(|| panic!("no JSON: {text}"));
             match (&message["id"], message["method"].is_string()) {
                 (own, false) if *own == id => return text,
                 (Value::Null, true) => exchange.heard.push(message),
@@ -331,7 +332,7 @@ impl Exchange {
 
     #[track_caller]
     pub(super) fn value(&self) -> Value {
-        serde_json::from_str(self.result()).expect("it is JSON")
+        read(self.result()).expect("it is JSON")
     }
 
     #[track_caller]

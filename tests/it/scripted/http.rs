@@ -1,6 +1,6 @@
 //! Streamable HTTP, and how both HTTP kinds run: on a runtime of their own, so that they can be stopped at once.
 
-use super::session::{Inbox, Outgoing, Session};
+use super::session::{Inbox, Outgoing, Session, read};
 use super::{Port, Script, Server, Wire, lock, modern, sse};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -252,7 +252,7 @@ async fn receive(State(host): State<Arc<Host>>, uri: Uri, headers: HeaderMap, bo
     let Ok(text) = str::from_utf8(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let message: Value = serde_json::from_str(text).unwrap_or_default();
+    let message = read(text).unwrap_or_default();
     if script.is_modern(message["method"].as_str().unwrap_or_default(), &message["params"]) {
         return modern::receive(&host, &headers, text, &message).await;
     }

@@ -3,7 +3,7 @@
 
 use super::features::no_method;
 use super::http::{EVENTS, Host, broken, events_after, share, text_of};
-use super::session::{Call, Outbox, Outgoing, Reply, Session, parse};
+use super::session::{Call, Outbox, Outgoing, Reply, Session, parse, read};
 use super::{Script, Server, lock};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -147,7 +147,7 @@ pub(crate) async fn receive(host: &Arc<Host>, headers: &HeaderMap, text: &str, m
         Some(Outgoing::Break) => return broken(),
         None => return StatusCode::ACCEPTED.into_response(),
     };
-    let parsed: Value = serde_json::from_str(&first).unwrap_or_default();
+    let parsed = read(&first).unwrap_or_default();
     let status = if parsed["id"] == message["id"] { status_of(&parsed["error"]) } else { StatusCode::OK };
     if status != StatusCode::OK || (script.json_answers && method != "subscriptions/listen") {
         return (status, [(header::CONTENT_TYPE, "application/json; charset=utf-8")], first).into_response();

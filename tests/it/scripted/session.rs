@@ -140,8 +140,7 @@ impl Session {
             (Some(method), Some(id)) => {
                 let cancelled = CancellationToken::new();
                 lock(&self.running).insert(id.get().to_owned(), cancelled.clone());
-                // It may hold what is JSON and no value, which is not this server's worry.
-                let modern = script.is_modern(&method, &serde_json::from_str(params.get()).unwrap_or_default());
+                let modern = script.is_modern(&method, &parse(&params));
                 if modern {
                     // Who goes away cancels.
                     let (answer, cancelled) = (answer.clone(), cancelled.clone());
@@ -250,5 +249,19 @@ pub(crate) fn raw(text: &str) -> Box<RawValue> {
 }
 
 pub(crate) fn parse(raw: &RawValue) -> Value {
-    serde_json::from_str(raw.get()).expect("a raw value is valid JSON")
+    read(raw.get()).expect("a raw value is valid JSON")
+}
+
+/// The value of a JSON text. What is valid and no value, as `1e400` or half of a surrogate pair, is null in it.
+pub(crate) fn read(text: &str) -> Option<Value> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Some(value);
+    }
+    let raw: &RawValue = serde_json::from_str(text).ok()?;
+    let (whole, members) = (raw.get(), serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()));
+    Some(match (members, serde_json::from_str::<Vec<&RawValue>>(whole)) {
+        (Ok(members), _) => members.into_iter().map(|(name, member)| (name, parse(member))).collect(),
+        (_, Ok(entries)) => entries.into_iter().map(parse).collect(),
+        _ => Value::Null,
+    })
 }

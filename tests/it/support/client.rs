@@ -4,6 +4,7 @@ use super::patience::{PATIENCE, eventually, patiently};
 use super::proxy::Finished;
 use super::stderr::Stderr;
 use super::{Home, KEY, lock};
+use crate::scripted::read;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -487,8 +488,8 @@ impl Heard {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
             let mut state = lock(&self.state);
-            match serde_json::from_str::<Value>(&text) {
-                Ok(value) if is_message(&value) => state.messages.push(Message { text, value }),
+            match read(&text) {
+                Some(value) if is_message(&value) => state.messages.push(Message { text, value }),
                 _ => state.nonsense = state.nonsense.take().or(Some(text)),
             }
             self.more.notify_all();
