@@ -148,8 +148,14 @@ fn answers_what_a_server_asks(kind: Kind) {
     let pong = client.call("alpha__ask", json!({"method": "ping", "params": {}}));
     assert_eq!(pong["structuredContent"]["result"], json!({}));
     // This client declared no capability, so nobody can answer this; but it must be answered.
-    let unknown = client.call("alpha__ask", json!({"method": "x-vendor/what", "params": {}}));
-    assert_eq!(unknown["structuredContent"]["error"]["code"], -32_601);
+    let refused = client.call("alpha__ask", json!({"method": "sampling/createMessage", "params": {}}));
+    assert_eq!(refused["structuredContent"]["error"]["code"], -32_601);
+    // What the proxy does not know is for the client to judge.
+    let mark = client.mark();
+    let unknown = client.send_call("alpha__ask", json!({"method": "x-vendor/what", "params": {}}));
+    let asked = client.asked(mark, "x-vendor/what");
+    client.refuse(&asked, json!({"code": -32_601, "message": "what?"}));
+    assert_eq!(client.answer(&unknown).result()["structuredContent"]["error"]["message"], "what?");
 }
 
 fn keeps_what_fits_nothing_from_the_client(kind: Kind) {
