@@ -439,10 +439,12 @@ impl Settings<'_> {
 
     fn router(&mut self, call_timeout: Option<String>, call_timeout_max: Option<String>, no_activity: bool) -> router::Config {
         let call_timeout = self.option("--call-timeout", call_timeout, env::CALL_TIMEOUT);
+        let call_timeout = self.parse(call_timeout, defaults::CALL_TIMEOUT, some_time);
         let call_timeout_max = self.option("--call-timeout-max", call_timeout_max, env::CALL_TIMEOUT_MAX);
         router::Config {
-            call_timeout: self.parse(call_timeout, defaults::CALL_TIMEOUT, some_time),
-            call_timeout_max: self.parse(call_timeout_max, defaults::CALL_TIMEOUT_MAX, some_time),
+            call_timeout,
+            // Not shorter than the silence that was asked for, unless it was asked for as well.
+            call_timeout_max: self.parse(call_timeout_max, defaults::CALL_TIMEOUT_MAX.max(call_timeout), some_time),
             activity: !(no_activity || self.switch(env::NO_ACTIVITY)),
         }
     }

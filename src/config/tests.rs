@@ -104,6 +104,7 @@ fn without_anything_the_defaults_hold() {
         (None, Duration::from_secs(9), Duration::from_secs(60))
     );
     assert_eq!(config.parts.router.call_timeout_max, Duration::from_secs(1800));
+    assert_eq!(load("--call-timeout 1h").parts.router.call_timeout_max, Duration::from_secs(3600));
     assert_eq!(config.log.filter, logging::Filter::parse("info").expect("a level"));
     assert!(config.parts.source.app.is_none() && config.parts.source.file.is_none());
     assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(30));

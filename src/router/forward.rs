@@ -4,7 +4,6 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -201,7 +200,8 @@ impl Router {
         beat: Option<&Beat>,
     ) -> Result<Message, CallError> {
         let client = ctx.session.declared().revision;
-        let way = Way { ctx, target: &self.target(server), beat, end: Instant::now() + self.config.call_timeout_max, client };
+        let target = self.target(server);
+        let way = Way { ctx, target: &target, beat, end: Instant::now() + target.longest, client };
         if !client.has_handshake()
             && let Begin::GoOn(parked) = self.rounds.begin(server, outgoing).await?
         {
@@ -220,10 +220,7 @@ impl Router {
         if link.peer().revision.has_handshake() {
             let call = self.send(way, &link, |id| outgoing.frame(id, &[]), outgoing.token.is_some()).await?;
             let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
-            return match bridge::visits(&reply, way.client) {
-                Some(elicitations) => self.ask_to_visit(way, outgoing, &elicitations),
-                None => Ok(bridge::from_older(reply, way.client, outgoing.resource().as_deref())),
-            };
+            return self.finish(way, outgoing, reply);
         }
         // Boxed, because most servers are of older revisions.
         Box::pin(self.attempt_without_handshake(way, &link, outgoing)).await
@@ -253,7 +250,7 @@ impl Router {
                 return self.rounds.lead_back(target.server, outgoing, &reply).ok_or_else(|| target.failed(unclear()));
             }
             let answering = tokio::time::timeout_at(way.end, reverse::answer_round(ctx, &reply));
-            let answers = answering.await.map_err(|_| self.overdue(target, Overdue::Endless))?;
+            let answers = answering.await.map_err(|_| target.overdue(Overdue::Endless))?;
             round = Some(answers.map_err(|why| CallError::Unanswered { server: target.name(), why })?);
         }
         Err(CallError::EndlessRounds { server: target.name(), limit: ROUNDS })
@@ -263,10 +260,7 @@ impl Router {
     async fn go_on(&self, way: Way<'_>, outgoing: &Outgoing<'_>, parked: Parked) -> Result<Message, CallError> {
         let (call, questions) = parked.into_parts();
         let reply = self.follow(way, outgoing, relay::relay_in_rounds(self.terms(way, outgoing), call, questions)).await?;
-        match bridge::visits(&reply, way.client) {
-            Some(elicitations) => self.ask_to_visit(way, outgoing, &elicitations),
-            None => Ok(bridge::from_older(reply, way.client, outgoing.resource().as_deref())),
-        }
+        self.finish(way, outgoing, reply)
     }
 
     async fn send(
@@ -279,7 +273,7 @@ impl Router {
         let target = way.target;
         let caller = Caller { session: Some(way.ctx.session.number()), wants_progress };
         let Ok(started) = timeout(target.patience, link.start(caller, frame)).await else {
-            return Err(self.overdue(target, Overdue::Silent));
+            return Err(target.overdue(Overdue::Silent));
         };
         started.map_err(|error| target.failed(error))
     }
@@ -299,7 +293,7 @@ impl Router {
                 Ok(reply)
             }
             Ok(Ended::Asked(call, questions)) => self.rounds.park(target.server, outgoing, (call, questions), &self.tracker, &self.token),
-            Err(overdue) => Err(self.overdue(target, overdue)),
+            Err(overdue) => Err(target.overdue(overdue)),
         }
     }
 
@@ -319,25 +313,24 @@ impl Router {
         }
     }
 
-    fn ask_to_visit(&self, way: Way<'_>, outgoing: &Outgoing<'_>, elicitations: &[Box<RawValue>]) -> Result<Message, CallError> {
+    /// What a server with a handshake answered, for this client.
+    fn finish(&self, way: Way<'_>, outgoing: &Outgoing<'_>, reply: Message) -> Result<Message, CallError> {
+        let Some(elicitations) = bridge::visits(&reply, way.client) else {
+            return Ok(bridge::from_older(reply, way.client, outgoing.resource().as_deref()));
+        };
         if !way.ctx.session.declared().capabilities.elicitation_url {
             return Err(CallError::MissingCapability { path: &["elicitation", "url"] });
         }
-        Ok(self.rounds.anew(way.target.server, outgoing, elicitations))
-    }
-
-    fn overdue(&self, target: &Target<'_>, overdue: Overdue) -> CallError {
-        let server = target.name();
-        match overdue {
-            Overdue::Silent => CallError::Timeout { server, after: target.patience },
-            Overdue::Endless => CallError::TooLong { server, after: self.config.call_timeout_max },
-        }
+        Ok(self.rounds.anew(way.target.server, outgoing, &elicitations))
     }
 
     pub(super) fn target<'a>(&self, server: &'a ServerId) -> Target<'a> {
         let config = self.pool.config(server);
-        let patience = config.as_ref().and_then(|config| config.timeout).unwrap_or(self.config.call_timeout);
-        Target { server, config, patience }
+        let own = config.as_ref().and_then(|config| config.timeout);
+        let patience = own.unwrap_or(self.config.call_timeout);
+        // Who allows one server more silence has said so of that server.
+        let longest = self.config.call_timeout_max.max(own.unwrap_or_default());
+        Target { server, config, patience, longest }
     }
 
     /// A connection to the server, new or not.
@@ -368,11 +361,21 @@ pub(super) struct Target<'a> {
     config: Option<Arc<ServerConfig>>,
     /// How long the server may be silent.
     patience: Duration,
+    /// How long a call may take in all.
+    longest: Duration,
 }
 
 impl Target<'_> {
     fn failed(&self, error: LinkError) -> CallError {
         CallError::Link { server: self.name(), error }
+    }
+
+    fn overdue(&self, overdue: Overdue) -> CallError {
+        let server = self.name();
+        match overdue {
+            Overdue::Silent => CallError::Timeout { server, after: self.patience },
+            Overdue::Endless => CallError::TooLong { server, after: self.longest },
+        }
     }
 
     /// For errors.

@@ -3,7 +3,7 @@
 
 use super::{Answer, CallError, Ctx, Router, forward::Outgoing, tasks};
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Owner, Target},
     protocol::{message::Message, server::ServerId},
     security::rate_limit::What,
 };
@@ -18,30 +18,13 @@ impl Router {
     /// [`CallError`]
     pub async fn pass(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let method = request.method();
-        let unknown = || CallError::UnknownMethod(method.to_owned());
         let catalog = self.catalog.settled().await;
         let mut outgoing = Outgoing::of_any(request)?;
         let declared = ctx.session.declared();
         if is_of_task(method) && !declared.revision.has_handshake() && !declared.has_extension(tasks::EXTENSION) {
             return Err(CallError::MissingCapability { path: &["extensions", tasks::EXTENSION] });
         }
-        if is_of_task(method) && outgoing.params.get("taskId").is_some() {
-            let server = tasks::resolve(&catalog, &mut outgoing)?;
-            let permit = self.admit(ctx, What::Other, Some(&server))?;
-            let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
-            return Ok(Answer::Forwarded(tasks::exposed(&server, &reply).unwrap_or(reply), None));
-        }
-        // Of what is named by its URI, the owner.
-        let named = outgoing.params.string("uri").and_then(|uri| catalog.resource(&uri));
-        if let Some(target) = named
-            && let Some(server) = target.owner.server()
-        {
-            let permit = self.admit(ctx, What::Other, Some(server))?;
-            let params = outgoing.params.clone();
-            outgoing.rename(&params, "uri", &target.original);
-            return Ok(Answer::Forwarded(self.forward(permit, ctx, server, &mut outgoing).await?, None));
-        }
-        let server = meant(&catalog, method).ok_or_else(unknown)?.clone();
+        let server = addressee(&catalog, &mut outgoing)?;
         let permit = self.admit(ctx, What::Other, Some(&server))?;
         let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
         Ok(Answer::Forwarded(tasks::exposed(&server, &reply).unwrap_or(reply), None))
@@ -55,6 +38,21 @@ impl Router {
             link.notify_soon(notification.clone().into());
         }
     }
+}
+
+/// The server of the task or the resource that the request names, which it is made to name as that server does; else the
+/// one that its method can be meant for.
+fn addressee(catalog: &Catalog, outgoing: &mut Outgoing<'_>) -> Result<ServerId, CallError> {
+    if is_of_task(outgoing.method()) && outgoing.params.get("taskId").is_some() {
+        return tasks::resolve(catalog, outgoing);
+    }
+    let named = outgoing.params.string("uri").and_then(|uri| catalog.resource(&uri));
+    if let Some(Target { owner: Owner::Server(server), original }) = named {
+        let params = outgoing.params.clone();
+        outgoing.rename(&params, "uri", &original);
+        return Ok(server);
+    }
+    meant(catalog, outgoing.method()).cloned().ok_or_else(|| CallError::UnknownMethod(outgoing.method().to_owned()))
 }
 
 fn is_of_task(method: &str) -> bool {
