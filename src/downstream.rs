@@ -304,6 +304,14 @@ impl Pool {
         }
     }
 
+    /// Has servers tried again at once whose last attempt failed.
+    pub fn retry(&self) {
+        for server in self.servers.load().values().filter(|server| matches!(server.status.borrow().state, State::Backoff { .. })) {
+            // A full queue holds a demand already.
+            let _ = server.demand.try_send(());
+        }
+    }
+
     /// The live connections.
     pub fn links(&self) -> Vec<(Place, Arc<Link>)> {
         let servers = self.servers.load();

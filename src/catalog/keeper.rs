@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     downstream::{Event, Item, Link, LinkError, Pool, State},
+    lasting::survived,
     protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     source::{AppStatus, Snapshot},
 };
@@ -109,10 +110,11 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
     };
     keeper.apply_source();
     keeper.publish();
+    let (mut events, mut answers) = (events, listed_receiver);
     tracker.spawn(async move {
         tokio::select! {
             () = token.cancelled() => {}
-            () = keeper.run(events, listed_receiver) => {}
+            () = async { while survived("catalog", keeper.run(&mut events, &mut answers)).await.is_none() {} } => {}
         }
         if keeper.saving.is_some() {
             keeper.save();
@@ -218,7 +220,7 @@ struct Listed {
 }
 
 impl Keeper {
-    async fn run(&mut self, mut events: mpsc::Receiver<Event>, mut listed: mpsc::Receiver<Listed>) {
+    async fn run(&mut self, events: &mut mpsc::Receiver<Event>, listed: &mut mpsc::Receiver<Listed>) {
         loop {
             let deadline = self.deadline();
             let save_at = self.saving.unwrap_or(deadline);

@@ -108,7 +108,7 @@ impl Task {
         }
     }
 
-    pub(super) async fn run(mut self, wanted: Wanted, finished: watch::Sender<u64>, token: CancellationToken) {
+    pub(super) async fn run(&mut self, wanted: &Wanted, finished: &watch::Sender<u64>, token: &CancellationToken) {
         let mut wanted = wanted.subscribe();
         let mut everything = true;
         loop {
