@@ -337,6 +337,11 @@ impl CatalogHandle {
 
     /// The catalog once every server has been asked, or is not waited for any more.
     pub async fn settled(&self) -> Arc<Catalog> {
+        self.settled_within(self.patience).await
+    }
+
+    /// As [`settled`](Self::settled), for who can wait no longer than `patience`.
+    pub async fn settled_within(&self, patience: Duration) -> Arc<Catalog> {
         {
             let catalog = self.catalog.borrow();
             if catalog.settled {
@@ -344,7 +349,7 @@ impl CatalogHandle {
             }
         }
         let mut receiver = self.catalog.clone();
-        let settled = tokio::time::timeout(self.patience, receiver.wait_for(|catalog| catalog.settled)).await;
+        let settled = tokio::time::timeout(patience.min(self.patience), receiver.wait_for(|catalog| catalog.settled)).await;
         match settled {
             Ok(Ok(catalog)) => Arc::clone(&catalog),
             Ok(Err(_)) | Err(_) => self.current(),

@@ -303,7 +303,7 @@ impl Session {
             "prompts/list" => self.list(ListKind::Prompts, request, router, ctx).await,
             "resources/list" => self.list(ListKind::Resources, request, router, ctx).await,
             "resources/templates/list" => self.list(ListKind::Templates, request, router, ctx).await,
-            "server/discover" if !has_handshake() => Ok(offer::discover(router)),
+            "server/discover" if !has_handshake() => Ok(Box::pin(offer::discover(router)).await),
             "subscriptions/listen" if !has_handshake() => Box::pin(self.0.listeners.serve(next_number(), request, router, ctx)).await,
             // Of the other era: what a server would make of them is not for this client.
             "server/discover" | "subscriptions/listen" => Err(CallError::UnknownMethod(request.method().to_owned())),
