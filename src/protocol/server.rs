@@ -63,6 +63,7 @@ pub struct ServerConfig {
     /// How long one call may take; `None` means the proxy's default.
     pub timeout: Option<Duration>,
     pub tools: ToolFilter,
+    /// Goes before what holds for all servers.
     pub isolation: Option<Isolation>,
     /// The revision that the server is spoken to in, where it is not to be found out.
     pub revision: Option<Revision>,
@@ -151,9 +152,13 @@ impl ToolFilter {
     }
 }
 
-/// Whether sessions share one connection to the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Whether the sessions of one workspace share one connection to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Isolation {
+    /// A remote server has a connection for each session; a child process is shared.
+    #[default]
+    Auto,
+    /// Each session has a connection of its own.
     Session,
     Shared,
 }
