@@ -17,6 +17,7 @@ use crate::{
 
 pub mod call;
 pub mod check;
+pub mod doctor;
 pub mod health;
 pub mod login;
 pub mod memory;
@@ -107,7 +108,7 @@ impl App {
     /// # Errors
     /// Where the address cannot be listened at.
     pub async fn serve_http(&self, config: http::Config) -> io::Result<()> {
-        let listener = http::bind(&config).await?;
+        let listener = http::bind(&config.host, config.port).await?;
         self.parts.egress.listens_at(listener.local_addr()?);
         self.begin_soon();
         let workspaces = self.workspaces(&config.auth);

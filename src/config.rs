@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod commands;
 pub mod defaults;
+mod doctor;
 mod egress;
 pub mod env;
 mod file;
@@ -57,6 +58,7 @@ pub use account::Account;
 use app::{AppAddress, Asking, Keys};
 pub use check::{Asked, Check};
 use cli::{Cli, Options, Parsed, Sub};
+pub use doctor::{BadKeys, Doctor, Listens, OuterProxy};
 pub use env::Environment;
 use http::Auth;
 use limits::Reach;
@@ -135,6 +137,8 @@ pub enum Command {
         account: Account,
         json: bool,
     },
+    /// Looks at everything that serving needs.
+    Doctor(Box<Doctor>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +236,8 @@ impl Config {
 
         let transport = given.transport(transport);
         let over_http = transport == Transport::StreamableHttp;
-        let serving_http = over_http && command.is_none();
+        // The doctor looks at what serving would be.
+        let serving_http = over_http && matches!(command, None | Some(Sub::Doctor { .. }));
         let auth = given.auth(http.auth.take(), http.require_api_auth);
         let per_client = over_http && auth == Auth::PerClient;
         let keys = if per_client && serving_http { Keys::OfClients } else { Keys::Own };
@@ -262,7 +267,7 @@ impl Config {
         let state_dir = environment.state_dir();
         let catalog_store = store(cache_dir.as_deref(), &source);
         let records = records(state_dir.as_deref(), &source);
-        let parts = Parts {
+        let mut parts = Parts {
             source,
             downstream: downstream::Config {
                 connect,
@@ -289,7 +294,7 @@ impl Config {
             app_rate,
         };
         let http = given.http(http, over_http || matches!(command, Some(Sub::Health { .. })), auth);
-        let command = given.command(command, &http);
+        let mut command = given.command(command, &http);
         if serving_http {
             given.warn_of_open_port(&http);
         }
@@ -299,10 +304,20 @@ impl Config {
         };
         let log = given.log(log_level, log_format);
         given.check_depth();
-        if !given.problems.problems.is_empty() {
-            return Err(given.problems.stop(is_check));
+        let mut said = given.problems;
+        if let Command::Doctor(doctor) = &mut command {
+            doctor.keys_of_clients = keys == Keys::OfClients;
+            doctor.listens.is_used = over_http;
+            doctor.take(given.found, std::mem::take(&mut said), environment);
+            if !doctor.starts() {
+                // SECURITY: where settings are wrong, nobody knows where the key may go.
+                parts.source.app = None;
+            }
         }
-        Ok(Self { command, parts, front, log, warnings: given.problems.warnings })
+        if !said.problems.is_empty() {
+            return Err(said.stop(is_check));
+        }
+        Ok(Self { command, parts, front, log, warnings: said.warnings })
     }
 }
 
@@ -378,6 +393,7 @@ impl Settings<'_> {
             Some(Sub::Login) => Command::Login(self.login()),
             Some(Sub::Logout) => Command::Logout(self.logout()),
             Some(Sub::Whoami { json }) => Command::Whoami { account: self.account(), json },
+            Some(Sub::Doctor { json, timeout }) => Command::Doctor(Box::new(self.doctor(json, timeout, front))),
             Some(Sub::Check { json, source, batch, subject }) => Command::Check(self.check(subject, batch, &source, json)),
         }
     }

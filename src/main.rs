@@ -71,6 +71,7 @@ async fn run(config: Config) -> ExitCode {
         Command::Login(account) => app::login::login(&account, &parts.egress).await.exit_code().into(),
         Command::Logout(account) => exit_code(app::login::logout(&account)),
         Command::Whoami { account, json } => exit_code(app::login::whoami(&account, parts.source.app, json).await),
+        Command::Doctor(doctor) => exit_code(app::doctor::run(&doctor, parts).await),
         Command::Check(check) => app::check::run(&check, parts.rules()).await.exit_code().into(),
     }
 }

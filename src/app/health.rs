@@ -36,8 +36,24 @@ pub async fn run(url: &Url) -> bool {
     outcome.is_ok()
 }
 
+/// Who answers there, if it is one of us.
+pub(super) async fn version(url: &Url) -> Option<String> {
+    let body = tokio::time::timeout(TIMEOUT, fetch(url)).await.ok()?.ok()?;
+    // What the Node proxy said, too.
+    let is_ours = body["status"].is_string() && body["transport"] == "streamable-http" && body["maxSessions"].is_number();
+    is_ours.then(|| body["version"].as_str().map_or_else(|| "of unknown version".to_owned(), word))
+}
+
 /// The status that the proxy gives itself.
 async fn ask(url: &Url) -> Result<String, String> {
+    Ok(word(fetch(url).await?["status"].as_str().unwrap_or("HTTP 200")))
+}
+
+fn word(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect()
+}
+
+async fn fetch(url: &Url) -> Result<Value, String> {
     let egress = Policy::default();
     let url = egress.allow(Author::Owner, url.as_str()).map_err(|refused| refused.to_string())?;
     let response = egress.send(Method::GET, &url, HeaderMap::new, Bytes::new()).await.map_err(|error| reason(&error))?;
@@ -49,9 +65,7 @@ async fn ask(url: &Url) -> Result<String, String> {
         ReadError::TooLong => "the answer is too long to be that of a proxy",
         ReadError::Broken | ReadError::Encoding => "the answer broke off",
     })?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let said = body["status"].as_str().unwrap_or("HTTP 200");
-    Ok(said.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect())
+    Ok(serde_json::from_slice(&body).unwrap_or_default())
 }
 
 fn reason(error: &SendError) -> String {

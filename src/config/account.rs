@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::{
-    Settings,
+    BadKeys, Settings,
     app::{default_base_url, parse_base_url},
     defaults,
     egress::plain_http,
@@ -45,6 +45,10 @@ pub(super) struct Found {
     pub(super) key: Option<(String, Url)>,
     /// Plain `http` to a public host is what the operator wants.
     pub(super) plain_http: bool,
+    /// The operator names an HTTP proxy.
+    pub(super) outer_proxy: bool,
+    /// What is wrong with keys, as it stands among the problems and warnings.
+    pub(super) bad_keys: BadKeys,
 }
 
 impl Settings<'_> {
@@ -75,7 +79,7 @@ impl Settings<'_> {
     pub(super) fn account(&self) -> Account {
         let (files, _) = file::credentials(self.environment);
         let others = files.iter().filter(|file| file.place != file::CREDENTIALS && file.api_key.is_some());
-        let Found { operators, operators_key, key, plain_http: _ } = &self.found;
+        let Found { operators, operators_key, key, .. } = &self.found;
         let named = operators.as_ref().map(|(url, _)| url.clone());
         Account {
             file: file::path(self.environment).unwrap_or_default(),

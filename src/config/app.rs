@@ -152,7 +152,9 @@ impl Settings<'_> {
             Some(Given { text, from, in_env_file: _ }) => match token::api_key(text.trim()) {
                 Ok(key) => (key, None, None),
                 Err(why) => {
-                    self.problem(format!("{from} {why}"));
+                    let problem = format!("{from} {why}");
+                    self.found.bad_keys.operators.push(problem.clone());
+                    self.problem(problem);
                     return None;
                 }
             },
@@ -177,12 +179,17 @@ impl Settings<'_> {
         Some(source::app::Config { base_url, key, rate: None, origin: None, egress: Arc::clone(egress) })
     }
 
+    fn pass_over(&mut self, why: String) {
+        self.found.bad_keys.of_files.push(why.clone());
+        self.warn(why);
+    }
+
     /// The key of a file with the file's own base URL, if both can be used.
     fn file_key(&mut self, file: &file::Credentials) -> Option<(Secret, Option<Url>, Option<&'static str>)> {
         let key = match token::api_key(file.api_key.as_deref()?.trim()) {
             Ok(key) => key,
             Err(why) => {
-                self.warn(format!("the API key in `{}` is ignored: it {why}", file.place));
+                self.pass_over(format!("the API key in `{}` is ignored: it {why}", file.place));
                 return None;
             }
         };
@@ -192,7 +199,7 @@ impl Settings<'_> {
             Ok(base_url) => Some((key, base_url, Some(file.place))),
             Err(why) => {
                 // Its key is for another App than the default one.
-                self.warn(format!("the API key in `{}` is ignored: the base URL beside it {why}", file.place));
+                self.pass_over(format!("the API key in `{}` is ignored: the base URL beside it {why}", file.place));
                 None
             }
         }

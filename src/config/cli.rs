@@ -238,6 +238,16 @@ pub(super) enum Sub {
         #[arg(long)]
         json: bool,
     },
+    /// Find out what is wrong, and what to do about it
+    #[command(after_help = "Exit code: 0 nothing failed, 1 something failed, 64 misused.")]
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// How long each server may take in all [default: 90]
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<String>,
+    },
     /// Say whether the security rules allow something
     #[command(after_help = "Exit code: 0 allowed, 1 refused, 2 misused.")]
     Check {

@@ -5,6 +5,9 @@ use std::{num::NonZeroU32, time::Duration};
 /// The hosted service. Not the `www` host, which redirects.
 pub const BASE_URL: &str = "https://plugged.in";
 
+/// For one server of `doctor`: the first start of an `npx` server downloads it, and a handshake may take a minute.
+pub const DOCTOR_PATIENCE: Duration = Duration::from_secs(90);
+
 /// The port that the container image has always published.
 pub const PORT: u16 = 12006;
 

@@ -19,6 +19,7 @@ impl Settings<'_> {
         let EgressOptions { allow_private_network, allow_plain_http, egress_proxy } = options;
         let networks = self.list("--allow-private-network", allow_private_network, env::ALLOW_PRIVATE_NETWORKS, parse_networks);
         let proxy = self.option("--egress-proxy", egress_proxy, env::EGRESS_PROXY);
+        self.found.outer_proxy = proxy.is_some();
         let from = proxy.as_ref().map(|given| given.from.clone());
         let proxy = self.parse(proxy, None, |text| parse_proxy(text).map(Some));
         if let (Some(from), Some(_)) = (from, &proxy) {

@@ -109,8 +109,8 @@ struct Front {
 ///
 /// # Errors
 /// Where the name has no address, or the address cannot be had.
-pub async fn bind(config: &Config) -> io::Result<TcpListener> {
-    TcpListener::bind((config.host.as_str(), config.port)).await
+pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((host, port)).await
 }
 
 /// Serves until `shutdown` and through the grace period after it.

@@ -11,6 +11,12 @@ use crate::secret::Secret;
 pub enum BadKey {
     #[error("holds a character that no API key has; only letters, digits, `.`, `_` and `-` are expected")]
     Character,
+    #[error("stands in quotes; hint: leave them out")]
+    Quoted,
+    #[error("begins with `Bearer`; hint: write the key alone")]
+    Bearer,
+    #[error("is a placeholder; hint: put a key of your own in its place")]
+    Placeholder,
     #[error("has {0} characters; an API key has 32 to 256 (today's: 70, beginning with `pg_in_`)")]
     Length(usize),
 }
@@ -24,13 +30,32 @@ pub enum BadKey {
 /// [`BadKey`]
 pub fn api_key(text: &str) -> Result<Secret, BadKey> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !text.chars().all(plain) {
-        return Err(BadKey::Character);
+    let has_length = (32..=256).contains(&text.len());
+    let has_form = text.chars().all(plain);
+    if has_length && has_form {
+        return Ok(Secret::certain(text));
     }
-    match text.len() {
-        32..=256 => Ok(Secret::certain(text)),
-        length => Err(BadKey::Length(length)),
+    // Only of what is no key anyway.
+    if let Some(slip) = slip(text) {
+        return Err(slip);
     }
+    Err(if has_form { BadKey::Length(text.len()) } else { BadKey::Character })
+}
+
+/// What people write in the place of a key, or around it.
+fn slip(text: &str) -> Option<BadKey> {
+    const OF_MANUALS: [&str; 6] = ["your", "placeholder", "changeme", "replace", "api_key", "apikey"];
+    let lower = text.to_ascii_lowercase();
+    if text.len() > 1 && ['"', '\'', '`'].iter().any(|quote| text.starts_with(*quote) && text.ends_with(*quote)) {
+        return Some(BadKey::Quoted);
+    }
+    if lower.starts_with("bearer ") {
+        return Some(BadKey::Bearer);
+    }
+    let shortened = text.contains("...") || text.contains('…') || lower.trim_start_matches("pg_in_").bytes().all(|byte| byte == b'x');
+    let brackets = text.starts_with('<') && text.ends_with('>');
+    let placeholder = !text.is_empty() && (shortened || brackets || OF_MANUALS.iter().any(|word| lower.contains(word)));
+    placeholder.then_some(BadKey::Placeholder)
 }
 
 /// What stands for a key wherever one is compared, looked up or kept apart. The key
@@ -114,11 +139,21 @@ mod tests {
             assert_eq!(api_key(good).expect(good).expose_secret(), good);
         }
         let broken = |end: &str| format!("{today}{end}");
-        for bad in [broken(" "), broken("\n"), broken("\0"), broken("ü"), broken("+"), format!("Bearer {today}"), format!("${{{today}}}")]
-        {
+        for bad in [broken(" "), broken("\n"), broken("\0"), broken("ü"), broken("+"), format!("${{{today}}}")] {
             let why = api_key(&bad).expect_err(&bad);
             assert_eq!(why, BadKey::Character, "{bad:?}");
             assert!(!why.to_string().contains(&today));
+        }
+        for (bad, why) in [
+            (format!("Bearer {today}"), BadKey::Bearer),
+            (format!("\"{today}\""), BadKey::Quoted),
+            (format!("'{today}'"), BadKey::Quoted),
+            ("YOUR_API_KEY".to_owned(), BadKey::Placeholder),
+            ("<your key>".to_owned(), BadKey::Placeholder),
+            ("pg_in_...".to_owned(), BadKey::Placeholder),
+            ("pg_in_xxxx".to_owned(), BadKey::Placeholder),
+        ] {
+            assert_eq!(api_key(&bad).err(), Some(why), "{bad}");
         }
         for bad in ["", "short", &"a".repeat(31), &"a".repeat(257)] {
             assert_eq!(api_key(bad).err(), Some(BadKey::Length(bad.len())));

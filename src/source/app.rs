@@ -8,7 +8,11 @@ pub mod device;
 mod lookups;
 pub(crate) mod wire;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use reqwest::{
     Method, Response, StatusCode,
@@ -45,6 +49,11 @@ const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is said of a connection on which a request may have arrived.
 const LATE: &str = "it did not answer in time";
 const BROKEN: &str = "the connection broke";
+
+/// What is said where the request did not arrive.
+pub(crate) const REFUSED: &str = "the connection was refused";
+pub(crate) const UNKNOWN_NAME: &str = "its host name cannot be resolved";
+pub(crate) const TLS: &str = "its certificate or TLS version is not accepted";
 
 /// Discovery answers when every server has been asked, 15 s each at most.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -162,6 +171,16 @@ pub struct DiscoverAnswer {
     pub message: String,
 }
 
+/// What came of one request that shows whether the App is there, and what it makes of the key.
+#[derive(Debug)]
+pub struct Probe {
+    /// How many servers it lists, and a sentence for each that cannot be used.
+    pub servers: Result<(usize, Vec<String>), AppError>,
+    /// The App's clock, as its answer shows it.
+    pub date: Option<SystemTime>,
+    pub took: Duration,
+}
+
 /// One request to the App. Path segments are percent-encoded when it is sent.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
@@ -202,6 +221,18 @@ impl AppClient {
     pub(crate) async fn servers(&self) -> Result<Listing<ServerConfig>, AppError> {
         let request = Request { timeout: SERVERS_TIMEOUT, ..Request::get(&["api", "mcp-servers"]) };
         wire::servers(&self.request(request).await?)
+    }
+
+    /// Asks for the list of servers as always, and looks at the answer itself.
+    pub async fn probe(&self) -> Probe {
+        let request = Request { timeout: SERVERS_TIMEOUT, ..Request::get(&["api", "mcp-servers"]) };
+        let begun = Instant::now();
+        let late = Err(AppError::Network { what: LATE });
+        let answer = timeout(SERVERS_TIMEOUT, self.exchange(self.0.bucket.as_ref(), request)).await.unwrap_or(late);
+        let date = answer.as_ref().ok().and_then(|answer| answer.date);
+        let took = begun.elapsed();
+        let servers = answer.and_then(judge).and_then(|body| wire::servers(&body));
+        Probe { servers: servers.map(|listing| (listing.items.len(), listing.warnings)), date, took }
     }
 
     pub(crate) async fn tools(&self) -> Result<ToolListing, AppError> {
@@ -288,6 +319,10 @@ impl AppClient {
     }
 
     async fn send(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<String, AppError> {
+        judge(self.exchange(bucket, request).await?)
+    }
+
+    async fn exchange(&self, bucket: Option<&Bucket>, request: Request<'_>) -> Result<Answer, AppError> {
         let Request { method, path, query, body, as_page, timeout } = request;
         let egress = &self.0.egress;
         let url = egress.allow(Author::Owner, url(&self.0.base_url, path, query).as_str()).map_err(AppError::Refused)?;
@@ -295,7 +330,7 @@ impl AppClient {
         let body = body.map(|body| body.to_string().into()).unwrap_or_default();
         admit(bucket, Instant::now() + timeout).await?;
         let response = egress.send(method, &url, || headers.clone(), body).await.map_err(|error| network(&error))?;
-        judge(take(response).await?)
+        take(response).await
     }
 
     fn headers(&self, has_body: bool, as_page: bool) -> Result<HeaderMap, AppError> {
@@ -377,24 +412,26 @@ fn about(path: &[&str]) -> AppRequest {
 struct Answer {
     status: StatusCode,
     retry_after: Option<Duration>,
+    date: Option<SystemTime>,
     body: String,
 }
 
 async fn take(response: Response) -> Result<Answer, AppError> {
     let status = response.status();
     let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(delay);
+    let date = response.headers().get(header::DATE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
     let body = match body(response).await {
         Ok(body) => body,
         Err(error) if status.is_success() => return Err(error),
         // The status says enough.
         Err(_) => String::new(),
     };
-    Ok(Answer { status, retry_after, body })
+    Ok(Answer { status, retry_after, date, body })
 }
 
 /// The body, if it is good news.
 fn judge(answer: Answer) -> Result<String, AppError> {
-    let Answer { status, retry_after: wait, body } = answer;
+    let Answer { status, retry_after: wait, date: _, body } = answer;
     if status.is_success() {
         return wire::in_band_failure(&body).map_or(Ok(body), Err);
     }
@@ -436,7 +473,7 @@ fn delay(text: &str) -> Option<Duration> {
         return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 fn network(error: &SendError) -> AppError {
@@ -447,12 +484,12 @@ fn network(error: &SendError) -> AppError {
         SendError::Encoded => return AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
         SendError::Lost => BROKEN,
         SendError::Unreachable(cause) => match cause {
-            Cause::Refused => "the connection was refused",
+            Cause::Refused => REFUSED,
             Cause::Reset => BROKEN,
             Cause::Slow => LATE,
             Cause::NoRoute => "there is no way to its network",
-            Cause::UnknownName => "its host name cannot be resolved",
-            Cause::Tls => "its certificate or TLS version is not accepted",
+            Cause::UnknownName => UNKNOWN_NAME,
+            Cause::Tls => TLS,
             Cause::NoClient => "no HTTP client could be made; are the system's certificates readable?",
             Cause::Other => "no connection could be made",
         },

@@ -13,6 +13,7 @@ mod cancel; // a cancellation reaches the server that works on the call, and onl
 mod check; // verdicts of the policy, over large tables of cases
 mod cli; // commands, options, exit codes, bad input on stdin, the end
 mod commands; // what may be started, with which arguments and variables
+mod doctor; // what is wrong, and what to do about it
 mod elicitation; // what servers ask the user, by form and by URL
 mod faults; // servers that are dead, slow, rude or forgetful
 mod file; // servers that a local file names, and edits of it

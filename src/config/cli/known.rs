@@ -50,7 +50,7 @@ pub(super) fn known_only(command: &clap::Command, args: impl IntoIterator<Item =
                     kept.push(arg);
                 }
                 None => warnings.push(format!("ignored {}", stray(&text))),
-                Some(chosen) if matches!(chosen.as_str(), "tools" | "health" | "login" | "logout" | "whoami") => {
+                Some(chosen) if matches!(chosen.as_str(), "tools" | "doctor" | "health" | "login" | "logout" | "whoami") => {
                     warnings.push(format!("ignored {}", stray(&text)));
                 }
                 Some(_) => kept.push(arg),

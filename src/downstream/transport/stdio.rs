@@ -27,14 +27,16 @@ use crate::{
 };
 
 mod audit;
+mod first_line;
 #[cfg(unix)]
 pub mod guard;
 #[cfg(target_os = "linux")]
 mod parent_death;
 mod spawner;
 
+pub use first_line::first_line;
 use spawner::Child;
-pub use spawner::Spawner;
+pub use spawner::{LastWords, Spawner};
 
 /// How long a child may take to end by itself once its input is closed, and
 /// again once it was asked to terminate. Clients kill us 2 seconds after they have
@@ -82,7 +84,7 @@ pub async fn open(program: Program, spawner: &Spawner, wiring: Wiring<'_>) -> Re
     });
     let reader = tracker.spawn(read(stdout, Arc::clone(&handler), queue.clone()));
     let log = tracker.spawn(log(stderr, handler.server().to_owned()));
-    tracker.spawn(own(Owned { child, writer, reader, log, handler, closed }));
+    tracker.spawn(own(Owned { child, writer, reader, log, overheard: spawner.last_words.clone(), handler, closed }));
     Ok(Outbox::Stdio(queue))
 }
 
@@ -91,13 +93,14 @@ struct Owned {
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
     log: JoinHandle<VecDeque<String>>,
+    overheard: Option<LastWords>,
     handler: Arc<Handler>,
     closed: tokio_util::sync::CancellationToken,
 }
 
 /// Watches the child to its end, whoever ends it, and leaves no process behind.
 async fn own(owned: Owned) {
-    let Owned { mut child, writer, mut reader, mut log, handler, closed } = owned;
+    let Owned { mut child, writer, mut reader, mut log, overheard, handler, closed } = owned;
     let status = tokio::select! {
         () = closed.cancelled() => None,
         // What the child said last is read before its end is reported.
@@ -128,6 +131,9 @@ async fn own(owned: Owned) {
         tracing::info!(server = handler.server(), "stopped");
     } else {
         tracing::warn!(server = handler.server(), ?last_words, "{error}");
+    }
+    if let Some(overheard) = overheard {
+        overheard.set(last_words.into());
     }
 }
 

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -123,6 +123,8 @@ struct Shared {
     /// Requests whose sender left before there was an answer.
     abandoned: Mutex<Vec<String>>,
     device: Mutex<Device>,
+    /// So many seconds its clock is ahead, if it is wrong.
+    clock: Mutex<Option<i64>>,
 }
 
 /// One request as it came.
@@ -260,6 +262,11 @@ impl App {
         lock(&self.shared.device).codes = members;
     }
 
+    /// Its clock is so many seconds ahead from now on.
+    pub(crate) fn clock_is_ahead(&self, seconds: i64) {
+        *lock(&self.shared.clock) = Some(seconds);
+    }
+
     /// Requests whose sender left before there was an answer, by method and address.
     pub(crate) fn abandoned(&self) -> Vec<String> {
         lock(&self.shared.abandoned).clone()
@@ -338,7 +345,7 @@ fn serve(shared: &Arc<Shared>, port: &Port) -> Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be built");
     let listener = port.listen(&runtime);
     let packed = axum::middleware::from_fn(pack);
-    let routes = Router::new().fallback(answer).layer(packed).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
+    let routes = Router::new().fallback(dated).layer(packed).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
     runtime.spawn(async move { axum::serve(listener, routes).await });
     runtime
 }
@@ -367,6 +374,20 @@ pub(crate) fn bomb(bytes: usize) -> Vec<u8> {
         packed.write_all(&blanks).expect("a vector takes everything");
     }
     packed.finish().expect("a vector takes everything")
+}
+
+/// As [`answer`], at the time that the App believes in.
+async fn dated(state: State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let ahead = *lock(&state.clock);
+    let mut response = answer(state, method, uri, headers, body).await;
+    if let Some(ahead) = ahead {
+        let distance = Duration::from_secs(ahead.unsigned_abs());
+        let now = SystemTime::now();
+        let time = if ahead < 0 { now - distance } else { now + distance };
+        let date = HeaderValue::try_from(httpdate::fmt_http_date(time)).expect("a date is plain text");
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {

@@ -7,7 +7,7 @@ use std::{
     fmt,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -30,7 +30,29 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Starts children. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct Spawner(Arc<Shared>);
+pub struct Spawner {
+    shared: Arc<Shared>,
+    /// Where it is kept what the children of this clone write last.
+    pub(super) last_words: Option<LastWords>,
+}
+
+/// What a child wrote last to standard error before its end, line by line.
+#[derive(Debug, Clone, Default)]
+pub struct LastWords(Arc<Mutex<Vec<String>>>);
+
+impl LastWords {
+    /// What is there once the child and its tasks have ended. SECURITY: without secrets already.
+    pub fn get(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A child that says nothing leaves those of the one before it.
+    pub(super) fn set(&self, words: Vec<String>) {
+        if !words.is_empty() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        }
+    }
+}
 
 struct Shared {
     /// The file of this program, which is its own guard. Without it there is none.
@@ -55,14 +77,20 @@ enum Job {
 
 impl fmt::Debug for Spawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spawner").field("guard", &self.0.guard).finish_non_exhaustive()
+        f.debug_struct("Spawner").field("guard", &self.shared.guard).finish_non_exhaustive()
     }
 }
 
 impl Spawner {
     /// `guard` is the file of this program; without it children are not watched over after our own sudden end.
     pub fn new(guard: Option<PathBuf>) -> Self {
-        Self(Arc::new(Shared { guard, jobs: OnceLock::new(), lines: Lines::default() }))
+        Self { shared: Arc::new(Shared { guard, jobs: OnceLock::new(), lines: Lines::default() }), last_words: None }
+    }
+
+    /// A clone whose children's last words are kept.
+    pub fn overheard(&self) -> (Self, LastWords) {
+        let last_words = LastWords::default();
+        (Self { shared: Arc::clone(&self.shared), last_words: Some(last_words.clone()) }, last_words)
     }
 
     /// The error says what went wrong without a path: clients see it.
@@ -72,12 +100,12 @@ impl Spawner {
         let job = Job::Spawn { program: Box::new(program), runtime: Handle::current(), reply };
         let _ = self.jobs().send(job);
         let child = outcome.await.map_err(|_| "the proxy cannot start programs any more".to_owned())??;
-        started.log(&self.0.lines, server, child.group);
+        started.log(&self.shared.lines, server, child.group);
         Ok(child)
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {
-        self.0.jobs.get_or_init(|| {
+        self.shared.jobs.get_or_init(|| {
             let (jobs, queue) = mpsc::channel();
             #[cfg(unix)]
             let told = jobs.clone();
@@ -85,7 +113,7 @@ impl Spawner {
                 // Held, so that the thread does not end before the process.
                 jobs: jobs.clone(),
                 #[cfg(unix)]
-                guard: super::guard::Guard::new(self.0.guard.clone(), move || {
+                guard: super::guard::Guard::new(self.shared.guard.clone(), move || {
                     let told = told.clone();
                     Box::new(move |pid| drop(told.send(Job::Unguarded(pid))))
                 }),
