@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod activity;
+mod away;
 pub mod bridge;
 mod completion;
 mod elicitations;

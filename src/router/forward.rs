@@ -199,6 +199,7 @@ impl Router {
         outgoing: &mut Outgoing<'_>,
         beat: Option<&Beat>,
     ) -> Result<Message, CallError> {
+        self.configured(server).await?;
         let client = ctx.session.declared().revision;
         let target = self.target(server);
         let way = Way { ctx, target: &target, beat, end: Instant::now() + target.longest, client };

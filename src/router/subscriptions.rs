@@ -57,6 +57,7 @@ impl Router {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
         let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
+        self.configured(&server).await?;
         let target = self.target(&server);
         let link = self.reach(ctx, &target).await?;
         let place = link.place();
