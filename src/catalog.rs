@@ -75,6 +75,8 @@ pub struct Tool {
     pub original: String,
     /// It is not what it was when it was trusted.
     pub change: Option<Change>,
+    /// Calling it twice is as good as calling it once, by its own word (`readOnlyHint`, `idempotentHint`).
+    pub is_repeatable: bool,
     /// The arguments that clients repeat in headers. Absent from most tools.
     pub headers: Option<Arc<[ParamHeader]>>,
 }

@@ -218,6 +218,7 @@ impl Config {
             connect,
             isolation,
             idle_timeout,
+            health_interval,
             refresh_interval,
             list_wait,
             call_timeout,
@@ -253,8 +254,10 @@ impl Config {
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
+        let health_interval = given.option("--health-interval", health_interval, env::HEALTH_INTERVAL);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
+        let health_interval = given.parse(health_interval, defaults::HEALTH_INTERVAL, time);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let connect = given.connect(connect);
         let isolation = given.isolation(isolation);
@@ -274,6 +277,7 @@ impl Config {
                 isolation,
                 own: Arc::default(),
                 idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
+                health_interval: Some(health_interval).filter(|time| !time.is_zero()),
                 base_env,
                 commands: Arc::new(command::Policy::new(commands)),
                 spawner: Spawner::new(environment.program.clone()),

@@ -22,7 +22,7 @@ use super::{
     remembered::Remembered,
 };
 use crate::{
-    downstream::{Event, Item, Link, LinkError, Pool, State},
+    downstream::{Event, Item, Link, LinkError, Pool},
     lasting::survived,
     protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     source::{AppStatus, Snapshot, Told},
@@ -426,8 +426,7 @@ impl Keeper {
     }
 
     fn is_done(&self, config: &ServerConfig) -> bool {
-        self.is_known(&config.id)
-            || self.pool.status(&config.id).is_some_and(|status| matches!(status.state, State::Backoff { .. } | State::Disabled { .. }))
+        self.is_known(&config.id) || self.pool.status(&config.id).is_some_and(|status| status.has_failed())
     }
 
     /// Until when the first lists wait for the rest.

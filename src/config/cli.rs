@@ -53,6 +53,9 @@ pub(super) struct Options {
     /// Stop a STDIO server unused for so long, as 600 or 10m; 0 is never [env: PLUGGEDIN_IDLE_TIMEOUT] [default: 0]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) idle_timeout: Option<String>,
+    /// Ask a remote server for a sign of life that was silent for so long; 0 is never [env: PLUGGEDIN_HEALTH_INTERVAL] [default: 30]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) health_interval: Option<String>,
     /// How often the App is asked for changes [env: PLUGGEDIN_REFRESH_INTERVAL] [default: 30]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) refresh_interval: Option<String>,
