@@ -163,7 +163,7 @@ impl Supervisor {
             // A connection that is being made is dropped, and with it all it started.
             biased;
             () = stop.cancelled() => {}
-            () = async { while survived("server", self.supervise()).await.is_none() {} } => {}
+            () = async { while survived("server", Box::pin(self.supervise())).await.is_none() {} } => {}
         }
         let link = match &self.status.borrow().state {
             State::Ready { link, .. } => Arc::clone(link),

@@ -72,7 +72,7 @@ impl Source {
             let (finished, turns) = watch::channel(0);
             done.push(turns);
             let (wanted, token) = (Arc::clone(&wanted), token.clone());
-            let asking = async move { while survived("app", task.run(&wanted, &finished, &token)).await.is_none() {} };
+            let asking = async move { while survived("app", Box::pin(task.run(&wanted, &finished, &token))).await.is_none() {} };
             tracker.spawn(asking.instrument(info_span!("app")));
         }
         SourceHandle { snapshots, wanted, done, app }

@@ -35,10 +35,8 @@ pub(super) async fn lost(link: &Arc<Link>, every: Duration) -> LinkError {
 async fn is_alive(link: &Arc<Link>) -> bool {
     let method = if link.peer().revision.has_handshake() { "ping" } else { "server/discover" };
     match timeout(PATIENCE, link.request(method, "{}")).await {
-        // Also where it does not know the method.
-        Ok(Ok(_)) => true,
-        // Somebody is there, who says what is wrong to those who call.
-        Ok(Err(LinkError::Status { .. } | LinkError::Unauthorized { .. } | LinkError::Protocol { .. })) => true,
+        // Somebody is there, be it that the method is unknown or something is wrong, which those who call will be told.
+        Ok(Ok(_) | Err(LinkError::Status { .. } | LinkError::Unauthorized { .. } | LinkError::Protocol { .. })) => true,
         Ok(Err(_)) | Err(_) => false,
     }
 }
