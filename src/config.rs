@@ -38,7 +38,7 @@ use crate::{
     },
     downstream::transport::stdio::Spawner,
     downstream::{
-        self, Connect,
+        self, Connect, Isolating,
         eras::{self, Eras},
     },
     front,
@@ -253,14 +253,10 @@ impl Config {
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
-        let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
-        let health_interval = given.option("--health-interval", health_interval, env::HEALTH_INTERVAL);
-        let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
-        let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
-        let health_interval = given.parse(health_interval, defaults::HEALTH_INTERVAL, time);
+        let idle_timeout = given.idle_timeout(idle_timeout);
+        let health_interval = given.health_interval(health_interval);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
-        let connect = given.connect(connect);
-        let isolation = given.isolation(isolation);
+        let (connect, isolation) = (given.connect(connect), given.isolation(isolation));
         let commands = given.commands(commands, per_client);
         if keys == Keys::OfClients {
             given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
@@ -274,10 +270,9 @@ impl Config {
             source,
             downstream: downstream::Config {
                 connect,
-                isolation,
-                own: Arc::default(),
-                idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
-                health_interval: Some(health_interval).filter(|time| !time.is_zero()),
+                isolating: Isolating::new(isolation),
+                idle_timeout,
+                health_interval,
                 base_env,
                 commands: Arc::new(command::Policy::new(commands)),
                 spawner: Spawner::new(environment.program.clone()),
@@ -452,7 +447,8 @@ impl Settings<'_> {
         })
     }
 
-    fn catalog(&mut self, naming: Naming, list_wait: Option<Given>, pin: bool, store: Option<PathBuf>) -> keeper::Config {
+    fn catalog(&mut self, naming: Naming, list_wait: Option<String>, pin: bool, store: Option<PathBuf>) -> keeper::Config {
+        let list_wait = self.option("--list-wait", list_wait, env::LIST_WAIT);
         keeper::Config {
             naming,
             // Who says how long means every server.
@@ -490,6 +486,17 @@ impl Settings<'_> {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         })
+    }
+
+    /// `None` is never.
+    fn idle_timeout(&mut self, option: Option<String>) -> Option<Duration> {
+        let given = self.option("--idle-timeout", option, env::IDLE_TIMEOUT);
+        Some(self.parse(given, Duration::ZERO, time)).filter(|time| !time.is_zero())
+    }
+
+    fn health_interval(&mut self, option: Option<String>) -> Option<Duration> {
+        let given = self.option("--health-interval", option, env::HEALTH_INTERVAL);
+        Some(self.parse(given, defaults::HEALTH_INTERVAL, time)).filter(|time| !time.is_zero())
     }
 
     fn isolation(&mut self, option: Option<String>) -> Isolation {

@@ -21,7 +21,7 @@ use crate::{
     protocol::{
         declared::Declared,
         message::{Id, Message},
-        server::{Fingerprint, HttpConfig, Isolation, ServerConfig, ServerId, TransportConfig},
+        server::{Fingerprint, HttpConfig, ServerConfig, ServerId, TransportConfig},
     },
     security::{
         Refusal, command, egress,
@@ -48,7 +48,7 @@ pub use connection::{Item, Link, error_message};
 pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Lingering, Step};
 pub use mailbox::Caller;
-pub use own::Room;
+pub use own::{Isolating, Room};
 pub use seat::{Guest, OnlyClient, Place, Seat};
 pub use supervisor::{State, Status, Unavailable};
 use transport::stdio;
@@ -63,10 +63,7 @@ const EVENTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub connect: Connect,
-    /// Which servers have connections for single sessions, where their own configurations do not say.
-    pub isolation: Isolation,
-    /// For how many such connections there is room. All pools of the process share it.
-    pub own: Arc<Room>,
+    pub isolating: Isolating,
     /// A child that is unused for this long is stopped; `None` means never.
     pub idle_timeout: Option<Duration>,
     /// A remote server that was silent for this long is asked for a sign of life; `None` means never.
