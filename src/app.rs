@@ -74,6 +74,17 @@ impl App {
         let calls = Calls::default();
         let limiter = Limiter::new(parts.rates);
         let workspace = Workspace::start(own, calls.clone(), limiter.clone(), &tracker, &token);
+        tracker.spawn({
+            let (reload, token, workspace) = (Arc::clone(&signals.reload), token.clone(), workspace.clone());
+            async move {
+                loop {
+                    tokio::select! {
+                        () = token.cancelled() => return,
+                        () = reload.notified() => workspace.reload(),
+                    }
+                }
+            }
+        });
         Self { parts, workspace, calls, limiter, tracker, token, signals }
     }
 
@@ -101,7 +112,7 @@ impl App {
         self.parts.egress.listens_at(listener.local_addr()?);
         self.begin_soon();
         let workspaces = self.workspaces(&config.auth);
-        let Signals { asked, now } = self.signals.clone();
+        let Signals { asked, now, reload: _ } = self.signals.clone();
         http::serve(listener, config, workspaces, http::Shutdown { draining: asked, now, tracker: self.tracker.clone() }).await
     }
 

@@ -19,6 +19,7 @@ pub mod build;
 mod declared;
 pub mod integrity;
 pub mod keeper;
+mod remembered;
 pub mod store;
 
 pub use crate::downstream::ListKind;
@@ -54,6 +55,8 @@ pub struct CatalogServer {
     pub resources: bool,
     /// The server itself has said what it offers.
     pub listed: bool,
+    /// It is known how to reach it. Otherwise the App has said so in an earlier run, and not yet in this one.
+    pub configured: bool,
     /// Capabilities and extensions, by their names.
     declared: Vec<String>,
 }
@@ -337,6 +340,11 @@ impl CatalogHandle {
 
     /// The catalog once every server has been asked, or is not waited for any more.
     pub async fn settled(&self) -> Arc<Catalog> {
+        self.settled_within(self.patience).await
+    }
+
+    /// As [`settled`](Self::settled), for who can wait no longer than `patience`.
+    pub async fn settled_within(&self, patience: Duration) -> Arc<Catalog> {
         {
             let catalog = self.catalog.borrow();
             if catalog.settled {
@@ -344,7 +352,7 @@ impl CatalogHandle {
             }
         }
         let mut receiver = self.catalog.clone();
-        let settled = tokio::time::timeout(self.patience, receiver.wait_for(|catalog| catalog.settled)).await;
+        let settled = tokio::time::timeout(patience.min(self.patience), receiver.wait_for(|catalog| catalog.settled)).await;
         match settled {
             Ok(Ok(catalog)) => Arc::clone(&catalog),
             Ok(Err(_)) | Err(_) => self.current(),
@@ -356,6 +364,13 @@ impl CatalogHandle {
         let mut receiver = self.catalog.clone();
         let listed = receiver.wait_for(|catalog| catalog.server(server).is_none_or(|server| server.listed)).await;
         listed.map_or_else(|_| self.current(), |catalog| Arc::clone(&catalog))
+    }
+
+    /// The catalog once it is known how this server is reached, or that it is gone.
+    pub async fn configured(&self, server: &ServerId) -> Arc<Catalog> {
+        let mut receiver = self.catalog.clone();
+        let configured = receiver.wait_for(|catalog| catalog.server(server).is_none_or(|server| server.configured)).await;
+        configured.map_or_else(|_| self.current(), |catalog| Arc::clone(&catalog))
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {

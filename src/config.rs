@@ -41,7 +41,9 @@ use crate::{
         self, Connect,
         eras::{self, Eras},
     },
-    front, router,
+    front,
+    protocol::server::Isolation,
+    router,
     secret::Secret,
     security::{
         check::Rules,
@@ -214,6 +216,7 @@ impl Config {
             tool_prefix,
             max_tool_name,
             connect,
+            isolation,
             idle_timeout,
             refresh_interval,
             list_wait,
@@ -254,6 +257,7 @@ impl Config {
         let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let connect = given.connect(connect);
+        let isolation = given.isolation(isolation);
         let commands = given.commands(commands, per_client);
         if keys == Keys::OfClients {
             given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
@@ -267,6 +271,8 @@ impl Config {
             source,
             downstream: downstream::Config {
                 connect,
+                isolation,
+                own: Arc::default(),
                 idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
                 base_env,
                 commands: Arc::new(command::Policy::new(commands)),
@@ -471,6 +477,16 @@ impl Settings<'_> {
             "eager" => Ok(Connect::Eager),
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
+        })
+    }
+
+    fn isolation(&mut self, option: Option<String>) -> Isolation {
+        let given = self.option("--isolation", option, env::ISOLATION);
+        self.parse(given, Isolation::Auto, |text| match text {
+            "auto" => Ok(Isolation::Auto),
+            "session" => Ok(Isolation::Session),
+            "shared" => Ok(Isolation::Shared),
+            _ => Err("must be `auto`, `session` or `shared`".to_owned()),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::{
     protocol::{
         declared::Declared,
         message::{Id, Message},
-        server::{Fingerprint, HttpConfig, ServerConfig, ServerId, TransportConfig},
+        server::{Fingerprint, HttpConfig, Isolation, ServerConfig, ServerId, TransportConfig},
     },
     security::{
         Refusal, command, egress,
@@ -38,6 +38,7 @@ pub mod handshake;
 pub mod inflight;
 mod listening;
 pub mod mailbox;
+mod own;
 pub mod seat;
 mod supervisor;
 pub mod transport;
@@ -46,7 +47,8 @@ pub use connection::{Item, Link, error_message};
 pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Lingering, Step};
 pub use mailbox::Caller;
-pub use seat::{OnlyClient, Place, Seat};
+pub use own::Room;
+pub use seat::{Guest, OnlyClient, Place, Seat};
 pub use supervisor::{State, Status, Unavailable};
 use transport::stdio;
 
@@ -60,6 +62,10 @@ const EVENTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub connect: Connect,
+    /// Which servers have connections for single sessions, where their own configurations do not say.
+    pub isolation: Isolation,
+    /// For how many such connections there is room. All pools of the process share it.
+    pub own: Arc<Room>,
     /// A child that is unused for this long is stopped; `None` means never.
     pub idle_timeout: Option<Duration>,
     /// Names and values of the proxy's own environment that every child gets.
@@ -148,6 +154,8 @@ pub struct Heard {
 pub struct Pool {
     shared: Arc<Shared>,
     servers: Arc<ArcSwap<IndexMap<ServerId, Server>>>,
+    /// Connections of single sessions.
+    own: Arc<own::Own>,
     /// Held while the set of servers changes.
     changing: Arc<Mutex<()>>,
 }
@@ -227,7 +235,7 @@ impl Pool {
             begun: CancellationToken::new(),
             has_begun: AtomicBool::new(false),
         });
-        (Self { shared, servers: Arc::default(), changing: Arc::default() }, heard)
+        (Self { shared, servers: Arc::default(), own: Arc::default(), changing: Arc::default() }, heard)
     }
 
     /// Lets the servers be connected. Until then the machine is left to the first
@@ -256,6 +264,7 @@ impl Pool {
             }
         }
         self.servers.store(Arc::new(servers));
+        self.apply_to_own();
     }
 
     fn keep_or_start(&self, old: &IndexMap<ServerId, Server>, config: &Arc<ServerConfig>) -> Server {
@@ -264,7 +273,10 @@ impl Pool {
             Some(server) if server.fingerprint == fingerprint && server.adopt(config) => {
                 Server { config: Arc::clone(config), ..server.clone() }
             }
-            _ => supervisor::start(&self.shared, Arc::clone(config), fingerprint),
+            _ => {
+                let seated = supervisor::Seated { news: self.shared.news.clone(), room: None };
+                supervisor::start(&self.shared, Arc::clone(config), fingerprint, seated)
+            }
         }
     }
 
@@ -304,11 +316,25 @@ impl Pool {
         }
     }
 
-    /// The live connections.
-    pub fn links(&self) -> Vec<(Place, Arc<Link>)> {
-        let servers = self.servers.load();
-        let live = servers.iter().filter_map(|(id, server)| Some((Place::shared(id.clone()), Arc::clone(server.status.borrow().link()?))));
-        live.collect()
+    /// Has servers tried again at once whose last attempt failed.
+    pub fn retry(&self) {
+        for server in self.servers.load().values().filter(|server| matches!(server.status.borrow().state, State::Backoff { .. })) {
+            // A full queue holds a demand already.
+            let _ = server.demand.try_send(());
+        }
+    }
+
+    /// The live connections that all share.
+    pub fn links(&self) -> Vec<Arc<Link>> {
+        self.servers.load().values().filter_map(|server| server.status.borrow().link().cloned()).collect()
+    }
+
+    /// The live connection there.
+    pub fn link_at(&self, place: &Place) -> Option<Arc<Link>> {
+        match place.seat {
+            Seat::Shared => self.servers.load().get(&place.server)?.status.borrow().link().cloned(),
+            Seat::Session(session) => self.own_link(&place.server, session),
+        }
     }
 
     pub fn status(&self, id: &ServerId) -> Option<Status> {

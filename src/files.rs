@@ -33,6 +33,17 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<fs::File>) -> io::
     written
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Every set of sources has a file of its own, so that old ones would pile up.
 pub fn forget_old(dir: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };

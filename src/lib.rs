@@ -33,7 +33,7 @@
 //! | 4 | [`catalog`] | who asks |
 //! | 3 | [`source`] and [`downstream`] | each other, the catalog, names |
 //! | 2 | [`telemetry`], [`lines`], [`files`] | what messages and files say |
-//! | 1 | [`protocol`], [`security`], [`shutdown`] | each other; any I/O but the requests of `security::egress` and signals |
+//! | 1 | [`protocol`], [`security`], [`shutdown`], [`lasting`] | each other; any I/O but the requests of `security::egress` and signals |
 //! | 0 | [`secret`] | what a secret is for |
 //!
 //! Lower code cannot reach an option or the environment. What must travel upward goes
@@ -117,6 +117,7 @@ pub mod config;
 pub mod downstream;
 pub mod files;
 pub mod front;
+pub mod lasting;
 pub mod lines;
 pub mod protocol;
 pub mod router;

@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     builtin::Builtin,
     catalog::{CatalogHandle, ListKind},
-    downstream::{Notice, Pool},
+    downstream::{Guest, Notice, Pool},
     protocol::{
         declared::Declared,
         json::Object,
@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod activity;
+mod away;
 pub mod bridge;
 mod completion;
 mod elicitations;
@@ -127,12 +128,27 @@ pub trait SessionPeer: fmt::Debug + Send + Sync {
 
     /// How often the client may still call.
     fn allowance(&self) -> &Allowance;
+
+    /// The client as one of several, which can have connections of its own; `None` where it cannot.
+    fn guest(&self) -> Option<Guest> {
+        None
+    }
+
+    /// How such a client is reached while no call of its runs.
+    fn outside(self: Arc<Self>) -> Option<Arc<dyn ClientPeer>> {
+        None
+    }
 }
 
 /// The client while one call of its runs: what is said here reaches it on that call's own stream.
 pub trait ClientPeer: fmt::Debug + Send + Sync {
     /// Sends a notification that belongs to the call. Waits while the client is slow.
     fn notify(&self, frame: Frame) -> BoxFuture<'_, ()>;
+
+    /// Whether there is a way for a request to the client now.
+    fn can_be_asked(&self) -> bool {
+        true
+    }
 
     /// Sends a server's request to the client, under an id of the session's own, and gives the
     /// client's response, be it a result or an error. Dropping the future withdraws the request.
@@ -153,6 +169,8 @@ pub enum AskError {
     Gone,
     #[error("the client cannot be asked anything")]
     Unsupported,
+    #[error("the client has no event stream open (GET) on which it could be asked outside of its calls")]
+    NotListening,
 }
 
 /// The answer to a request.

@@ -1,5 +1,8 @@
-//! From a signal to the end: two tokens that everybody watches.
+//! What signals ask for: two tokens for the end, which everybody watches, and word of what is to be read again.
 
+use std::{io::IsTerminal, sync::Arc};
+
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// What signals ask for.
@@ -9,21 +12,43 @@ pub struct Signals {
     pub asked: CancellationToken,
     /// The second one: end now.
     pub now: CancellationToken,
+    /// SIGHUP: read again what may have changed.
+    pub reload: Arc<Notify>,
+}
+
+/// What one signal asks for.
+enum Wish {
+    End,
+    Reload,
 }
 
 impl Signals {
-    /// Waits for SIGTERM, SIGINT or SIGHUP (Ctrl-C elsewhere), twice. Ends when `over` does.
+    /// Waits for SIGTERM or SIGINT (Ctrl-C elsewhere), twice, and tells of every SIGHUP. Ends when `over` does.
     ///
     /// # Errors
     /// Where the operating system does not let us listen.
     pub async fn watch(&self, over: &CancellationToken) -> std::io::Result<()> {
         let mut received = Received::new()?;
-        for token in [&self.asked, &self.now] {
-            tokio::select! {
-                name = received.next() => tracing::info!(signal = name, "stopping"),
+        // The hangup of a terminal means that who has started us is gone.
+        let at_terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+        let mut steps = [&self.asked, &self.now].into_iter();
+        let mut step = steps.next();
+        while let Some(token) = step {
+            let (name, wish) = tokio::select! {
+                signal = received.next() => signal,
                 () = over.cancelled() => return Ok(()),
+            };
+            match wish {
+                Wish::Reload if !at_terminal => {
+                    tracing::info!(signal = name, "reading the configuration again");
+                    self.reload.notify_one();
+                }
+                Wish::Reload | Wish::End => {
+                    tracing::info!(signal = name, "stopping");
+                    token.cancel();
+                    step = steps.next();
+                }
             }
-            token.cancel();
         }
         Ok(())
     }
@@ -47,11 +72,11 @@ impl Received {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> (&'static str, Wish) {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
+            _ = self.terminate.recv() => ("SIGTERM", Wish::End),
+            _ = self.interrupt.recv() => ("SIGINT", Wish::End),
+            _ = self.hangup.recv() => ("SIGHUP", Wish::Reload),
         }
     }
 }
@@ -65,9 +90,9 @@ impl Received {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> (&'static str, Wish) {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
+            Ok(()) => ("Ctrl-C", Wish::End),
             Err(_) => std::future::pending().await,
         }
     }

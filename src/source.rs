@@ -13,6 +13,7 @@ mod refresh;
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::protocol::server::{ServerConfig, ServerId};
@@ -27,11 +28,22 @@ pub struct Snapshot {
     /// What the App recorded of its servers' capabilities. Servers of the local
     /// file have none; they are asked themselves.
     pub records: Records,
+    pub told: Told,
     pub app: AppStatus,
     pub file: FileStatus,
 }
 
-#[derive(Debug, Clone, Default)]
+/// Whether what a snapshot holds of the App is all that it has said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Told {
+    /// It has not said everything yet, or has taken it back.
+    #[default]
+    Nothing,
+    Now,
+}
+
+/// As it is kept between runs, too: nothing in here is a secret, or shows how a server is reached.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Records {
     pub tools: Vec<ToolRecord>,
     pub resources: Vec<ResourceRecord>,
@@ -42,7 +54,7 @@ pub struct Records {
     pub instructions: Vec<InstructionRecord>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ToolRecord {
     pub server: ServerId,
     /// The name that the server itself knows.
@@ -55,7 +67,7 @@ pub struct ToolRecord {
 
 /// A resource, or a template (then `uri` is the template). The App does not say
 /// which server it belongs to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ResourceRecord {
     pub uri: String,
     pub name: Option<String>,
@@ -63,7 +75,7 @@ pub struct ResourceRecord {
     pub mime_type: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PromptRecord {
     pub name: String,
     pub description: Option<String>,
@@ -71,7 +83,7 @@ pub struct PromptRecord {
     pub arguments: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InstructionRecord {
     /// `pluggedin_instruction_{server}_default` or `{server}__system_context`.
     pub name: String,

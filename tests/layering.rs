@@ -21,7 +21,7 @@ const LAYERS: [(u8, &[&str]); 10] = [
     (4, &["catalog"]),
     (3, &["source", "downstream"]),
     (2, &["telemetry", "lines", "files"]),
-    (1, &["protocol", "security", "shutdown"]),
+    (1, &["protocol", "security", "shutdown", "lasting"]),
     (0, &["secret"]),
 ];
 

@@ -71,4 +71,10 @@ impl Workspace {
         let router = Arc::new(Router::start(router, parts, tracker, token));
         Self { source, pool, catalog, router, integrity }
     }
+
+    /// Has the App asked and the file read at once, and servers that failed tried again without another pause.
+    pub(super) fn reload(&self) {
+        self.source.refresh_now();
+        self.pool.retry();
+    }
 }

@@ -141,7 +141,11 @@ impl Builtin {
         let catalog = &*self.catalog.current();
         let snapshot = self.source.snapshot();
         let servers: Vec<_> = self.pool.servers().into_iter().filter(|(config, _)| only.is_none_or(|only| config.id == *only)).collect();
-        let mut text = format!("# {} server{}\n\n{}\n", servers.len(), if servers.len() == 1 { "" } else { "s" }, setup::state(&snapshot));
+        // What is known of them is from an earlier run.
+        let unreached: Vec<_> =
+            catalog.servers().filter(|(id, server)| !server.configured && only.is_none_or(|only| only == *id)).collect();
+        let count = servers.len() + unreached.len();
+        let mut text = format!("# {count} server{}\n\n{}\n", if count == 1 { "" } else { "s" }, setup::state(&snapshot));
         if is_unfinished {
             text.push_str("\nplugged.in is still looking at its servers; call this tool once more in half a minute.\n");
         }
@@ -151,7 +155,14 @@ impl Builtin {
             list(&mut text, &entries.tools_of(&Owner::Builtin));
         }
         for (config, status) in &servers {
-            server(&mut text, &entries, config, status);
+            let state = format!("{}, {}", config.transport.label(), state(status));
+            server(&mut text, &entries, (&config.id, &config.name), &state);
+            if config.requires_auth {
+                text.push_str("plugged.in says that this server wants a sign-in; do that in the App.\n");
+            }
+        }
+        for (id, known) in unreached {
+            server(&mut text, &entries, (id, &known.name), "as last listed; how it is reached is not known until plugged.in answers");
         }
         text
     }
@@ -205,21 +216,18 @@ impl Entries<'_> {
     }
 }
 
-fn server(text: &mut String, entries: &Entries<'_>, config: &ServerConfig, status: &Status) {
-    let owner = Owner::Server(config.id.clone());
+fn server(text: &mut String, entries: &Entries<'_>, (id, name): (&ServerId, &str), state: &str) {
+    let owner = Owner::Server(id.clone());
     let bare = |uri: &str| (uri.to_owned(), String::new());
-    let _ = write!(text, "\n## {} ({}, {})\n", redact::quote(&config.name, NAME), config.transport.label(), state(status));
+    let _ = write!(text, "\n## {} ({state})\n", redact::quote(name, NAME));
     section(text, "Tools", &entries.tools_of(&owner));
-    section(text, "Prompts", &entries.prompts_of(&config.id));
+    section(text, "Prompts", &entries.prompts_of(id));
     let resources = entries.catalog.resources().filter(|(_, resource)| resource.owner == owner);
     let resources: Vec<_> = resources.map(|(uri, _)| bare(uri)).collect();
     section(text, "Resources", &resources.iter().collect::<Vec<_>>());
     let templates = entries.catalog.templates().filter(|(_, template)| template.owner == owner);
     let templates: Vec<_> = templates.map(|(uri, _)| bare(uri)).collect();
     section(text, "Resource templates", &templates.iter().collect::<Vec<_>>());
-    if config.requires_auth {
-        text.push_str("plugged.in says that this server wants a sign-in; do that in the App.\n");
-    }
 }
 
 fn state(status: &Status) -> String {

@@ -9,7 +9,8 @@ use super::{
     setup,
 };
 use crate::{
-    catalog::{Catalog, ListKind, Owner},
+    catalog::{Catalog, ListKind},
+    protocol::server::ServerId,
     security::{line, redact},
 };
 
@@ -108,12 +109,12 @@ pub(super) async fn read(builtin: &Builtin, uri: &str) -> Ended {
 }
 
 fn servers(builtin: &Builtin, catalog: &Catalog) -> Value {
-    let servers: Vec<_> = builtin
+    let tools = |id: &ServerId| catalog.tools().filter(|(_, tool)| tool.owner.server() == Some(id)).count();
+    let mut servers: Vec<_> = builtin
         .pool
         .servers()
         .into_iter()
         .map(|(config, status)| {
-            let owner = Owner::Server(config.id.clone());
             json!({
                 "name": redact::quote(&config.name, 200),
                 "id": config.id.as_str(),
@@ -122,10 +123,20 @@ fn servers(builtin: &Builtin, catalog: &Catalog) -> Value {
                 "state": status.label(),
                 "revision": status.link().map(|link| link.peer().revision.as_str()),
                 "problem": status.error().map(|error| line::escape(&redact::redact(&error.to_string())).into_owned()),
-                "tools": catalog.tools().filter(|(_, tool)| tool.owner == owner).count(),
+                "tools": tools(&config.id),
             })
         })
         .collect();
+    servers.extend(catalog.servers().filter(|(_, server)| !server.configured).map(|(id, server)| {
+        json!({
+            "name": redact::quote(&server.name, 200),
+            "id": id.as_str(),
+            "prefix": server.slug,
+            "state": "unknown",
+            "problem": "as last listed; how it is reached is not known until plugged.in answers",
+            "tools": tools(id),
+        })
+    }));
     let listed = catalog.descriptions(ListKind::Tools).len();
     json!({
         "message": format!("{} servers; {listed} tools are listed in all.", servers.len()),

@@ -1,4 +1,4 @@
-//! Source snapshot and live listings in, [`Catalog`] out. Pure: no task, no clock,
+//! Servers, the App's records and live listings in, [`Catalog`] out. Pure: no task, no clock,
 //! and the same input gives the same names, order and cursors.
 
 use std::{
@@ -18,9 +18,9 @@ use crate::{
         json::{Object, quoted, with_member},
         message::splice,
         name::{self, template::Template},
-        server::{Origin, ServerConfig, ServerId},
+        server::{InstructionMessage, Origin, ServerConfig, ServerId, ToolFilter},
     },
-    source::{ResourceRecord, Snapshot, ToolRecord},
+    source::{Records, ResourceRecord, ToolRecord},
 };
 
 /// Entries of one page. Many clients read only the first page, so that pages are
@@ -77,10 +77,40 @@ pub struct Own {
     pub reserved: Vec<&'static str>,
 }
 
+/// A server as far as names and lists go. What runs it does not matter here.
+#[derive(Debug, Clone, Copy)]
+pub struct Face<'a> {
+    pub id: &'a ServerId,
+    pub name: &'a str,
+    pub slug: Option<&'a str>,
+    pub origin: Origin,
+    pub tools: &'a ToolFilter,
+    pub instructions: &'a [InstructionMessage],
+    /// It is known how to reach it.
+    pub configured: bool,
+}
+
+impl<'a> Face<'a> {
+    pub fn of(config: &'a ServerConfig) -> Self {
+        Self {
+            id: &config.id,
+            name: &config.name,
+            slug: config.slug.as_deref(),
+            origin: config.origin,
+            tools: &config.tools,
+            instructions: &config.instructions,
+            configured: true,
+        }
+    }
+}
+
 /// Everything that a catalog is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
-    pub snapshot: &'a Snapshot,
+    /// In the order of their tools.
+    pub servers: &'a [Face<'a>],
+    /// The App's.
+    pub records: &'a Records,
     pub listings: &'a HashMap<ServerId, Arc<Listing>>,
     /// Servers whose tools the App has recorded, now or earlier: of these only what it
     /// lists is on.
@@ -114,17 +144,18 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn servers(&mut self) {
         let mut taken = HashSet::new();
-        for config in &self.inputs.snapshot.servers {
-            let wanted = config.slug.clone().unwrap_or_else(|| name::slug(&config.name));
+        for config in self.inputs.servers {
+            let wanted = config.slug.map_or_else(|| name::slug(config.name), str::to_owned);
             let slug = unique(&wanted, &mut taken);
-            let listing = self.inputs.listings.get(&config.id);
+            let listing = self.inputs.listings.get(config.id);
             let server = CatalogServer {
-                name: config.name.clone(),
+                name: config.name.to_owned(),
                 slug,
-                instructions: config.instructions.clone(),
+                instructions: config.instructions.to_vec(),
                 completions: listing.is_some_and(|listing| listing.completions),
                 resources: listing.is_some_and(|listing| listing.offers_resources),
                 listed: listing.is_some_and(|listing| listing.live),
+                configured: config.configured,
                 declared: listing.map(|listing| declared::names(&listing.declared)).unwrap_or_default(),
             };
             self.catalog.servers.insert(config.id.clone(), server);
@@ -132,7 +163,7 @@ impl Builder<'_> {
     }
 
     fn capabilities(&mut self) {
-        let listings = self.inputs.snapshot.servers.iter().filter_map(|config| self.inputs.listings.get(&config.id));
+        let listings = self.inputs.servers.iter().filter_map(|config| self.inputs.listings.get(config.id));
         self.catalog.capabilities = declared::together(listings.map(|listing| listing.declared.as_ref()));
     }
 
@@ -142,14 +173,14 @@ impl Builder<'_> {
             self.entries[ListKind::Tools as usize].push(record.clone());
         }
         let mut recorded: HashMap<&ServerId, Vec<&ToolRecord>> = HashMap::new();
-        for record in &self.inputs.snapshot.records.tools {
+        for record in &self.inputs.records.tools {
             recorded.entry(&record.server).or_default().push(record);
         }
-        for config in &self.inputs.snapshot.servers {
-            let records = recorded.get(&config.id).map(Vec::as_slice).unwrap_or_default();
-            match self.inputs.listings.get(&config.id) {
+        for config in self.inputs.servers {
+            let records = recorded.get(config.id).map(Vec::as_slice).unwrap_or_default();
+            match self.inputs.listings.get(config.id) {
                 Some(listing) => {
-                    let judged = self.inputs.recorded.contains(&config.id);
+                    let judged = self.inputs.recorded.contains(config.id);
                     for item in visible(config, judged.then_some(records), &listing.tools) {
                         self.tool(config, &item.key, &item.json);
                     }
@@ -163,11 +194,11 @@ impl Builder<'_> {
         }
     }
 
-    fn tool(&mut self, config: &ServerConfig, original: &str, record: &Bytes) {
+    fn tool(&mut self, config: &Face<'_>, original: &str, record: &Bytes) {
         let exposed = self.tool_name(config, original);
         let Some(renamed) = with_string(record, "name", &exposed) else { return };
         let record = with_instructions(renamed, config);
-        let since = self.inputs.changes.get(&config.id).and_then(|changes| changes.get(original)).copied();
+        let since = self.inputs.changes.get(config.id).and_then(|changes| changes.get(original)).copied();
         let change = since.map(|since| Change { since, withheld: self.inputs.pin });
         // Where the annotations of a tool cannot be followed no client can follow them either.
         let headers = header::param_headers(&record).ok().filter(|headers| !headers.is_empty()).map(Into::into);
@@ -181,9 +212,9 @@ impl Builder<'_> {
         }
     }
 
-    fn tool_name(&self, config: &ServerConfig, original: &str) -> String {
+    fn tool_name(&self, config: &Face<'_>, original: &str) -> String {
         let Naming { prefix, max } = self.inputs.naming;
-        let slug = self.catalog.servers[&config.id].slug.as_str();
+        let slug = self.catalog.servers[config.id].slug.as_str();
         let prefix = match prefix {
             ToolPrefix::Slug => Some(slug),
             // A server of the local file has no UUID.
@@ -207,15 +238,15 @@ impl Builder<'_> {
         }
         self.instruction_prompts();
         let mut claimed = HashSet::new();
-        for config in &self.inputs.snapshot.servers {
-            let Some(listing) = self.inputs.listings.get(&config.id) else { continue };
+        for config in self.inputs.servers {
+            let Some(listing) = self.inputs.listings.get(config.id) else { continue };
             for item in &listing.prompts {
                 claimed.insert(item.key.as_str());
-                self.prompt(&config.id, &item.key, &item.json);
+                self.prompt(config.id, &item.key, &item.json);
             }
         }
         if self.someone_is_unknown() {
-            for record in &self.inputs.snapshot.records.prompts {
+            for record in &self.inputs.records.prompts {
                 if !claimed.contains(record.name.as_str()) && !self.catalog.prompts.contains_key(&record.name) {
                     let arguments =
                         record.arguments.as_deref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| json!([]));
@@ -242,9 +273,9 @@ impl Builder<'_> {
     /// The owner's instructions for a server, under the App's name for them where it
     /// has one. Both of the App's spellings are understood.
     fn instruction_prompts(&mut self) {
-        for config in self.inputs.snapshot.servers.iter().filter(|config| !config.instructions.is_empty()) {
-            let record = self.inputs.snapshot.records.instructions.iter().find(|record| record.server == config.id);
-            let slug = &self.catalog.servers[&config.id].slug;
+        for config in self.inputs.servers.iter().filter(|config| !config.instructions.is_empty()) {
+            let record = self.inputs.records.instructions.iter().find(|record| record.server == *config.id);
+            let slug = &self.catalog.servers[config.id].slug;
             let current = format!("{slug}__system_context");
             let older = format!("pluggedin_instruction_{}_default", slug.replace('-', "_"));
             let name = record.map_or_else(|| current.clone(), |record| record.name.clone());
@@ -270,11 +301,11 @@ impl Builder<'_> {
             self.catalog.resources.insert(uri.clone(), Resource { owner: Owner::Builtin, original: uri.clone() });
         }
         let mut claimed = HashSet::new();
-        for config in &self.inputs.snapshot.servers {
-            let Some(listing) = self.inputs.listings.get(&config.id) else { continue };
+        for config in self.inputs.servers {
+            let Some(listing) = self.inputs.listings.get(config.id) else { continue };
             for item in &listing.resources {
                 claimed.insert(item.key.as_str());
-                let marker = self.marker(&config.id);
+                let marker = self.marker(config.id);
                 let exposed =
                     free(&item.key, |uri| self.catalog.resources.contains_key(uri), |count| format!("{marker}{}{count}", item.key));
                 let Some(record) = with_string(&item.json, "uri", &exposed) else { continue };
@@ -283,7 +314,7 @@ impl Builder<'_> {
             }
         }
         if self.someone_is_unknown() {
-            for record in &self.inputs.snapshot.records.resources {
+            for record in &self.inputs.records.resources {
                 if !claimed.contains(record.uri.as_str()) && !self.catalog.resources.contains_key(&record.uri) {
                     self.entries[ListKind::Resources as usize].push(resource_record("uri", record));
                     self.catalog.resources.insert(record.uri.clone(), Resource { owner: Owner::Unknown, original: record.uri.clone() });
@@ -294,12 +325,12 @@ impl Builder<'_> {
 
     fn templates(&mut self) {
         let mut claimed = HashSet::new();
-        for config in &self.inputs.snapshot.servers {
-            let Some(listing) = self.inputs.listings.get(&config.id) else { continue };
+        for config in self.inputs.servers {
+            let Some(listing) = self.inputs.listings.get(config.id) else { continue };
             for item in &listing.templates {
                 claimed.insert(item.key.as_str());
                 let taken = self.catalog.templates.contains_key(&item.key);
-                let marker = if taken { self.marker(&config.id) } else { String::new() };
+                let marker = if taken { self.marker(config.id) } else { String::new() };
                 let exposed = format!("{marker}{}", item.key);
                 let Some(record) = with_string(&item.json, "uriTemplate", &exposed) else { continue };
                 if self.catalog.templates.contains_key(&exposed) {
@@ -310,7 +341,7 @@ impl Builder<'_> {
             }
         }
         if self.someone_is_unknown() {
-            for record in &self.inputs.snapshot.records.templates {
+            for record in &self.inputs.records.templates {
                 if !claimed.contains(record.uri.as_str()) && !self.catalog.templates.contains_key(&record.uri) {
                     self.entries[ListKind::Templates as usize].push(resource_record("uriTemplate", record));
                     self.insert_template(record.uri.clone(), Owner::Unknown, &record.uri, String::new());
@@ -335,7 +366,7 @@ impl Builder<'_> {
     /// The App's records of prompts and resources name no server. They stand in
     /// until every one of its servers has been asked.
     fn someone_is_unknown(&self) -> bool {
-        self.inputs.snapshot.servers.iter().any(|config| config.origin == Origin::App && !self.inputs.listings.contains_key(&config.id))
+        self.inputs.servers.iter().any(|config| config.origin == Origin::App && !self.inputs.listings.contains_key(config.id))
     }
 
     fn finish(mut self) -> Catalog {
@@ -348,7 +379,7 @@ impl Builder<'_> {
 
 /// The tools that are switched on, each once. `records` is the App's word on the
 /// server, if it has one.
-fn visible<'a>(config: &'a ServerConfig, records: Option<&[&'a ToolRecord]>, items: &'a [Item]) -> impl Iterator<Item = &'a Item> {
+fn visible<'a>(config: &'a Face<'_>, records: Option<&[&'a ToolRecord]>, items: &'a [Item]) -> impl Iterator<Item = &'a Item> {
     let recorded: Option<HashSet<&str>> = records.map(|records| records.iter().map(|record| record.name.as_str()).collect());
     let mut seen = HashSet::new();
     items.iter().filter(move |Item { key, .. }| {
@@ -391,7 +422,7 @@ fn with_string(record: &Bytes, member: &str, text: &str) -> Option<Bytes> {
     Some(splice(record, &[(span, quoted(text))]))
 }
 
-fn with_instructions(record: Bytes, config: &ServerConfig) -> Bytes {
+fn with_instructions(record: Bytes, config: &Face<'_>) -> Bytes {
     if config.instructions.is_empty() {
         return record;
     }

@@ -17,15 +17,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Catalog, CatalogHandle, ListKind,
-    build::{self, Inputs, Listing, Naming, Own},
+    build::{self, Face, Inputs, Listing, Naming, Own},
     integrity::{Changes, Integrity},
-    store::{self, Kept, Stored},
+    remembered::Remembered,
 };
 use crate::{
     downstream::{Event, Item, Link, LinkError, Pool, State},
+    lasting::survived,
     protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
-    source::{AppStatus, Snapshot},
+    source::{AppStatus, Snapshot, Told},
 };
+use memory::Memory;
+
+mod memory;
 
 /// How soon it is noticed that the operator has accepted changed tools: one look at a file's date.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -37,9 +41,6 @@ const RELISTS: u32 = 4;
 
 /// A server that adds ten tools says ten times that its list changed.
 const CHANGES_TOGETHER: Duration = Duration::from_millis(20);
-
-/// Listings are written together, this long after the first change.
-const SAVED_AFTER: Duration = Duration::from_secs(1);
 
 /// Stragglers get this long at least, even if all others were quick.
 const STRAGGLER: Duration = Duration::from_secs(2);
@@ -55,7 +56,7 @@ pub struct Config {
     pub patience: Duration,
     /// Whether that also goes for a server that takes far longer than the others did.
     pub for_stragglers: bool,
-    /// Where listings are kept between runs.
+    /// Where the catalog is kept between runs.
     pub store: Option<PathBuf>,
     /// Tools that have changed are kept from clients until they are accepted.
     pub pin: bool,
@@ -80,7 +81,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
     let (listed, listed_receiver) = mpsc::channel(64);
     let (publish, catalog) = watch::channel(Arc::default());
     let patience = config.patience;
-    let stored = config.store.as_deref().map(store::load).unwrap_or_default();
+    let memory = Memory::load(config.store.clone());
     // What is listed before a server has spoken is the listing of its last run, which was judged then.
     let changes = integrity.as_ref().filter(|_| config.pin).map(|integrity| integrity.pending()).unwrap_or_default();
     let mut keeper = Keeper {
@@ -88,8 +89,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
         integrity,
         changes,
         looked: Instant::now(),
-        stored,
-        saving: None,
+        memory,
         source,
         pool,
         builtin,
@@ -109,12 +109,13 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
     };
     keeper.apply_source();
     keeper.publish();
+    let (mut events, mut answers) = (events, listed_receiver);
     tracker.spawn(async move {
         tokio::select! {
             () = token.cancelled() => {}
-            () = keeper.run(events, listed_receiver) => {}
+            () = async { while survived("catalog", keeper.run(&mut events, &mut answers)).await.is_none() {} } => {}
         }
-        if keeper.saving.is_some() {
+        if keeper.memory.due().is_some() {
             keeper.save();
         }
     });
@@ -123,10 +124,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
 
 struct Keeper {
     config: Config,
-    /// Of the last run, for servers that have not been seen in this one.
-    stored: Stored,
-    /// When the listings are written, if they have changed.
-    saving: Option<Instant>,
+    memory: Memory,
     source: watch::Receiver<Arc<Snapshot>>,
     pool: Pool,
     builtin: Own,
@@ -218,10 +216,10 @@ struct Listed {
 }
 
 impl Keeper {
-    async fn run(&mut self, mut events: mpsc::Receiver<Event>, mut listed: mpsc::Receiver<Listed>) {
+    async fn run(&mut self, events: &mut mpsc::Receiver<Event>, listed: &mut mpsc::Receiver<Listed>) {
         loop {
             let deadline = self.deadline();
-            let save_at = self.saving.unwrap_or(deadline);
+            let save_at = self.memory.due().unwrap_or(deadline);
             let look_at = self.looked + LOOK_EVERY;
             tokio::select! {
                 // A source that is done saying things leaves the rest as it is.
@@ -229,7 +227,7 @@ impl Keeper {
                 Some(event) = events.recv() => self.take(event),
                 Some(answer) = listed.recv() => self.store(answer),
                 () = tokio::time::sleep_until(deadline), if !self.settled => self.settled = true,
-                () = tokio::time::sleep_until(save_at), if self.saving.is_some() => self.save(),
+                () = tokio::time::sleep_until(save_at), if self.memory.due().is_some() => self.save(),
                 () = tokio::time::sleep_until(look_at), if !self.changes.is_empty() => self.look_for_acceptance(),
             }
             // What has come together is published together.
@@ -246,6 +244,7 @@ impl Keeper {
     fn apply_source(&mut self) {
         self.snapshot = Arc::clone(&self.source.borrow_and_update());
         self.changed = true;
+        self.memory.hear(&self.snapshot);
         let servers = &self.snapshot.servers;
         let fingerprints: HashMap<_, _> = servers.iter().map(|config| (config.id.clone(), config.fingerprint())).collect();
         let unchanged = |id: &ServerId| fingerprints.contains_key(id) && fingerprints.get(id) == self.fingerprints.get(id);
@@ -260,10 +259,8 @@ impl Keeper {
         self.fingerprints = fingerprints;
         self.pool.apply(servers);
         for config in servers {
-            if let Some(kept) = self.stored.remove(&config.id)
-                && kept.shape == config.shape()
-            {
-                self.listings.entry(config.id.clone()).or_insert(kept.listing);
+            if let Some(listing) = self.memory.take(config) {
+                self.listings.entry(config.id.clone()).or_insert(listing);
             }
             if !self.is_known(&config.id) {
                 // Where servers wait for their first call, this one must be asked what it offers.
@@ -362,8 +359,8 @@ impl Keeper {
             }
         }
         let same = old.is_some_and(|old| Listing { live: true, ..Listing::clone(old) } == listing);
-        if self.config.store.is_some() && !same {
-            self.saving.get_or_insert_with(|| Instant::now() + SAVED_AFTER);
+        if !same {
+            self.memory.note_change();
         }
         self.listings.insert(server.clone(), Arc::new(listing));
         self.changed = true;
@@ -409,20 +406,8 @@ impl Keeper {
 
     /// Keeps what is known of the present servers for the next start.
     fn save(&mut self) {
-        self.saving = None;
-        let Some(path) = self.config.store.clone() else { return };
-        let shapes = self.snapshot.servers.iter().map(|config| (&config.id, config.shape()));
-        let mut kept: Stored =
-            shapes.filter_map(|(id, shape)| Some((id.clone(), Kept { shape, listing: Arc::clone(self.listings.get(id)?) }))).collect();
-        // While the App is silent, its servers are not gone.
-        if matches!(self.snapshot.app, AppStatus::Loading | AppStatus::Away { .. }) {
-            kept.extend(self.stored.iter().map(|(id, old)| (id.clone(), old.clone())));
-        }
-        self.tracker.spawn_blocking(move || {
-            if let Err(error) = store::save(&path, &kept) {
-                tracing::debug!(reason = %error.kind(), "the catalog could not be stored");
-            }
-        });
+        let app = (self.snapshot.told == Told::Now).then(|| Remembered::of(&self.snapshot, &self.recorded));
+        self.memory.save(&self.snapshot, &self.listings, app, &self.tracker);
     }
 
     /// Nothing more will be learnt of the server by waiting a little.
@@ -431,7 +416,13 @@ impl Keeper {
     }
 
     fn is_settled(&self) -> bool {
-        self.snapshot.app != AppStatus::Loading && self.snapshot.servers.iter().all(|config| self.is_done(config))
+        self.has_app_part() && self.snapshot.servers.iter().all(|config| self.is_done(config))
+    }
+
+    /// The App's servers are known: from itself, or from what it said in the last run. A client is better served by that at once
+    /// than by a fresh list later.
+    fn has_app_part(&self) -> bool {
+        self.snapshot.app != AppStatus::Loading || self.memory.stand_in(&self.snapshot).is_some()
     }
 
     fn is_done(&self, config: &ServerConfig) -> bool {
@@ -471,8 +462,23 @@ impl Keeper {
         self.settled = settled;
         self.published_settled = settled;
         self.changed = false;
-        let catalog = build::build(Inputs {
-            snapshot: &self.snapshot,
+        let catalog = match self.memory.stand_in(&self.snapshot) {
+            Some(remembered) => build::build(Inputs {
+                servers: &remembered.faces(&self.snapshot),
+                records: &remembered.records(&self.snapshot),
+                listings: &self.memory.complete(&self.listings),
+                recorded: remembered.recorded(),
+                ..self.inputs(&[])
+            }),
+            None => build::build(self.inputs(&self.snapshot.servers.iter().map(|config| Face::of(config)).collect::<Vec<_>>())),
+        };
+        self.publish.send_replace(Arc::new(catalog));
+    }
+
+    fn inputs<'a>(&'a self, servers: &'a [Face<'a>]) -> Inputs<'a> {
+        Inputs {
+            servers,
+            records: &self.snapshot.records,
             listings: &self.listings,
             recorded: &self.recorded,
             builtin: &self.builtin,
@@ -480,8 +486,7 @@ impl Keeper {
             changes: &self.changes,
             pin: self.config.pin,
             settled: self.settled,
-        });
-        self.publish.send_replace(Arc::new(catalog));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! The last good listings on disk, so that a client has its tools at once while the
-//! servers still start. Holds what servers say of themselves, no configuration and no
-//! secret. A file that is broken or of another version counts as none.
+//! The last good catalog on disk, so that a client has its tools at once while the
+//! servers still start, and while the App is away. Holds what servers say of themselves and
+//! what the App says of them, no configuration and no secret. A file that is broken or of
+//! another version counts as none.
 
 use std::{
     borrow::Cow,
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::build::Listing;
+use super::{build::Listing, remembered::Remembered};
 use crate::{
     downstream::Item,
     files,
@@ -29,8 +30,14 @@ const PREFIX: &str = "catalog-";
 /// A larger file is not ours.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
-/// Each server's listing of the last run.
-pub type Stored = HashMap<ServerId, Kept>;
+/// What was known at the end of the last run.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Each server's listing.
+    pub servers: HashMap<ServerId, Kept>,
+    /// Absent where no App was asked, or it has not answered.
+    pub app: Option<Arc<Remembered>>,
+}
 
 /// What was listed by a server of this shape.
 #[derive(Debug, Clone)]
@@ -44,6 +51,9 @@ struct File<'a> {
     version: u32,
     #[serde(borrow)]
     servers: HashMap<String, Server<'a>>,
+    /// A list of an older proxy has it not.
+    #[serde(default)]
+    app: Option<Cow<'a, Remembered>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,36 +82,41 @@ struct Record<'a>(Cow<'a, str>, #[serde(borrow)] &'a RawValue);
 /// What the file holds; nothing where there is none to use.
 pub fn load(path: &Path) -> Stored {
     match read(path) {
-        Ok(servers) => servers,
+        Ok(stored) => stored,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::debug!(reason = %error.kind(), "the stored catalog is not used");
             }
-            HashMap::new()
+            Stored::default()
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<HashMap<ServerId, Kept>> {
+fn read(path: &Path) -> io::Result<Stored> {
     if fs::metadata(path)?.len() > MAX_FILE {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let text = fs::read(path)?;
-    let File { version, servers } = serde_json::from_slice(&text)?;
+    let File { version, servers, app } = serde_json::from_slice(&text)?;
     if version != VERSION {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(servers.into_iter().filter_map(|(id, server)| Some((ServerId::new(&id), server.into_kept()?))).collect())
+    let servers = servers.into_iter().filter_map(|(id, server)| Some((ServerId::new(&id), server.into_kept()?))).collect();
+    Ok(Stored { servers, app: app.map(|app| Arc::new(app.into_owned())) })
 }
 
 /// Writes the file anew, readable by its owner alone; readers see the old one or
-/// the new one.
+/// the new one. Where there is nothing to keep, there is no file.
 ///
 /// # Errors
 /// What the operating system says.
-pub fn save(path: &Path, servers: &Stored) -> io::Result<()> {
+pub fn save(path: &Path, stored: &Stored) -> io::Result<()> {
+    let Stored { servers, app } = stored;
+    if servers.is_empty() && app.is_none() {
+        return files::remove(path);
+    }
     let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
-    let file = File { version: VERSION, servers };
+    let file = File { version: VERSION, servers, app: app.as_deref().map(Cow::Borrowed) };
     let written = files::replace(path, |writer| Ok(serde_json::to_writer(writer, &file)?));
     files::forget_old(path.parent().unwrap_or(path), PREFIX);
     written
@@ -161,10 +176,11 @@ pub fn path(cache_dir: &Path, identity: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn kept() -> HashMap<ServerId, Kept> {
+    fn kept() -> Stored {
         let tools = vec![Item { key: "a".to_owned(), json: r#"{"name":"a", "x":1.0}"#.into() }];
         let listing = Listing { tools, completions: true, declared: r#"{"x":1.0}"#.into(), ..Listing::default() };
-        [(ServerId::of_file("s"), Kept { shape: Fingerprint::of(b"shape"), listing: Arc::new(listing) })].into()
+        let servers = [(ServerId::of_file("s"), Kept { shape: Fingerprint::of(b"shape"), listing: Arc::new(listing) })].into();
+        Stored { servers, app: None }
     }
 
     #[test]
@@ -173,7 +189,7 @@ mod tests {
         let path = path(dir.path(), "identity");
         save(&path, &kept()).expect("the directory can be written to");
         let loaded = load(&path);
-        let (old, new) = (&kept()[&ServerId::of_file("s")], &loaded[&ServerId::of_file("s")]);
+        let (old, new) = (&kept().servers[&ServerId::of_file("s")], &loaded.servers[&ServerId::of_file("s")]);
         assert_eq!((old.shape, &old.listing), (new.shape, &new.listing));
         assert_eq!(fs::read_dir(path.parent().expect("a file has a parent")).expect("readable").count(), 1);
         #[cfg(unix)]
@@ -181,16 +197,40 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
         }
+        save(&path, &Stored::default()).expect("the file can be removed");
+        assert!(!path.exists());
+        save(&path, &Stored::default()).expect("none is fine");
+    }
+
+    /// The format of the App's part, which derives of its types must not change unnoticed: then [`VERSION`] changes, too.
+    #[test]
+    fn what_the_app_said_is_read_as_it_was_written() {
+        let text = r#"{"version":1,"servers":{},"app":{"servers":[{"id":"u-1","name":"One","slug":"one","instructions":[{"role":"System","text":"t"}]}],"records":{"tools":[{"server":"u-1","name":"a","listed":"one__a","description":null,"input_schema":{"x": 1.0}}],"resources":[{"uri":"r","name":null,"description":null,"mime_type":"m"}],"templates":[],"prompts":[{"name":"p","description":"d","arguments":[1.0]}],"instructions":[{"name":"i","description":null,"server":"u-1"}]},"recorded":["u-1"]}}"#;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.json");
+        fs::write(&path, text).expect("writable");
+        let stored = load(&path);
+        assert!(stored.app.is_some());
+        save(&path, &stored).expect("writable");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), text);
     }
 
     #[test]
     fn a_file_that_cannot_be_used_is_none() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("c.json");
-        assert!(load(&path).is_empty());
-        for text in ["", "{", "[]", r#"{"version":999,"servers":{}}"#, r#"{"version":1,"servers":{"a":{}}}"#] {
+        let is_none = |stored: Stored| stored.servers.is_empty() && stored.app.is_none();
+        assert!(is_none(load(&path)));
+        for text in [
+            "",
+            "{",
+            "[]",
+            r#"{"version":999,"servers":{}}"#,
+            r#"{"version":1,"servers":{"a":{}}}"#,
+            r#"{"version":1,"servers":{},"app":{}}"#,
+        ] {
             fs::write(&path, text).expect("writable");
-            assert!(load(&path).is_empty(), "{text}");
+            assert!(is_none(load(&path)), "{text}");
         }
     }
 }

@@ -47,6 +47,9 @@ pub(super) struct Options {
     /// When servers are connected: eager, lazy [env: PLUGGEDIN_CONNECT] [default: eager]
     #[arg(long, global = true, value_name = "WHEN")]
     pub(super) connect: Option<String>,
+    /// Whether HTTP sessions have servers of their own: auto, session, shared [env: PLUGGEDIN_ISOLATION] [default: auto]
+    #[arg(long, global = true, value_name = "KIND")]
+    pub(super) isolation: Option<String>,
     /// Stop a STDIO server unused for so long, as 600 or 10m; 0 is never [env: PLUGGEDIN_IDLE_TIMEOUT] [default: 0]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) idle_timeout: Option<String>,

@@ -5,12 +5,13 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,9 +21,10 @@ use super::{
     error::LinkError,
     handler::Handler,
     handshake::{self, Peer},
-    inflight::InFlight,
+    inflight::{self, InFlight},
     listening::Interest,
     mailbox::Caller,
+    seat::Place,
     transport::Outbox,
 };
 use crate::protocol::{
@@ -37,6 +39,9 @@ const TOOLS_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for one page of anything else, for which the tools wait.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// For last words to a server.
+const LETTING_GO: Duration = Duration::from_secs(1);
+
 /// Characters of a server's words in a sentence of ours.
 const MAX_QUOTE: usize = 300;
 
@@ -50,6 +55,8 @@ pub struct Link {
     pub(super) peer: OnceLock<Peer>,
     /// Somebody waits for news from the server, though no call may be in flight.
     held: AtomicBool,
+    /// What the server has asked and was not answered, within calls and outside of them.
+    pub(super) asks: AtomicUsize,
     /// What is to be heard from a server without a handshake.
     pub(super) interest: Interest,
 }
@@ -66,7 +73,15 @@ pub struct Item {
 impl Link {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, closed: CancellationToken) -> Arc<Self> {
         let interest = Interest::default();
-        let link = Arc::new(Self { handler, outbox, closed, peer: OnceLock::new(), held: AtomicBool::new(false), interest });
+        let link = Arc::new(Self {
+            handler,
+            outbox,
+            closed,
+            peer: OnceLock::new(),
+            held: AtomicBool::new(false),
+            asks: AtomicUsize::new(0),
+            interest,
+        });
         link.handler.lead_back_to(&link);
         link
     }
@@ -81,6 +96,11 @@ impl Link {
 
     pub(super) fn closed(&self) -> &CancellationToken {
         &self.closed
+    }
+
+    /// Where it leads, and whose it is.
+    pub fn place(&self) -> &Place {
+        self.handler.place()
     }
 
     pub fn peer(&self) -> &Peer {
@@ -168,9 +188,26 @@ impl Link {
         self.held.store(held, Ordering::Relaxed);
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody needs the connection now.
     pub(super) fn is_needed(&self) -> bool {
-        self.held.load(Ordering::Relaxed) || self.handler.is_busy()
+        self.is_held() || self.handler.is_busy() || self.asks.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells the server, before the connection ends, that nobody waits for what it still works on: the end alone does not stop
+    /// every server.
+    pub(super) async fn let_go(&self) {
+        let telling = async {
+            if !self.outbox.cancels_by_closing() {
+                join_all(self.handler.give_up_all().into_iter().map(|id| self.outbox.notify(inflight::cancellation(id)))).await;
+            }
+            self.outbox.settled().await;
+        };
+        // One that does not listen is left all the same.
+        let _ = tokio::time::timeout(LETTING_GO, telling).await;
     }
 
     /// Until the connection has ended.

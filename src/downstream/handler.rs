@@ -120,6 +120,10 @@ impl Handler {
         &self.news.client
     }
 
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// For logs.
     pub fn server(&self) -> &str {
         &self.name
@@ -199,6 +203,17 @@ impl Handler {
     /// Nobody waits for `id` any more. True if it was still unanswered.
     pub fn give_up(&self, id: u64) -> bool {
         self.take_unanswered(id).is_some()
+    }
+
+    /// Nobody waits for any call any more. Gives those that were unanswered; to listen is none.
+    pub fn give_up_all(&self) -> Vec<u64> {
+        let waiting: Vec<_> = {
+            let calls = self.calls();
+            calls.waiting.keys().filter(|id| !calls.listening.contains_key(id)).copied().collect()
+        };
+        let lost = || LinkError::Lost { reason: LinkError::Closed.to_string() };
+        let given_up = waiting.into_iter().filter_map(|id| Some((id, self.take_unanswered(id)?)));
+        given_up.map(|(id, mailbox)| (id, mailbox.finish(Err(lost()))).0).collect()
     }
 
     pub fn is_waiting(&self, id: u64) -> bool {
@@ -435,6 +450,12 @@ impl Handler {
             }
             Err(unclear) => Err(unclear),
         }
+    }
+
+    /// The same of a request that was taken for one of no call. False if there is no call that it can belong to.
+    pub(super) fn put_to_call(&self, request: &Message) -> bool {
+        let asked = Asked { request: request.clone(), is_shared: true };
+        self.addressee(None).is_ok_and(|mailbox| mailbox.put(Said::Ask(asked)))
     }
 
     /// Where goes what belongs to a call: to `call`, or else to the latest of the only

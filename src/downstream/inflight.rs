@@ -1,6 +1,9 @@
 //! One call at one server, from its start to its answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{task::AbortHandle, time::timeout};
 
@@ -8,6 +11,7 @@ use super::{
     connection::Link,
     error::LinkError,
     mailbox::{Asked, Caller, Mailbox, Post, Said},
+    seat::Place,
 };
 use crate::protocol::{
     error::{ErrorObject, INTERNAL_ERROR},
@@ -56,6 +60,11 @@ impl InFlight {
         Ok(call)
     }
 
+    /// Which connection it is in flight on.
+    pub fn place(&self) -> &Place {
+        self.link.place()
+    }
+
     /// The next thing that happens, in the order of the server. The reply is the last.
     pub async fn next(&mut self) -> Step {
         match self.mailbox.next().await {
@@ -88,13 +97,18 @@ impl InFlight {
 
     fn cancel(&self) {
         if self.link.handler().give_up(self.id) && !self.link.outbox().cancels_by_closing() {
-            let params = format!(r#"{{"requestId":{},"reason":"nobody waits for the answer any more"}}"#, self.id);
-            self.link.outbox().notify_soon(Message::notification("notifications/cancelled", Some(&params)).into());
+            self.link.outbox().notify_soon(cancellation(self.id));
         }
         if let Some(request) = &self.request {
             request.abort();
         }
     }
+}
+
+/// What is said to the server of a call that was given up.
+pub(super) fn cancellation(id: u64) -> Frame {
+    let params = format!(r#"{{"requestId":{id},"reason":"nobody waits for the answer any more"}}"#);
+    Message::notification("notifications/cancelled", Some(&params)).into()
 }
 
 /// A call that is answered, while others of its session are not. See [`InFlight::linger`].
@@ -135,6 +149,7 @@ pub struct Ask {
 
 impl Ask {
     pub(super) fn new(link: &Arc<Link>, asked: Asked) -> Self {
+        link.asks.fetch_add(1, Ordering::Relaxed);
         Self { link: Arc::clone(link), asked, answered: false }
     }
 
@@ -170,6 +185,15 @@ impl Ask {
         }
     }
 
+    /// Puts it to the latest call in flight that it can belong to after all.
+    ///
+    /// # Errors
+    /// The request itself, where there is no such call.
+    pub fn put_to_call(mut self) -> Result<(), Self> {
+        self.answered = self.link.handler().put_to_call(&self.asked.request);
+        if self.answered { Ok(()) } else { Err(self) }
+    }
+
     /// Says at once that nobody will be asked.
     pub fn refuse(mut self, error: &ErrorObject) {
         self.answered = true;
@@ -184,6 +208,7 @@ impl Ask {
 
 impl Drop for Ask {
     fn drop(&mut self) {
+        self.link.asks.fetch_sub(1, Ordering::Relaxed);
         if !self.answered {
             let error = ErrorObject::new(INTERNAL_ERROR, "nobody is there any more who could answer this");
             self.link.outbox().notify_soon(Frame::error(Some(&self.id()), &error));

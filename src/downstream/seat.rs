@@ -3,11 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::{ArcSwapOption, Guard};
+use tokio_util::sync::CancellationToken;
 
 use crate::protocol::{declared::Declared, server::ServerId};
 
 /// Whose a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Seat {
     /// Of all who use the pool, be they one or many.
     Shared,
@@ -16,7 +17,7 @@ pub enum Seat {
 }
 
 /// Which connection: the server that it leads to, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     pub server: ServerId,
     pub seat: Seat,
@@ -36,6 +37,16 @@ impl fmt::Display for Place {
             Seat::Session(session) => write!(f, "{} (session {session})", self.server),
         }
     }
+}
+
+/// A client that can have connections of its own.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// Of its session.
+    pub session: u64,
+    pub declared: Arc<Declared>,
+    /// Cancelled when the session ends, before the pool is told to [part](super::Pool::part) from it.
+    pub over: CancellationToken,
 }
 
 /// The only client that a connection can have, once it is known. Where there may be several, it stays unknown.

@@ -11,16 +11,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Connect, Event, Notice, Place, Server, Shared, SharedHeaders, allowed_headers,
+    Connect, Event, Notice, Place, Seat, Server, Shared, SharedHeaders, allowed_headers,
     connection::Link,
     error::{ConnectError, LinkError},
+    handler::News,
     listening,
 };
 use crate::{
@@ -39,6 +40,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(30);
 /// A caller that needs the server shortens a pause to this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A session's own connection to a remote server ends after so long without use. What the server knows of the session goes
+/// with it, so this is longer than the pauses of someone who works with a client that is open. It matters where a client
+/// keeps its session for days by an open event stream.
+const OWN_UNUSED: Duration = Duration::from_secs(30 * 60);
 
 /// The state of one connection.
 #[derive(Debug, Clone)]
@@ -150,7 +156,9 @@ pub(super) async fn wait_for_link(mut status: watch::Receiver<Status>, demand: m
     }
 }
 
-pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint: Fingerprint) -> Server {
+/// A session's own connection is made when it is first asked for, all others as configured.
+pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint: Fingerprint, seated: Seated) -> Server {
+    let Seated { news, room } = seated;
     let (status_sender, status) = watch::channel(Status { state: State::Idle, attempts: 0 });
     // One demand waits at most: it stands for all.
     let (demand, demands) = mpsc::channel(1);
@@ -176,13 +184,26 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
         used: Arc::clone(&used),
         stop: stop.clone(),
         secrets,
+        place: Place { server: config.id.clone(), seat: news.seat },
+        news,
+        _room: room,
     };
     shared.tracker.spawn(supervisor.run().instrument(span));
     Server { config, fingerprint, headers, status, demand, used, stop }
 }
 
+/// Whose a connection is to be.
+pub(super) struct Seated {
+    pub(super) news: News,
+    /// Of a session's own.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
 struct Supervisor {
     shared: Arc<Shared>,
+    place: Place,
+    news: News,
+    _room: Option<OwnedSemaphorePermit>,
     config: Arc<ServerConfig>,
     status: watch::Sender<Status>,
     /// Ends with the last handle of the server.
@@ -209,9 +230,14 @@ impl Supervisor {
             () = stop.cancelled() => {}
             () = self.supervise() => {}
         }
-        if let State::Ready { link, .. } = &self.status.borrow().state {
-            link.closed().cancel();
+        let link = match &self.status.borrow().state {
+            State::Ready { link, .. } => Arc::clone(link),
+            State::Connecting | State::Backoff { .. } | State::Idle | State::Disabled { .. } => return,
+        };
+        if self.is_own() {
+            link.let_go().await;
         }
+        link.closed().cancel();
     }
 
     async fn supervise(&mut self) {
@@ -219,9 +245,11 @@ impl Supervisor {
         shared.begun.cancelled().await;
         let mut failures = 0;
         let mut demanded = match self.shared.config.connect {
-            Connect::Eager => false,
-            Connect::Lazy => self.demand().await,
+            Connect::Eager if !self.is_own() => false,
+            Connect::Eager | Connect::Lazy => self.demand().await,
         };
+        // Whether somebody waits for news, which only a connection brings.
+        let mut held = false;
         loop {
             self.set(State::Connecting);
             let begun = Instant::now();
@@ -233,6 +261,9 @@ impl Supervisor {
                     match self.attend(&link).await {
                         End::Unused => {
                             link.closed().cancel();
+                            if self.is_own() {
+                                return;
+                            }
                             self.set(State::Idle);
                             demanded = self.demand().await;
                             continue;
@@ -241,11 +272,13 @@ impl Supervisor {
                             if connected.elapsed() >= STABLE {
                                 failures = 0;
                             }
+                            held = link.is_held();
                             // No attempt has failed: who waits for a connection goes on waiting.
                             self.set(State::Backoff { error: error.clone().into() });
                             // Servers that restart forget sessions; one that always does is given pauses.
-                            if error != LinkError::SessionGone || failures > 0 {
-                                demanded = self.rest(failures).await;
+                            if error != LinkError::SessionGone || failures > 0 || !self.returns(held) {
+                                let Some(cut_short) = self.rest(failures, held).await else { return };
+                                demanded = cut_short;
                             }
                             failures += 1;
                             continue;
@@ -263,8 +296,28 @@ impl Supervisor {
             self.set_ended(State::Backoff { error });
             // What was asked for during the attempt has had its answer.
             while self.demands.try_recv().is_ok() {}
-            demanded = self.rest(failures).await;
+            let Some(cut_short) = self.rest(failures, held).await else { return };
+            demanded = cut_short;
             failures += 1;
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        self.place.seat != Seat::Shared
+    }
+
+    /// Whether a lost connection is made again by itself. One session may never need its own any more.
+    fn returns(&self, held: bool) -> bool {
+        held || !self.is_own()
+    }
+
+    /// How long a connection is kept that nobody uses. `None` is for ever.
+    fn idle_timeout(&self) -> Option<Duration> {
+        let idle_timeout = self.shared.config.idle_timeout;
+        match &self.config.transport {
+            TransportConfig::Stdio(_) => idle_timeout,
+            TransportConfig::Http(_) if self.is_own() => Some(idle_timeout.unwrap_or(OWN_UNUSED)),
+            TransportConfig::Http(_) => None,
         }
     }
 
@@ -289,9 +342,7 @@ impl Supervisor {
     /// Until the connection is lost, stopped or unused for too long.
     async fn attend(&mut self, link: &Arc<Link>) -> End {
         let unused = async {
-            let (TransportConfig::Stdio(_), Some(idle_timeout)) = (&self.config.transport, self.shared.config.idle_timeout) else {
-                return std::future::pending().await;
-            };
+            let Some(idle_timeout) = self.idle_timeout() else { return std::future::pending().await };
             self.used.touch();
             loop {
                 tokio::time::sleep(idle_timeout.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10))).await;
@@ -316,8 +367,10 @@ impl Supervisor {
         }
         self.set_ended(State::Ready { link: Arc::clone(link), took });
         // Their readers go on by themselves; an error means that the proxy is ending.
-        let _ = self.shared.news.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;
-        let _ = self.shared.news.notices.send(Notice::Ready(Place::shared(self.config.id.clone()), Arc::clone(link))).await;
+        if !self.is_own() {
+            let _ = self.news.events.send(Event::Ready(self.config.id.clone(), Arc::clone(link))).await;
+        }
+        let _ = self.news.notices.send(Notice::Ready(self.place.clone(), Arc::clone(link))).await;
     }
 
     /// Waits until somebody needs the server. False if nobody can any more.
@@ -328,12 +381,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits before the next attempt; true if a caller cut the wait short.
-    async fn rest(&mut self, failures: u32) -> bool {
+    /// Waits before the next attempt; true if a caller cut the wait short. `None` if nobody needs another one.
+    async fn rest(&mut self, failures: u32, held: bool) -> Option<bool> {
         let earliest = Instant::now() + SHORTEST_PAUSE;
-        let demanded = tokio::time::timeout(pause(failures), self.demand()).await.unwrap_or(false);
+        let longest = if self.returns(held) { Some(pause(failures)) } else { self.idle_timeout() };
+        let demanded = match longest {
+            Some(longest) => tokio::time::timeout(longest, self.demand()).await.unwrap_or(false),
+            None => self.demand().await,
+        };
+        if !demanded && !self.returns(held) {
+            return None;
+        }
         tokio::time::sleep_until(earliest).await;
-        demanded
+        Some(demanded)
     }
 
     fn set(&self, state: State) {
@@ -349,8 +409,10 @@ impl Supervisor {
             status.state = state;
             status.attempts += ended;
         });
-        // A lost event is made good by the next one.
-        let _ = self.shared.news.events.try_send(Event::Changed(self.config.id.clone()));
+        if !self.is_own() {
+            // A lost event is made good by the next one.
+            let _ = self.news.events.try_send(Event::Changed(self.config.id.clone()));
+        }
     }
 }
 

@@ -59,6 +59,15 @@ impl Outbox {
         }
     }
 
+    /// Until all that was sent in this way has gone out, as far as it can be told. A child is ended anyway.
+    pub async fn settled(&self) {
+        match self {
+            Self::Stdio(_) => {}
+            Self::Http(client) => client.settled().await,
+            Self::Sse(client) => client.settled().await,
+        }
+    }
+
     /// The server learns of a cancelled request by the end of its exchange, and of nothing else.
     pub fn cancels_by_closing(&self) -> bool {
         matches!(self, Self::Http(client) if client.annotated().is_some())

@@ -44,6 +44,11 @@ impl Listeners {
         self.closing.cancel();
     }
 
+    /// Cancelled when all is over.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
     pub(super) fn len(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }

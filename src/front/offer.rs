@@ -1,5 +1,7 @@
 //! What the proxy says of itself to whoever asks what it offers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,6 +14,9 @@ use crate::{
 /// Tasks are part of older revisions, and an extension of later ones; neither can be had from the other.
 const TASKS: &str = "tasks";
 const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// A client that is not sure which revision it speaks to takes longer silence for an old server.
+const DISCOVERY: Duration = Duration::from_secs(1);
 
 /// What the proxy itself has, and what servers have that it passes on.
 pub(super) fn capabilities(catalog: &Catalog, revision: Revision) -> Value {
@@ -40,9 +45,10 @@ pub(super) fn server_info() -> Value {
 }
 
 /// The answer to `server/discover` (2026-07-28), where the same capabilities mean other ways: changes are told to those who listen,
-/// and log messages come with the requests that ask for them.
-pub(super) fn discover(router: &Router) -> Answer {
-    let catalog = router.catalog().current();
+/// and log messages come with the requests that ask for them. No notification says that extensions have been added, so that servers
+/// which nobody knows yet are waited for a little.
+pub(super) async fn discover(router: &Router) -> Answer {
+    let catalog = router.catalog().settled_within(DISCOVERY).await;
     let supported: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
     let result = json!({
         "supportedVersions": supported,

@@ -59,6 +59,7 @@ fn object(error: &CallError, said: String, revision: Revision) -> ErrorObject {
         | CallError::Unavailable { .. }
         | CallError::Timeout { .. }
         | CallError::ConnectTimeout { .. }
+        | CallError::AppAway { .. }
         | CallError::TooLong { .. }
         | CallError::Unanswered { .. }
         | CallError::Declined

@@ -25,6 +25,7 @@ use super::{announced::Announced, asked::Asked, http::streams::Stream, listen::L
 use crate::{
     builtin,
     catalog::ListKind,
+    downstream::Guest,
     protocol::{
         declared::{self, Declared},
         error::{ErrorObject, INTERNAL_ERROR, INVALID_REQUEST, REFUSED},
@@ -33,7 +34,7 @@ use crate::{
         message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
-    router::{Answer, CallError, ClientPeer, Ctx, Router, SessionPeer, bridge, events},
+    router::{Answer, AskError, CallError, ClientPeer, Ctx, Report, Router, SessionPeer, bridge, events},
     security::{rate_limit::Allowance, redact},
     telemetry::metrics::{self, Dropped},
 };
@@ -240,6 +241,7 @@ impl Session {
         let revision = Revision::negotiate(requested.as_deref());
         let declared = Declared::in_handshake(request.body().unwrap_or_default(), revision);
         self.0.wishes().declared = Some(Arc::new(declared));
+        router.introduce(self.0.number);
         let client = params.as_ref().and_then(|params| Object::parse(params.get("clientInfo")?).ok()?.string("name"));
         let client = redact::quote(client.as_deref().unwrap_or("?"), 100);
         tracing::info!(session = self.0.number, client, %revision, "client connected");
@@ -301,7 +303,7 @@ impl Session {
             "prompts/list" => self.list(ListKind::Prompts, request, router, ctx).await,
             "resources/list" => self.list(ListKind::Resources, request, router, ctx).await,
             "resources/templates/list" => self.list(ListKind::Templates, request, router, ctx).await,
-            "server/discover" if !has_handshake() => Ok(offer::discover(router)),
+            "server/discover" if !has_handshake() => Ok(Box::pin(offer::discover(router)).await),
             "subscriptions/listen" if !has_handshake() => Box::pin(self.0.listeners.serve(next_number(), request, router, ctx)).await,
             // Of the other era: what a server would make of them is not for this client.
             "server/discover" | "subscriptions/listen" => Err(CallError::UnknownMethod(request.method().to_owned())),
@@ -335,7 +337,7 @@ impl Session {
                 }
             }
             "notifications/roots/list_changed" => router.tell_roots_changed(self.0.number, message),
-            _ => router.pass_notification(message),
+            _ => router.pass_notification(self.0.as_ref(), message),
         }
     }
 
@@ -375,7 +377,7 @@ impl SessionPeer for Inner {
     fn announce(&self, frame: Frame) {
         match &self.outlet {
             Outlet::Announced(announced) => announced.push(frame),
-            Outlet::Stream(stream) => stream.push(frame),
+            Outlet::Stream(stream) => stream.announce(frame),
             Outlet::Nowhere => {}
         }
     }
@@ -386,6 +388,46 @@ impl SessionPeer for Inner {
 
     fn allowance(&self) -> &Allowance {
         &self.allowance
+    }
+
+    fn guest(&self) -> Option<Guest> {
+        match &self.outlet {
+            Outlet::Stream(_) => Some(Guest { session: self.number, declared: self.declared(), over: self.listeners.closing().clone() }),
+            // It is the only one, or is known for one request alone.
+            Outlet::Announced(_) | Outlet::Nowhere => None,
+        }
+    }
+
+    fn outside(self: Arc<Self>) -> Option<Arc<dyn ClientPeer>> {
+        matches!(self.outlet, Outlet::Stream(_)).then_some(self as _)
+    }
+}
+
+/// The client of a session over HTTP while no call of its runs: it is told and asked on its standalone stream.
+impl ClientPeer for Inner {
+    fn can_be_asked(&self) -> bool {
+        matches!(&self.outlet, Outlet::Stream(stream) if stream.is_read())
+    }
+
+    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
+        self.announce(frame);
+        futures_util::future::ready(()).boxed()
+    }
+
+    fn ask(&self, request: &Message, report: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
+        let refused = |error| futures_util::future::ready(Err(error)).boxed();
+        match &self.outlet {
+            Outlet::Stream(stream) if self.can_be_asked() => {
+                let request = request.clone();
+                let send = async |frame| {
+                    stream.announce(frame);
+                    true
+                };
+                async move { self.asked.ask(&request, report, send, |frame| stream.announce(frame)).await }.boxed()
+            }
+            Outlet::Stream(_) => refused(AskError::NotListening),
+            Outlet::Announced(_) | Outlet::Nowhere => refused(AskError::Unsupported),
+        }
     }
 }
 

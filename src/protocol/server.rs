@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::revision::Revision;
@@ -12,7 +13,8 @@ use crate::secret::Secret;
 
 /// Names a server for as long as the proxy runs: the App's UUID, or
 /// `file:NAME` for a server of the local file.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct ServerId(Arc<str>);
 
 impl ServerId {
@@ -24,8 +26,24 @@ impl ServerId {
         Self(format!("file:{name}").into())
     }
 
+    pub fn is_of_file(&self) -> bool {
+        self.0.starts_with("file:")
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for ServerId {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<ServerId> for String {
+    fn from(id: ServerId) -> Self {
+        id.as_str().to_owned()
     }
 }
 
@@ -63,6 +81,7 @@ pub struct ServerConfig {
     /// How long one call may take; `None` means the proxy's default.
     pub timeout: Option<Duration>,
     pub tools: ToolFilter,
+    /// Goes before what holds for all servers.
     pub isolation: Option<Isolation>,
     /// The revision that the server is spoken to in, where it is not to be found out.
     pub revision: Option<Revision>,
@@ -151,20 +170,24 @@ impl ToolFilter {
     }
 }
 
-/// Whether sessions share one connection to the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Whether the sessions of one workspace share one connection to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Isolation {
+    /// A remote server has a connection for each session; a child process is shared.
+    #[default]
+    Auto,
+    /// Each session has a connection of its own.
     Session,
     Shared,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InstructionMessage {
     pub role: InstructionRole,
     pub text: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstructionRole {
     System,
     User,

@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::{Ctx, SessionPeer};
 use crate::{
+    downstream::Place,
     protocol::{
         error::URL_ELICITATION_REQUIRED,
         json::Object,
         message::{Kind, Message},
-        server::ServerId,
     },
     telemetry::metrics::{self, Dropped},
 };
@@ -27,21 +27,21 @@ pub(super) struct Elicitations(Mutex<VecDeque<Open>>);
 
 #[derive(Debug)]
 struct Open {
-    server: ServerId,
+    place: Place,
     id: String,
     session: Weak<dyn SessionPeer>,
 }
 
 impl Elicitations {
     /// The session gets a request with these `params`, which may be such an elicitation.
-    pub(super) fn note(&self, ctx: &Ctx, server: &ServerId, params: Option<&str>) {
+    pub(super) fn note(&self, ctx: &Ctx, place: &Place, params: Option<&str>) {
         if let Some(id) = params.and_then(elicitation_id) {
-            self.insert(ctx, server, id);
+            self.insert(ctx, place, id);
         }
     }
 
     /// The session gets this reply, which may ask for elicitations before the call is made again.
-    pub(super) fn note_reply(&self, ctx: &Ctx, server: &ServerId, reply: &Message) {
+    pub(super) fn note_reply(&self, ctx: &Ctx, place: &Place, reply: &Message) {
         #[derive(Deserialize)]
         struct Required {
             code: i32,
@@ -62,32 +62,32 @@ impl Elicitations {
         let error = reply.body().and_then(|error| serde_json::from_str::<Required>(error).ok());
         if let Some(Required { code: URL_ELICITATION_REQUIRED, data }) = error {
             for Elicitation { elicitation_id } in data.elicitations.into_iter().take(KEPT) {
-                self.insert(ctx, server, elicitation_id);
+                self.insert(ctx, place, elicitation_id);
             }
         }
     }
 
     /// Tells the session whose elicitation is complete. A server names only its own.
-    pub(super) fn complete(&self, server: &ServerId, message: Message) {
+    pub(super) fn complete(&self, place: &Place, message: Message) {
         let open = {
             let mut open = self.open();
             let id = message.body().and_then(elicitation_id);
-            let at = open.iter().position(|open| open.server == *server && Some(&open.id) == id.as_ref());
+            let at = open.iter().position(|open| open.place == *place && Some(&open.id) == id.as_ref());
             at.and_then(|at| open.remove(at))
         };
         let Some(session) = open.and_then(|open| open.session.upgrade()) else {
             metrics::dropped(Dropped::UnwantedElicitation);
-            return tracing::debug!(%server, "the end of an elicitation that no session waits for was dropped");
+            return tracing::debug!(server = %place, "the end of an elicitation that no session waits for was dropped");
         };
         session.announce(message.into());
     }
 
-    fn insert(&self, ctx: &Ctx, server: &ServerId, id: String) {
+    fn insert(&self, ctx: &Ctx, place: &Place, id: String) {
         let mut open = self.open();
         if open.len() == KEPT {
             open.pop_front();
         }
-        open.push_back(Open { server: server.clone(), id, session: Arc::downgrade(&ctx.session) });
+        open.push_back(Open { place: place.clone(), id, session: Arc::downgrade(&ctx.session) });
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, VecDeque<Open>> {

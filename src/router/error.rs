@@ -55,6 +55,10 @@ pub enum CallError {
     Unavailable { server: String, error: Unavailable },
     #[error("the server {server} did not answer within {} s; it may still be working", .after.as_secs_f32())]
     Timeout { server: String, after: Duration },
+    #[error(
+        "the server {server} could not be called within {} s, since the plugged.in App, which knows how to reach it, is away: {why}; hint: try again later; started with `--cache-servers`, the proxy keeps what it takes to call servers while the App is away", .after.as_secs_f32()
+    )]
+    AppAway { server: String, why: String, after: Duration },
     #[error("the server {server} could not be connected within {} s", .after.as_secs_f32())]
     ConnectTimeout { server: String, after: Duration },
     #[error("the call to the server {server} failed: {error}{}", if error.not_sent() { "" } else { "; it may or may not have taken effect" })]
@@ -105,6 +109,7 @@ impl CallError {
             | Self::Unavailable { .. }
             | Self::Timeout { .. }
             | Self::ConnectTimeout { .. }
+            | Self::AppAway { .. }
             | Self::TooLong { .. }
             | Self::Unanswered { .. }
             | Self::Declined

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    CallError, Ctx, Router,
+    CallError, Ctx, Router, SessionPeer,
     activity::Subject,
     bridge,
     heartbeat::Beat,
@@ -17,7 +17,7 @@ use super::{
     rounds::{self, Begin, Parked},
 };
 use crate::{
-    downstream::{Caller, InFlight, Link, LinkError, ListKind},
+    downstream::{Caller, Guest, InFlight, Link, LinkError, ListKind, Place, Unavailable},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Id, Message, Span, span_in},
@@ -199,6 +199,7 @@ impl Router {
         outgoing: &mut Outgoing<'_>,
         beat: Option<&Beat>,
     ) -> Result<Message, CallError> {
+        self.configured(server).await?;
         let client = ctx.session.declared().revision;
         let target = self.target(server);
         let way = Way { ctx, target: &target, beat, end: Instant::now() + target.longest, client };
@@ -216,10 +217,10 @@ impl Router {
     }
 
     async fn attempt(&self, way: Way<'_>, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
-        let link = self.reach(way.target).await?;
+        let link = self.reach(way.ctx, way.target).await?;
         if link.peer().revision.has_handshake() {
             let call = self.send(way, &link, |id| outgoing.frame(id, &[]), outgoing.token.is_some()).await?;
-            let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
+            let reply = self.follow(way, outgoing, link.place(), relay::relay(self.terms(way, outgoing), call)).await?;
             return self.finish(way, outgoing, reply);
         }
         // Boxed, because most servers are of older revisions.
@@ -235,7 +236,7 @@ impl Router {
         for _ in 0..ROUNDS {
             let frame = |id| outgoing.frame_of_round(id, &envelope, round.as_deref());
             let call = self.send(way, link, frame, outgoing.token.is_some()).await?;
-            let reply = self.follow(way, outgoing, relay::relay(self.terms(way, outgoing), call)).await?;
+            let reply = self.follow(way, outgoing, link.place(), relay::relay(self.terms(way, outgoing), call)).await?;
             if bridge::is_header_mismatch(&reply) && !has_listed {
                 // It did not act on the call: its tools are not marked any more as they were when they were read.
                 has_listed = true;
@@ -259,7 +260,8 @@ impl Router {
     /// The client has come back to a call that was parked.
     async fn go_on(&self, way: Way<'_>, outgoing: &Outgoing<'_>, parked: Parked) -> Result<Message, CallError> {
         let (call, questions) = parked.into_parts();
-        let reply = self.follow(way, outgoing, relay::relay_in_rounds(self.terms(way, outgoing), call, questions)).await?;
+        let place = call.place().clone();
+        let reply = self.follow(way, outgoing, &place, relay::relay_in_rounds(self.terms(way, outgoing), call, questions)).await?;
         self.finish(way, outgoing, reply)
     }
 
@@ -283,13 +285,14 @@ impl Router {
         &self,
         way: Way<'_>,
         outgoing: &Outgoing<'_>,
+        place: &Place,
         relaying: impl Future<Output = Result<Ended, Overdue>>,
     ) -> Result<Message, CallError> {
         let target = way.target;
         match relaying.await {
             Ok(Ended::Reply(reply)) => {
                 let reply = reply.map_err(|error| target.failed(error))?;
-                self.elicitations.note_reply(way.ctx, target.server, &reply);
+                self.elicitations.note_reply(way.ctx, place, &reply);
                 Ok(reply)
             }
             Ok(Ended::Asked(call, questions)) => self.rounds.park(target.server, outgoing, (call, questions), &self.tracker, &self.token),
@@ -333,12 +336,43 @@ impl Router {
         Target { server, config, patience, longest }
     }
 
-    /// A connection to the server, new or not.
-    pub(super) async fn reach(&self, target: &Target<'_>) -> Result<Arc<Link>, CallError> {
-        match timeout(target.patience, self.pool.link(target.server)).await {
+    /// A connection to the server for this client, new or not.
+    pub(super) async fn reach(&self, ctx: &Ctx, target: &Target<'_>) -> Result<Arc<Link>, CallError> {
+        let linking = async {
+            match self.guest(ctx.session.as_ref(), target.config.as_deref()) {
+                Some(guest) => self.link_of(ctx, target.server, &guest).await,
+                None => self.pool.link(target.server).await,
+            }
+        };
+        match timeout(target.patience, linking).await {
             Ok(Ok(link)) => Ok(link),
             Ok(Err(error)) => Err(CallError::Unavailable { server: target.name(), error }),
             Err(_) => Err(CallError::ConnectTimeout { server: target.name(), after: target.patience }),
+        }
+    }
+
+    /// The client, if it is to have a connection of its own to the server.
+    fn guest(&self, session: &dyn SessionPeer, config: Option<&ServerConfig>) -> Option<Guest> {
+        if config.is_some_and(|config| self.pool.isolates(config)) { session.guest() } else { None }
+    }
+
+    async fn link_of(&self, ctx: &Ctx, server: &ServerId, guest: &Guest) -> Result<Arc<Link>, Unavailable> {
+        match self.pool.own_link(server, guest.session) {
+            Some(link) => Ok(link),
+            // Boxed, because most calls find one and should not pay for it with their size.
+            None => Box::pin(self.pool.link_of(server, guest, || self.admit_outside(guest.session, ctx))).await,
+        }
+    }
+
+    /// The live connection that is meant by what a client says outside of calls.
+    pub(super) fn current_link(&self, session: &dyn SessionPeer, server: &ServerId) -> Option<Arc<Link>> {
+        let shared = || self.pool.link_at(&Place::shared(server.clone()));
+        match self.guest(session, self.pool.config(server).as_deref()) {
+            Some(guest) => {
+                let stateless = || shared().filter(|link| !link.peer().revision.has_handshake());
+                self.pool.own_link(server, guest.session).or_else(stateless)
+            }
+            None => shared(),
         }
     }
 }

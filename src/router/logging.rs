@@ -1,5 +1,5 @@
 //! What clients want to see of the servers' logs (specification, server/utilities/logging): by `logging/setLevel` for
-//! a session, or, from 2026-07-28 on, by a request for itself. Connections are shared, so that a server is asked for what
+//! a session, or, from 2026-07-28 on, by a request for itself. Where a connection is shared, its server is asked for what
 //! the most curious of all wants to see; each gets what it has asked for.
 
 use std::{
@@ -82,8 +82,32 @@ impl Router {
             let known = LogLevel::ALL.map(LogLevel::as_str).join("`, `");
             CallError::InvalidParams(format!("`level` must be one of `{known}`"))
         })?;
-        self.levels.set(ctx.session.number(), Some(level));
+        let session = ctx.session.number();
+        self.levels.set(session, Some(level));
+        self.pool.own_links(session).into_iter().for_each(|link| self.tell_own_level(session, link));
         Ok((Answer::Result(bytes::Bytes::from_static(b"{}")), level))
+    }
+
+    /// Tells a server on a session's own connection what this session wants to see, and nobody else.
+    pub(super) fn tell_own_level(&self, session: u64, link: Arc<Link>) {
+        if !takes_levels(&link) || self.levels.of(session).is_none() {
+            return;
+        }
+        let levels = Arc::clone(&self.levels);
+        self.tracker.spawn(async move {
+            let mut told = None;
+            // Another level may be set meanwhile, and be heard by the server before this one.
+            while let Some(level) = levels.of(session).filter(|level| told != Some(*level)) {
+                let is_told = tokio::select! {
+                    is_told = tell(&link, level) => is_told,
+                    () = link.ended() => false,
+                };
+                if !is_told {
+                    return;
+                }
+                told = Some(level);
+            }
+        });
     }
 
     /// Has servers log at least this as long as what it gives is kept. Waits a moment where they must be told first.
@@ -106,6 +130,10 @@ impl Levels {
         self.want(Who::Session(session), level);
     }
 
+    fn of(&self, session: u64) -> Option<LogLevel> {
+        self.wanted().get(&Who::Session(session)).copied()
+    }
+
     fn want(&self, who: Who, level: Option<LogLevel>) {
         let before = match level {
             Some(level) => self.wanted().insert(who, level),
@@ -121,7 +149,7 @@ impl Levels {
         self.changed.notify_one();
     }
 
-    /// Tells every server that logs the most verbose level that anybody wants: now, when
+    /// Tells every server that logs, on the connection that all share, the most verbose level that anybody wants: now, when
     /// that changes, and when a server connects. Does not end.
     pub(super) async fn keep(&self, pool: &Pool) {
         let mut told: HashMap<ServerId, (Weak<Link>, LogLevel)> = HashMap::new();
@@ -133,15 +161,13 @@ impl Levels {
             }
             let wanted = self.wanted().values().min().copied();
             let Some(level) = pace.level(wanted, Instant::now()) else { continue };
-            let links = pool.servers().into_iter().filter_map(|(config, status)| Some((config.id.clone(), Arc::clone(status.link()?))));
-            let uninformed = links.filter(|(server, link)| {
-                let known = told.get(server).is_some_and(|(known, at)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(link)) && *at == level);
-                // One without a handshake is told by each request.
-                link.peer().capabilities.logging && link.peer().revision.has_handshake() && !known
+            let uninformed = pool.links().into_iter().filter(|link| {
+                let told = told.get(&link.place().server);
+                takes_levels(link) && !told.is_some_and(|(known, at)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(link)) && *at == level)
             });
-            let telling: Vec<_> = uninformed.map(|(server, link)| tell(server, link, level)).collect();
-            for (server, link) in join_all(telling).await.into_iter().flatten() {
-                told.insert(server, (link, level));
+            let telling: Vec<_> = uninformed.map(async |link| tell(&link, level).await.then_some(link)).collect();
+            for link in join_all(telling).await.into_iter().flatten() {
+                told.insert(link.place().server.clone(), (Arc::downgrade(&link), level));
             }
             self.told.send_replace(Some(level));
         }
@@ -194,22 +220,28 @@ impl Pace {
     }
 }
 
-/// The link, if it has taken the level.
-async fn tell(server: ServerId, link: Arc<Link>, level: LogLevel) -> Option<(ServerId, Weak<Link>)> {
+/// One without a handshake is told by each request.
+fn takes_levels(link: &Link) -> bool {
+    link.peer().capabilities.logging && link.peer().revision.has_handshake()
+}
+
+/// Whether the server has taken the level.
+async fn tell(link: &Arc<Link>, level: LogLevel) -> bool {
+    let server = link.place();
     let params = format!(r#"{{"level":"{level}"}}"#);
     match timeout(TELLING, link.request("logging/setLevel", &params)).await {
-        Ok(Ok(reply)) if reply.kind() == Kind::Result => Some((server, Arc::downgrade(&link))),
+        Ok(Ok(reply)) if reply.kind() == Kind::Result => true,
         Ok(Ok(_)) => {
             tracing::debug!(%server, "the log level was refused");
-            None
+            false
         }
         Ok(Err(error)) => {
             tracing::debug!(%server, %error, "the log level could not be set");
-            None
+            false
         }
         Err(_) => {
             tracing::debug!(%server, "the server did not say that it has taken the log level");
-            None
+            false
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What servers say outside of calls to those who have asked to hear it, and what a server
 //! must be told again when it is back.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Router;
-use crate::downstream::Notice;
+use crate::downstream::{Notice, Seat};
 
 impl Router {
     /// Starts what runs beside the calls, until `token` is cancelled.
@@ -30,11 +32,14 @@ impl Router {
         while let Some(notice) = notices.recv().await {
             match notice {
                 Notice::Ready(place, link) => {
-                    self.levels.look();
-                    self.renew_subscriptions(place.server, link);
+                    match place.seat {
+                        Seat::Shared => self.levels.look(),
+                        Seat::Session(session) => self.tell_own_level(session, Arc::clone(&link)),
+                    }
+                    self.renew_subscriptions(place, link);
                 }
-                Notice::Updated(place, message) => self.subscriptions.updated(&place.server, &message),
-                Notice::Elicited(place, message) => self.elicitations.complete(&place.server, message),
+                Notice::Updated(place, message) => self.subscriptions.updated(&place, &message),
+                Notice::Elicited(place, message) => self.elicitations.complete(&place, message),
                 Notice::Asked(place, ask) => self.ask_outside(place, ask),
                 Notice::Withdrawn(place, id) => self.withdraw_outside(place, id),
                 Notice::Logged(place, message) => self.log_outside(&place, message),
@@ -43,8 +48,15 @@ impl Router {
         }
     }
 
+    /// The client says anew what it can do: what it has for itself is made again with that.
+    pub fn introduce(&self, session: u64) {
+        self.pool.part(session);
+    }
+
     /// The session is over.
     pub fn forget(&self, session: u64) {
+        // First, so that no server is told what its connection will not live to see.
+        self.pool.part(session);
         self.levels.set(session, None);
         self.outside.forget(session);
         self.end_subscriptions(session);

@@ -57,11 +57,20 @@ impl Router {
 
     /// The client says that its roots have changed. Those servers hear of it that were told of them.
     pub fn tell_roots_changed(&self, session: u64, notification: &Message) {
-        let Some(seat) = self.outside.seat(session) else { return };
-        for (place, link) in self.pool.links() {
-            if place.seat == seat && link.peer().revision.has_handshake() {
-                link.notify_soon(notification.clone().into());
-            }
+        let links = match self.outside.seat(session) {
+            Some(Seat::Shared) => self.pool.links(),
+            Some(Seat::Session(session)) => self.pool.own_links(session),
+            None => return,
+        };
+        for link in links.into_iter().filter(|link| link.peer().revision.has_handshake()) {
+            link.notify_soon(notification.clone().into());
+        }
+    }
+
+    /// This client gets connections of its own.
+    pub(super) fn admit_outside(&self, session: u64, ctx: &Ctx) {
+        if let Some(client) = Arc::clone(&ctx.session).outside() {
+            self.outside.enter(Seat::Session(session), &Ctx { session: Arc::clone(&ctx.session), client });
         }
     }
 
@@ -74,12 +83,17 @@ impl Router {
             tracing::debug!(server = %place, method = ask.request().method(), "what the server asked was refused: {}", refusal.message);
             return ask.refuse(&refusal);
         }
+        // Roots belong to no call, but the stream of one is better than none.
+        let ask = match if ctx.client.can_be_asked() { Err(ask) } else { ask.put_to_call() } {
+            Ok(()) => return,
+            Err(ask) => ask,
+        };
         let (withdraw, withdrawn) = oneshot::channel();
         let key = (place, ask.id());
         if !self.outside.open(key.clone(), withdraw) {
             return ask.refuse(&ErrorObject::new(INVALID_REQUEST, format!("{OPEN} requests of this server wait for the client already")));
         }
-        self.elicitations.note(&ctx, &key.0.server, ask.request().body());
+        self.elicitations.note(&ctx, &key.0, ask.request().body());
         let (outside, token, longest) = (Arc::clone(&self.outside), self.token.clone(), self.config.call_timeout_max);
         let span = info_span!("outside", server = %key.0);
         let asking = async move {
@@ -133,7 +147,9 @@ impl Outside {
             return;
         }
         let mut table = self.table();
-        table.clients.retain(|_, reached| reached.session.upgrade().is_some_and(|peer| peer.number() != session));
+        if let Some(seat) = table.seat(session) {
+            table.clients.remove(&seat);
+        }
         self.known.store(table.clients.len(), Ordering::Release);
     }
 
@@ -145,9 +161,7 @@ impl Outside {
 
     /// Whose connections are this session's alone.
     fn seat(&self, session: u64) -> Option<Seat> {
-        let table = self.table();
-        let is_its = |reached: &Reached| reached.session.upgrade().is_some_and(|peer| peer.number() == session);
-        table.clients.iter().find(|(_, reached)| is_its(reached)).map(|(seat, _)| *seat)
+        self.table().seat(session)
     }
 
     /// False if as many are open as may be, or the server has used this id for another one.
@@ -168,5 +182,17 @@ impl Outside {
     fn table(&self) -> MutexGuard<'_, Table> {
         // Whole entries go in and out, so a panic leaves nothing half done.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Whose connections are this session's alone.
+    fn seat(&self, session: u64) -> Option<Seat> {
+        let own = Seat::Session(session);
+        if self.clients.contains_key(&own) {
+            return Some(own);
+        }
+        let only = self.clients.get(&Seat::Shared)?.session.upgrade()?;
+        (only.number() == session).then_some(Seat::Shared)
     }
 }

@@ -1,7 +1,7 @@
 //! Methods that nothing else here knows: extensions, and what servers have of their own. Each goes to
 //! the one server that it can be meant for, to the letter; where there are several, to none.
 
-use super::{Answer, CallError, Ctx, Router, forward::Outgoing, tasks};
+use super::{Answer, CallError, Ctx, Router, SessionPeer, forward::Outgoing, tasks};
 use crate::{
     catalog::{Catalog, Owner, Target},
     protocol::{message::Message, server::ServerId},
@@ -31,10 +31,10 @@ impl Router {
     }
 
     /// Passes on a notification that the proxy itself has no use for. It is lost where it is not clear for whom it is.
-    pub fn pass_notification(&self, notification: &Message) {
+    pub fn pass_notification(&self, session: &dyn SessionPeer, notification: &Message) {
         let catalog = self.catalog.current();
         let Some(server) = meant(&catalog, notification.method().trim_start_matches("notifications/")) else { return };
-        if let Some(link) = self.pool.status(server).as_ref().and_then(|status| status.link()) {
+        if let Some(link) = self.current_link(session, server) {
             link.notify_soon(notification.clone().into());
         }
     }

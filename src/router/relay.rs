@@ -119,7 +119,7 @@ async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Re
                 return Ok(Ended::Reply(reply));
             }
             Some(Step::Ask(ask)) => {
-                elicitations.note(ctx, server, ask.request().body());
+                elicitations.note(ctx, ask.link().place(), ask.request().body());
                 asks.add(ctx, ask);
             }
             Some(Step::Withdrawn(id)) => asks.withdraw(&id),

@@ -110,6 +110,7 @@ pub(super) async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) ->
             let code = match error {
                 AskError::Gone => INTERNAL_ERROR,
                 AskError::Unsupported => METHOD_NOT_FOUND,
+                AskError::NotListening => INVALID_REQUEST,
             };
             ask.answer(Err(&ErrorObject::new(code, error.to_string()))).await;
         }

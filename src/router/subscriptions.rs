@@ -13,11 +13,10 @@ use tokio::time::timeout;
 
 use super::{Answer, CallError, Ctx, Router, SessionPeer, forward::Outgoing};
 use crate::{
-    downstream::Link,
+    downstream::{Link, Place},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Kind, Message},
-        server::ServerId,
     },
     telemetry::metrics::{self, Dropped},
 };
@@ -34,14 +33,14 @@ pub(super) struct Subscriptions(Mutex<Table>);
 struct Table {
     sessions: HashMap<u64, Subscriber>,
     /// By the servers' own URIs.
-    servers: HashMap<ServerId, HashMap<String, Vec<Named>>>,
+    places: HashMap<Place, HashMap<String, Vec<Named>>>,
 }
 
 #[derive(Debug)]
 struct Subscriber {
     peer: Weak<dyn SessionPeer>,
     /// By the URIs that the client uses: whose each is, and what the server calls it.
-    resources: HashMap<String, (ServerId, String)>,
+    resources: HashMap<String, (Place, String)>,
 }
 
 /// A subscription, as one session names it.
@@ -58,25 +57,27 @@ impl Router {
         let mut outgoing = Outgoing::of(request)?;
         let uri = outgoing.string("uri")?;
         let (permit, server, original) = self.admit_uri(ctx, &uri).await?;
+        self.configured(&server).await?;
         let target = self.target(&server);
-        let link = self.reach(&target).await?;
+        let link = self.reach(ctx, &target).await?;
+        let place = link.place();
         if !link.peer().capabilities.subscriptions {
             return Err(CallError::NoSubscriptions { server: target.name() });
         }
         if self.subscriptions.is_full(ctx.session.number(), &uri) {
             return Err(CallError::TooManySubscriptions { limit: EACH });
         }
-        if self.subscriptions.has(&server, &original) {
-            self.add_subscription(ctx, &server, original, uri).await;
+        if self.subscriptions.has(place, &original) {
+            self.add_subscription(ctx, place, original, uri).await;
             return Ok(done());
         }
         if !link.peer().revision.has_handshake() {
-            self.add_subscription(ctx, &server, original, uri.clone()).await;
-            if !self.watch(&server, &link).await {
+            self.add_subscription(ctx, place, original, uri.clone()).await;
+            if !self.watch(place, &link).await {
                 self.subscriptions.remove(ctx.session.number(), &uri);
                 return Err(CallError::NoSubscriptions { server: target.name() });
             }
-            self.hold(&server);
+            self.hold(place);
             return Ok(done());
         }
         if original != uri {
@@ -85,15 +86,15 @@ impl Router {
         }
         let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
         if reply.kind() == Kind::Result {
-            self.add_subscription(ctx, &server, original, uri).await;
-            self.hold(&server);
+            self.add_subscription(ctx, place, original, uri).await;
+            self.hold(place);
         }
         Ok(Answer::Forwarded(reply, None))
     }
 
-    async fn add_subscription(&self, ctx: &Ctx, server: &ServerId, original: String, uri: String) {
-        if let Some((server, original)) = self.subscriptions.add(ctx, server, original, uri) {
-            self.let_go(server, original).await;
+    async fn add_subscription(&self, ctx: &Ctx, place: &Place, original: String, uri: String) {
+        if let Some((place, original)) = self.subscriptions.add(ctx, place, original, uri) {
+            self.let_go(place, original).await;
         }
     }
 
@@ -103,8 +104,8 @@ impl Router {
     /// [`CallError::InvalidParams`]
     pub async fn unsubscribe(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let uri = Outgoing::of(request)?.string("uri")?;
-        if let Some((server, original)) = self.subscriptions.remove(ctx.session.number(), &uri) {
-            self.let_go(server, original).await;
+        if let Some((place, original)) = self.subscriptions.remove(ctx.session.number(), &uri) {
+            self.let_go(place, original).await;
         }
         Ok(done())
     }
@@ -115,16 +116,16 @@ impl Router {
         if !ended.is_empty() {
             let router = self.clone();
             self.tracker.spawn(async move {
-                for (server, original) in ended {
-                    router.let_go(server, original).await;
+                for (place, original) in ended {
+                    router.let_go(place, original).await;
                 }
             });
         }
     }
 
     /// Makes the subscriptions again that the server has forgotten with its last connection.
-    pub(super) fn renew_subscriptions(&self, server: ServerId, link: Arc<Link>) {
-        let originals = self.subscriptions.originals(&server);
+    pub(super) fn renew_subscriptions(&self, place: Place, link: Arc<Link>) {
+        let originals = self.subscriptions.originals(&place);
         if originals.is_empty() {
             return;
         }
@@ -132,14 +133,14 @@ impl Router {
         let router = self.clone();
         self.tracker.spawn(async move {
             if !link.peer().revision.has_handshake() {
-                router.watch(&server, &link).await;
+                router.watch(&place, &link).await;
                 return;
             }
             tokio::select! {
                 () = link.ended() => {}
                 () = async {
                     for original in originals {
-                        tell(&server, &link, "resources/subscribe", &original).await;
+                        tell(&place, &link, "resources/subscribe", &original).await;
                     }
                 } => {}
             }
@@ -147,35 +148,35 @@ impl Router {
     }
 
     /// Nobody has this subscription any more.
-    async fn let_go(&self, server: ServerId, original: String) {
-        let link = self.pool.status(&server).and_then(|status| status.link().cloned());
+    async fn let_go(&self, place: Place, original: String) {
+        let link = self.pool.link_at(&place);
         // A server that is away has forgotten it already.
         let Some(link) = link else { return };
         if !link.peer().revision.has_handshake() {
-            self.watch(&server, &link).await;
-            return self.hold(&server);
+            self.watch(&place, &link).await;
+            return self.hold(&place);
         }
-        tell(&server, &link, "resources/unsubscribe", &original).await;
-        if self.subscriptions.has(&server, &original) {
+        tell(&place, &link, "resources/unsubscribe", &original).await;
+        if self.subscriptions.has(&place, &original) {
             // Somebody subscribed in between, and the server may have heard that first.
-            tell(&server, &link, "resources/subscribe", &original).await;
+            tell(&place, &link, "resources/subscribe", &original).await;
         }
-        self.hold(&server);
+        self.hold(&place);
     }
 
     /// Has a server without a handshake tell of what is subscribed to. False if it tells of nothing.
-    async fn watch(&self, server: &ServerId, link: &Link) -> bool {
-        timeout(TELLING, link.watch(|| self.subscriptions.originals(server))).await.unwrap_or_else(|_| {
+    async fn watch(&self, place: &Place, link: &Link) -> bool {
+        timeout(TELLING, link.watch(|| self.subscriptions.originals(place))).await.unwrap_or_else(|_| {
             // It is asked again until it does.
-            tracing::warn!(%server, "the server does not tell of changes yet; news may be missing");
+            tracing::warn!(server = %place, "the server does not tell of changes yet; news may be missing");
             true
         })
     }
 
     /// Keeps the server running as long as anybody waits for its news.
-    fn hold(&self, server: &ServerId) {
-        if let Some(link) = self.pool.status(server).as_ref().and_then(|status| status.link()) {
-            link.hold(!self.subscriptions.originals(server).is_empty());
+    fn hold(&self, place: &Place) {
+        if let Some(link) = self.pool.link_at(place) {
+            link.hold(!self.subscriptions.originals(place).is_empty());
         }
     }
 }
@@ -184,10 +185,10 @@ fn done() -> Answer {
     Answer::Result(Bytes::from_static(b"{}"))
 }
 
-async fn tell(server: &ServerId, link: &Arc<Link>, method: &str, uri: &str) {
+async fn tell(place: &Place, link: &Arc<Link>, method: &str, uri: &str) {
     let params = json!({ "uri": uri }).to_string();
     if !matches!(timeout(TELLING, link.request(method, &params)).await, Ok(Ok(reply)) if reply.kind() == Kind::Result) {
-        tracing::warn!(%server, method, "the server did not agree; its news may be missing, or come for nothing");
+        tracing::warn!(server = %place, method, "the server did not agree; its news may be missing, or come for nothing");
     }
 }
 
@@ -197,61 +198,61 @@ impl Subscriptions {
         table.sessions.get(&session).is_some_and(|known| known.resources.len() >= EACH && !known.resources.contains_key(uri))
     }
 
-    fn has(&self, server: &ServerId, original: &str) -> bool {
-        self.table().servers.get(server).is_some_and(|resources| resources.contains_key(original))
+    fn has(&self, place: &Place, original: &str) -> bool {
+        self.table().places.get(place).is_some_and(|resources| resources.contains_key(original))
     }
 
-    fn originals(&self, server: &ServerId) -> Vec<String> {
-        self.table().servers.get(server).map(|resources| resources.keys().cloned().collect()).unwrap_or_default()
+    fn originals(&self, place: &Place) -> Vec<String> {
+        self.table().places.get(place).map(|resources| resources.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Gives what the URI meant when the session used it last, if that is something else and
     /// nobody has it any more.
-    fn add(&self, ctx: &Ctx, server: &ServerId, original: String, uri: String) -> Option<(ServerId, String)> {
+    fn add(&self, ctx: &Ctx, place: &Place, original: String, uri: String) -> Option<(Place, String)> {
         let named = Named { session: ctx.session.number(), uri };
         let mut table = self.table();
-        let subscribed = table.servers.entry(server.clone()).or_default().entry(original.clone()).or_default();
+        let subscribed = table.places.entry(place.clone()).or_default().entry(original.clone()).or_default();
         if !subscribed.contains(&named) {
             subscribed.push(Named { session: named.session, uri: named.uri.clone() });
         }
         let new = || Subscriber { peer: Arc::downgrade(&ctx.session), resources: HashMap::new() };
         let resources = &mut table.sessions.entry(named.session).or_insert_with(new).resources;
-        let target = (server.clone(), original);
-        let (server, original) = resources.insert(named.uri.clone(), target.clone()).filter(|old| *old != target)?;
-        table.take(&server, &original, &named).then_some((server, original))
+        let target = (place.clone(), original);
+        let (place, original) = resources.insert(named.uri.clone(), target.clone()).filter(|old| *old != target)?;
+        table.take(&place, &original, &named).then_some((place, original))
     }
 
     /// Whose it was and what the server calls it, if nobody has it any more.
-    fn remove(&self, session: u64, uri: &str) -> Option<(ServerId, String)> {
+    fn remove(&self, session: u64, uri: &str) -> Option<(Place, String)> {
         let mut table = self.table();
         let subscriber = table.sessions.get_mut(&session)?;
-        let (server, original) = subscriber.resources.remove(uri)?;
+        let (place, original) = subscriber.resources.remove(uri)?;
         if subscriber.resources.is_empty() {
             table.sessions.remove(&session);
         }
-        table.take(&server, &original, &Named { session, uri: uri.to_owned() }).then_some((server, original))
+        table.take(&place, &original, &Named { session, uri: uri.to_owned() }).then_some((place, original))
     }
 
-    fn remove_all(&self, session: u64) -> Vec<(ServerId, String)> {
+    fn remove_all(&self, session: u64) -> Vec<(Place, String)> {
         let mut table = self.table();
         let Some(subscriber) = table.sessions.remove(&session) else { return Vec::new() };
         let mut ended = Vec::new();
-        for (uri, (server, original)) in subscriber.resources {
-            if table.take(&server, &original, &Named { session, uri }) {
-                ended.push((server, original));
+        for (uri, (place, original)) in subscriber.resources {
+            if table.take(&place, &original, &Named { session, uri }) {
+                ended.push((place, original));
             }
         }
         ended
     }
 
     /// Tells who has subscribed, with the URI that each knows.
-    pub(super) fn updated(&self, server: &ServerId, message: &Message) {
+    pub(super) fn updated(&self, place: &Place, message: &Message) {
         let params = message.body().and_then(|params| Object::parse(params).ok());
         let Some((params, updated)) = params.and_then(|params| params.string("uri").map(|uri| (params.clone(), uri))) else { return };
-        let told = self.table().told(server, &updated);
+        let told = self.table().told(place, &updated);
         if told.is_empty() {
             metrics::dropped(Dropped::UnwantedUpdate);
-            return tracing::debug!(%server, "an update that nobody has subscribed to was dropped");
+            return tracing::debug!(server = %place, "an update that nobody has subscribed to was dropped");
         }
         for (peer, uri) in told {
             let Some(peer) = peer.upgrade() else { continue };
@@ -269,8 +270,8 @@ impl Subscriptions {
 
 impl Table {
     /// True if this was the last.
-    fn take(&mut self, server: &ServerId, original: &str, named: &Named) -> bool {
-        let Some(resources) = self.servers.get_mut(server) else { return false };
+    fn take(&mut self, place: &Place, original: &str, named: &Named) -> bool {
+        let Some(resources) = self.places.get_mut(place) else { return false };
         let Some(subscribed) = resources.get_mut(original) else { return false };
         subscribed.retain(|other| other != named);
         if !subscribed.is_empty() {
@@ -278,15 +279,15 @@ impl Table {
         }
         resources.remove(original);
         if resources.is_empty() {
-            self.servers.remove(server);
+            self.places.remove(place);
         }
         true
     }
 
     /// Who is told that `updated` has changed, and what each calls it. It may be a part of
     /// what was subscribed to.
-    fn told(&self, server: &ServerId, updated: &str) -> Vec<(Weak<dyn SessionPeer>, String)> {
-        let Some(resources) = self.servers.get(server) else { return Vec::new() };
+    fn told(&self, place: &Place, updated: &str) -> Vec<(Weak<dyn SessionPeer>, String)> {
+        let Some(resources) = self.places.get(place) else { return Vec::new() };
         let concerned = resources.iter().filter_map(|(original, subscribed)| Some((original, part_of(updated, original)?, subscribed)));
         let named = concerned.flat_map(|(original, part, subscribed)| subscribed.iter().map(move |named| (original, part, named)));
         let mut told: Vec<_> = named.map(|(original, part, named)| (named.session, client_uri(&named.uri, original, part))).collect();
@@ -317,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        protocol::{declared::Declared, log_level::Verbosity},
+        protocol::{declared::Declared, log_level::Verbosity, server::ServerId},
         router::{AskError, ClientPeer, Report},
         security::rate_limit::Allowance,
     };
@@ -362,14 +363,18 @@ mod tests {
         }
     }
 
+    fn place(server: &str) -> Place {
+        Place::shared(ServerId::new(server))
+    }
+
     fn session(number: u64) -> (Arc<Told>, Ctx) {
         let told = Arc::new(Told { number, ..Told::default() });
         (Arc::clone(&told), Ctx { session: Arc::clone(&told) as _, client: told })
     }
 
-    fn updated(subscriptions: &Subscriptions, server: &ServerId, uri: &str) {
+    fn updated(subscriptions: &Subscriptions, place: &Place, uri: &str) {
         let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"x":1.0,"uri":"{uri}"}}}}"#);
-        subscriptions.updated(server, &Message::parse(&text.into()).expect("a notification"));
+        subscriptions.updated(place, &Message::parse(&text.into()).expect("a notification"));
     }
 
     /// The URIs that the session was told of since the last time.
@@ -382,7 +387,7 @@ mod tests {
     #[test]
     fn each_session_is_told_under_its_own_uri_until_it_ends() {
         let subscriptions = Subscriptions::default();
-        let (a, b) = (ServerId::new("a"), ServerId::new("b"));
+        let (a, b) = (place("a"), place("b"));
         let (one, one_ctx) = session(1);
         let (two, two_ctx) = session(2);
         subscriptions.add(&one_ctx, &a, "r:x".to_owned(), "r:x".to_owned());
@@ -403,13 +408,13 @@ mod tests {
         assert_eq!(ended, [(a.clone(), "r:x".to_owned()), (b, "r:x".to_owned())]);
         updated(&subscriptions, &a, "r:x");
         assert_eq!((heard(&one), heard(&two)), (vec![], vec![]));
-        assert!(subscriptions.table().sessions.is_empty() && subscriptions.table().servers.is_empty(), "nothing is left");
+        assert!(subscriptions.table().sessions.is_empty() && subscriptions.table().places.is_empty(), "nothing is left");
     }
 
     #[test]
     fn a_uri_that_has_moved_is_told_of_by_its_new_owner_alone() {
         let subscriptions = Subscriptions::default();
-        let (a, b) = (ServerId::new("a"), ServerId::new("b"));
+        let (a, b) = (place("a"), place("b"));
         let (one, ctx) = session(1);
         assert_eq!(subscriptions.add(&ctx, &a, "r:x".to_owned(), "r:x".to_owned()), None);
         assert_eq!(subscriptions.add(&ctx, &a, "r:x".to_owned(), "r:x".to_owned()), None);
@@ -424,7 +429,7 @@ mod tests {
     #[test]
     fn a_session_has_room_for_so_many() {
         let subscriptions = Subscriptions::default();
-        let server = ServerId::new("a");
+        let server = place("a");
         let (_, ctx) = session(1);
         for n in 0..EACH {
             assert!(!subscriptions.is_full(1, &n.to_string()));

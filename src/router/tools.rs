@@ -130,6 +130,7 @@ impl Router {
             return Ok(Some(tool));
         }
         let Some(server) = catalog.unlisted_server(name).cloned() else { return Ok(None) };
+        self.configured(&server).await?;
         let patience = self.config.call_timeout;
         let server_name = || catalog.server(&server).map_or_else(|| server.to_string(), |server| server.name.clone());
         match timeout(patience, self.pool.link(&server)).await {
@@ -152,7 +153,7 @@ pub(super) struct Refreshes(Mutex<Option<Instant>>);
 
 impl Refreshes {
     /// SECURITY: clients make up names as they like, and must not use up how often the App may be asked (threat model T23).
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| last.elapsed() >= BETWEEN_REFRESHES);
         if is_due {

@@ -46,6 +46,9 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// about to expire: up to 10 s a server.
 const SERVERS_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What is said where the App gives none of its own words.
+const NO_REASON: &str = "no reason given";
+
 /// What is said of a connection on which a request may have arrived.
 const LATE: &str = "it did not answer in time";
 const BROKEN: &str = "the connection broke";
@@ -136,6 +139,16 @@ impl AppError {
             | Self::Rejected { .. }
             | Self::Redirected { .. }
             | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether the App itself says that the key is no good for what every key may do. A page with 403 is that of something
+    /// on the way.
+    pub(crate) fn refuses_key(&self) -> bool {
+        match self {
+            Self::Unauthorized => true,
+            Self::Rejected { status: 403, message } => message != NO_REASON,
+            _ => false,
         }
     }
 
@@ -441,7 +454,7 @@ fn judge(answer: Answer) -> Result<String, AppError> {
     if let Some(error) = failure.known() {
         return Err(error);
     }
-    let message = failure.message.unwrap_or_else(|| "no reason given".to_owned());
+    let message = failure.message.unwrap_or_else(|| NO_REASON.to_owned());
     let retry_after = wait.or_else(|| failure.retry_after.as_deref().and_then(delay));
     Err(match status.as_u16() {
         401 => AppError::Unauthorized,

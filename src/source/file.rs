@@ -319,7 +319,8 @@ impl Server<'_> {
 
     fn isolation(&self, entry: &Object<'_>) -> Result<Option<Isolation>, String> {
         match self.string(entry, "isolation")?.as_deref() {
-            None | Some("auto") => Ok(None),
+            None => Ok(None),
+            Some("auto") => Ok(Some(Isolation::Auto)),
             Some("session") => Ok(Some(Isolation::Session)),
             Some("shared") => Ok(Some(Isolation::Shared)),
             Some(_) => Err("`isolation` must be `auto`, `session` or `shared`".to_owned()),

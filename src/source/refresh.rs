@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info_span};
 
 use super::{Snapshot, app::AppClient};
+use crate::lasting::survived;
 use board::Board;
 
 #[derive(Debug, Clone)]
@@ -62,13 +63,17 @@ impl Source {
             task.first_read();
             let (finished, turns) = watch::channel(0);
             done.push(turns);
-            tracker.spawn(task.run(Arc::clone(&wanted), finished, token.clone()).instrument(info_span!("config_file")));
+            let (wanted, token) = (Arc::clone(&wanted), token.clone());
+            let reading = async move { while survived("config_file", task.run(&wanted, &finished, &token)).await.is_none() {} };
+            tracker.spawn(reading.instrument(info_span!("config_file")));
         }
         if let Some(client) = app.clone() {
-            let task = app::Task::new(client, board, refresh_interval);
+            let mut task = app::Task::new(client, board, refresh_interval);
             let (finished, turns) = watch::channel(0);
             done.push(turns);
-            tracker.spawn(task.run(Arc::clone(&wanted), finished, token.clone()).instrument(info_span!("app")));
+            let (wanted, token) = (Arc::clone(&wanted), token.clone());
+            let asking = async move { while survived("app", task.run(&wanted, &finished, &token)).await.is_none() {} };
+            tracker.spawn(asking.instrument(info_span!("app")));
         }
         SourceHandle { snapshots, wanted, done, app }
     }

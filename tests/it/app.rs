@@ -4,7 +4,7 @@ mod failures; // the App fails
 
 use crate::support::client::Mark;
 use crate::support::patience::patiently;
-use crate::support::process::has_ended;
+use crate::support::process::{has_ended, signal};
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, file_of, stays};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -415,6 +415,21 @@ fn a_switch_of_the_workspace_reaches_the_client() {
     assert_eq!(client.answer(&pending).code(), -32_602);
     let process = client.call("staying__process", json!({}));
     assert_eq!(process["structuredContent"]["pid"], kept, "it was restarted for nothing");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hangup_has_the_app_asked_again() {
+    let (alpha, beta) = (Server::stdio("alpha", &[]), Server::stdio("beta", &[]));
+    let app = App::start(Workspace::of(&[&alpha]));
+    let mut client = Proxy::new().app(&app).arg("--refresh-interval=1h").start();
+    works(&mut client, &alpha);
+    app.switch_to(Workspace::of(&[&alpha, &beta]));
+    signal(client.process().id(), "-HUP");
+    works(&mut client, &beta);
+    works(&mut client, &alpha);
+    let finished = client.finish();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
 }
 
 #[test]

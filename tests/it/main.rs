@@ -8,6 +8,7 @@ mod activity; // what the App is told of calls
 mod admin; // health, readiness, metrics, and what registries read
 mod app; // servers that the App names, and an App that fails
 mod auth; // who may do what over HTTP
+mod away; // an App that is away or slow at the start
 mod builtin; // tools, resources and the prompt that the proxy has itself
 mod cancel; // a cancellation reaches the server that works on the call, and only that
 mod check; // verdicts of the policy, over large tables of cases

@@ -229,7 +229,7 @@ fn what_was_asked_outlives_other_calls_of_its_session(kind: Kind) {
 fn two_sessions_are_told_apart_or_left_alone() {
     for kind in [Kind::Http, Kind::Stdio, Kind::Sse] {
         let server = Server::new(kind, "alpha", &[]);
-        let front = Proxy::serving(&[&server]);
+        let front = Proxy::new().file(&file_of(&[&server])).arg("--isolation=shared").serve();
         let mut bystander = front.session_able(json!({"sampling": {}}));
         let mut asker = front.session_able(json!({"sampling": {}}));
         asker.find(List::Tools, "alpha__talk");

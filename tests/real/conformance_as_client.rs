@@ -48,12 +48,6 @@ const NOT_OFFERED: Exception =
 /// the tools that the first has kept. A call can then come before the server has listed them again.
 const NOT_YET: Exception = Exception::sometimes("http-custom-headers", "*", "a kept listing says nothing of arguments with headers");
 
-/// A client that asks what there is before any server has answered is told of no extensions.
-const NOT_YET_SKILLS: [Exception; 2] =
-    [Exception::never("sep-2640-client-no-prefetch", "*", TOO_EARLY), Exception::never("sep-2640-client-verify-*", "*", TOO_EARLY)];
-
-const TOO_EARLY: &str = "`server/discover` does not wait for servers that nobody knows yet";
-
 /// How a client speaks to the proxy.
 #[derive(Clone, Copy, Debug)]
 enum Client {
@@ -109,5 +103,5 @@ async fn the_proxy_is_a_client_of_modern_servers() -> Result<()> {
 
 #[tokio::test]
 async fn the_proxy_is_a_client_of_servers_with_skills() -> Result<()> {
-    passes_through(&[(Client::Modern, &NOT_YET_SKILLS)], &SKILLS).await
+    passes_through(&[(Client::Modern, &[])], &SKILLS).await
 }

@@ -3,7 +3,7 @@ use crate::catalog::{BadCursor, integrity::Day};
 use crate::{
     protocol::server::{HttpConfig, HttpKind, InstructionMessage, InstructionRole, ToolFilter, TransportConfig},
     secret::Secret,
-    source::{InstructionRecord, PromptRecord, Records},
+    source::{InstructionRecord, PromptRecord, Records, Snapshot},
 };
 
 const NAMING: Naming = Naming { prefix: ToolPrefix::Slug, max: 60 };
@@ -75,8 +75,10 @@ impl Scene {
     fn build(&self) -> Catalog {
         let tools = vec![("pluggedin_setup".to_owned(), Bytes::from_static(br#"{"name":"pluggedin_setup"}"#))];
         let builtin = Own { tools, ..Own::default() };
+        let servers: Vec<_> = self.snapshot.servers.iter().map(|config| Face::of(config)).collect();
         build(Inputs {
-            snapshot: &self.snapshot,
+            servers: &servers,
+            records: &self.snapshot.records,
             listings: &self.listings,
             recorded: &self.recorded,
             builtin: &builtin,

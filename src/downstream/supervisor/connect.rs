@@ -253,7 +253,7 @@ impl Supervisor {
     }
 
     fn wiring(&self) -> (Arc<Handler>, CancellationToken) {
-        let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.config.limits, self.shared.news.clone());
+        let handler = Handler::new(self.config.id.clone(), self.config.name.clone(), self.shared.config.limits, self.news.clone());
         (Arc::new(handler), CancellationToken::new())
     }
 }

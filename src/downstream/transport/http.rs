@@ -67,6 +67,8 @@ struct Inner {
     endpoint: Endpoint,
     handler: Arc<Handler>,
     tracker: TaskTracker,
+    /// Holds a token for each notification on its way.
+    sending: TaskTracker,
     closed: CancellationToken,
     manner: Manner,
 }
@@ -74,7 +76,7 @@ struct Inner {
 /// Makes the client; nothing is sent before the handshake.
 pub fn open(endpoint: Endpoint, manner: Manner, wiring: Wiring<'_>) -> Outbox {
     let Wiring { handler, closed, tracker } = wiring;
-    let inner = Inner { endpoint, handler, tracker: tracker.clone(), closed, manner };
+    let inner = Inner { endpoint, handler, tracker: tracker.clone(), sending: TaskTracker::new(), closed, manner };
     let client = Client(Arc::new(inner));
     tracker.spawn(client.clone().part());
     Outbox::Http(client)
@@ -100,9 +102,17 @@ impl Client {
         self.exchange(None, frame).await
     }
 
+    /// Until no notification is on its way any more.
+    pub async fn settled(&self) {
+        self.0.sending.close();
+        self.0.sending.wait().await;
+    }
+
     pub fn notify_soon(&self, frame: Frame) {
         let client = self.clone();
+        let sending = self.0.sending.token();
         self.0.tracker.spawn(async move {
+            let _sending = sending;
             let sent = tokio::time::timeout(DELETE_TIMEOUT, client.notify(frame)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 tracing::debug!(server = client.0.handler.server(), "a notification did not reach the server");

@@ -35,6 +35,8 @@ struct Inner {
     post: Endpoint,
     handler: Arc<Handler>,
     tracker: TaskTracker,
+    /// Holds a token for each notification on its way.
+    sending: TaskTracker,
     closed: CancellationToken,
 }
 
@@ -66,7 +68,7 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
     let address = address.await.map_err(|_| LinkError::Protocol { what: "its event stream names no endpoint".to_owned() })?;
     // SECURITY: the server names the address; it may only name one of its own.
     let post = endpoint.at(&address).map_err(LinkError::Refused)?;
-    let client = Client(Arc::new(Inner { post, handler, tracker: tracker.clone(), closed }));
+    let client = Client(Arc::new(Inner { post, handler, tracker: tracker.clone(), sending: TaskTracker::new(), closed }));
     // The reader holds its end as long as the stream lives; if not, requests fail on their own.
     let _ = ready.send(client.clone());
     Ok(Outbox::Sse(client))
@@ -128,9 +130,17 @@ impl Client {
         }
     }
 
+    /// Until no notification is on its way any more.
+    pub async fn settled(&self) {
+        self.0.sending.close();
+        self.0.sending.wait().await;
+    }
+
     pub fn notify_soon(&self, frame: Frame) {
         let client = self.clone();
+        let sending = self.0.sending.token();
         self.0.tracker.spawn(async move {
+            let _sending = sending;
             let sent = tokio::time::timeout(NOTIFY_TIMEOUT, client.notify(frame)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 tracing::debug!(server = client.0.handler.server(), "a notification did not reach the server");

@@ -86,8 +86,12 @@ async fn health(State(front): State<Arc<Front>>, request: Request) -> Response {
 }
 
 fn servers(pool: &Pool) -> Value {
+    let of_sessions = pool.own_counts();
     let servers = pool.servers().into_iter().map(|(config, status)| {
         let mut server = json!({ "name": redact::redact(&config.name), "state": status.label() });
+        if let Some(count) = of_sessions.get(&config.id) {
+            server["ofSessions"] = json!(count);
+        }
         if let Some(error) = status.error() {
             server["error"] = redact::redact(&error.to_string()).into();
         }
@@ -223,6 +227,14 @@ impl Front {
         for label in Status::LABELS {
             connections.sample(&[("state", label)], states.iter().filter(|state| **state == label).count());
         }
+
+        let room = pool.room();
+        page.gauge("pluggedin_own_connections", "Connections of single sessions to servers.").sample(&[], room.taken());
+        page.counter(
+            "pluggedin_own_connections_refused",
+            "Times that a session shared a connection because there was no room for its own.",
+        )
+        .sample(&[], room.refused.get());
 
         metrics::write(&mut page);
         page.finish()

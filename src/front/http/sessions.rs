@@ -120,6 +120,8 @@ impl Stay {
 
     /// Cancels its calls and ends its streams.
     fn end(&self) {
+        // Before its workspace is told, so that no call of it gets a connection that nobody ends.
+        self.session.end_listening();
         self.session.end();
         self.streams.end();
         if let Some(grant) = self.grant.get() {

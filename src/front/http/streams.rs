@@ -222,6 +222,28 @@ impl Stream {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Adds what belongs to no call. Of what a client does not read the oldest is dropped where it is too many or too large.
+    pub fn announce(&self, frame: Frame) {
+        {
+            let mut state = self.state();
+            // SECURITY: servers say as much as they like, and nobody may ever read it (threat model T12).
+            while state.is_heavy() {
+                metrics::dropped(Dropped::StreamEvent);
+                state.drop_first();
+            }
+            if !state.reading && frame.len() >= payload::STREAM_WAITING {
+                metrics::dropped(Dropped::StreamEvent);
+                return tracing::debug!("a client is away; what is too large to keep for it was dropped");
+            }
+        }
+        self.push(frame);
+    }
+
+    /// Somebody reads it now, as far as is known.
+    pub fn is_read(&self) -> bool {
+        self.state().reading
+    }
+
     /// Adds news of a call, and waits while a client that is there does not read. One that is away misses what is too much
     /// to keep, so that its answer can be kept.
     pub async fn send(&self, frame: Frame) {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Entry, Queue, Subject, Whose};
 use crate::{
+    lasting::survived,
     security::{
         rate_limit::{Bucket, Rate},
         redact,
@@ -58,7 +59,7 @@ impl Worker {
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
         {
-            let mut work = std::pin::pin!(self.work(&stop));
+            let mut work = std::pin::pin!(async { while survived("activities", self.work(&stop)).await.is_none() {} });
             tokio::select! {
                 () = &mut work => {}
                 () = stop.cancelled() => {

@@ -203,10 +203,9 @@ pub(super) fn in_band_failure(body: &str) -> Option<AppError> {
     }
     let failure = failure(body).unwrap_or_default();
     Some(
-        failure.known().unwrap_or_else(|| AppError::Rejected {
-            status: 200,
-            message: failure.message.unwrap_or_else(|| "no reason given".to_owned()),
-        }),
+        failure
+            .known()
+            .unwrap_or_else(|| AppError::Rejected { status: 200, message: failure.message.unwrap_or_else(|| super::NO_REASON.to_owned()) }),
     )
 }
 

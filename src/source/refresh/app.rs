@@ -24,7 +24,7 @@ use super::{
 use crate::{
     protocol::server::{ServerConfig, ServerId},
     source::{
-        AppStatus, PromptRecord, Records, ResourceRecord, ToolRecord,
+        AppStatus, PromptRecord, Records, ResourceRecord, Told, ToolRecord,
         app::{
             AppClient, AppError,
             wire::{self, Instruction, Listing, ToolListing},
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// Back-off while the App is away.
+/// Back-off while the App is away, which never asks less often than when it is well.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -47,7 +47,7 @@ const SLOW_LISTS_EVERY: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(250);
 
 /// More distinct warnings than a workspace can have; then they start over.
-const MAX_TOLD: usize = 1000;
+const MAX_WARNED: usize = 1000;
 
 pub(super) struct Task {
     client: AppClient,
@@ -59,10 +59,11 @@ pub(super) struct Task {
     /// would show them.
     covered: HashSet<ServerId>,
     slow_lists_read: Option<Instant>,
+    told: Told,
     failures: u32,
     /// Lists that fail at the moment, by name: each is reported once.
     failing: BTreeMap<&'static str, AppError>,
-    told: HashSet<String>,
+    warned: HashSet<String>,
     state: State,
 }
 
@@ -101,14 +102,15 @@ impl Task {
             lists: Lists::default(),
             covered: HashSet::new(),
             slow_lists_read: None,
+            told: Told::Nothing,
             failures: 0,
             failing: BTreeMap::new(),
-            told: HashSet::new(),
+            warned: HashSet::new(),
             state: State::Loading,
         }
     }
 
-    pub(super) async fn run(mut self, wanted: Wanted, finished: watch::Sender<u64>, token: CancellationToken) {
+    pub(super) async fn run(&mut self, wanted: &Wanted, finished: &watch::Sender<u64>, token: &CancellationToken) {
         let mut wanted = wanted.subscribe();
         let mut everything = true;
         loop {
@@ -161,7 +163,8 @@ impl Task {
                 answers = &mut slow, if slow_due && slow_answers.is_none() => slow_answers = Some(answers),
             }
         };
-        if matches!(tools, Err(AppError::Unauthorized)) {
+        // SECURITY: under whatever status it says so, a key that is refused gets nothing of what was known before.
+        if tools.as_ref().is_err_and(AppError::refuses_key) || servers.as_ref().is_err_and(AppError::refuses_key) {
             return Err(AppError::Unauthorized);
         }
         let servers = servers?;
@@ -180,12 +183,18 @@ impl Task {
             self.take_slow_lists(answers);
         }
         let complete = self.take(servers, tools);
+        if complete.is_ok() && !slow_missing {
+            self.told = Told::Now;
+        }
         self.publish(complete.as_ref().err());
 
         if slow_missing {
             // After a switch the old request is of no use.
             let answers = if switched { slow_lists(&client).await } else { slow.await };
             self.take_slow_lists(answers);
+            if complete.is_ok() {
+                self.told = Told::Now;
+            }
             self.publish(complete.as_ref().err());
         }
         complete
@@ -288,6 +297,7 @@ impl Task {
                 prompts: self.lists.prompts.clone(),
                 instructions: self.lists.instructions.iter().map(|instruction| instruction.record.clone()).collect(),
             },
+            told: self.told,
             status: match incomplete {
                 None => AppStatus::Current,
                 Some(error) => AppStatus::Away { message: sentence(error) },
@@ -314,6 +324,7 @@ impl Task {
                 self.lists = Lists::default();
                 self.covered.clear();
                 self.slow_lists_read = None;
+                self.told = Told::Nothing;
                 self.failures = 0;
                 let status = AppStatus::Refused { message: sentence(&error) };
                 self.board.set_app(AppPart { status, ..AppPart::default() });
@@ -341,11 +352,11 @@ impl Task {
     }
 
     fn tell(&mut self, warnings: Vec<String>) {
-        if self.told.len() > MAX_TOLD {
-            self.told.clear();
+        if self.warned.len() > MAX_WARNED {
+            self.warned.clear();
         }
         for warning in warnings {
-            if self.told.insert(warning.clone()) {
+            if self.warned.insert(warning.clone()) {
                 warn!("{warning}");
             }
         }
@@ -356,11 +367,10 @@ async fn slow_lists(client: &AppClient) -> SlowAnswers {
     tokio::join!(client.resources(), client.templates(), client.prompts(), client.instructions())
 }
 
-/// From a second to half a minute, doubled each time; a short refresh interval, as in
-/// tests, shortens it in proportion.
+/// From a second to half a minute, doubled each time, and no longer than the regular interval.
 fn pause(failures: u32, interval: Duration) -> Duration {
     let first = FIRST_PAUSE.min(interval);
-    let longest = LONGEST_PAUSE.min(interval * 8).max(first);
+    let longest = LONGEST_PAUSE.min(interval);
     let doubled = first.saturating_mul(1 << failures.min(16)).min(longest);
     doubled.mul_f64(0.5 + 0.5 * random())
 }
@@ -382,9 +392,16 @@ mod tests {
     #[test]
     fn pauses_grow_to_their_limit() {
         let seconds = |failures, interval| pause(failures, Duration::from_secs_f64(interval)).as_secs_f64();
-        for (failures, interval, longest) in
-            [(0, 30.0, 1.0), (1, 30.0, 2.0), (4, 30.0, 16.0), (5, 30.0, 30.0), (60, 30.0, 30.0), (0, 0.2, 0.2), (9, 0.2, 1.6)]
-        {
+        for (failures, interval, longest) in [
+            (0, 30.0, 1.0),
+            (1, 30.0, 2.0),
+            (4, 30.0, 16.0),
+            (5, 30.0, 30.0),
+            (60, 30.0, 30.0),
+            (60, 300.0, 30.0),
+            (9, 5.0, 5.0),
+            (0, 0.2, 0.2),
+        ] {
             let pause = seconds(failures, interval);
             assert!((longest * 0.5..=longest).contains(&pause), "{failures} {interval}: {pause}");
         }

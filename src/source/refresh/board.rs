@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     protocol::server::ServerConfig,
-    source::{AppStatus, FileStatus, InstructionRecord, Records, Snapshot},
+    source::{AppStatus, FileStatus, InstructionRecord, Records, Snapshot, Told},
 };
 
 /// Shared by the tasks; a snapshot leaves it only when something is different.
@@ -27,6 +27,7 @@ struct Parts {
 pub(super) struct AppPart {
     pub(super) servers: Vec<Arc<ServerConfig>>,
     pub(super) records: Records,
+    pub(super) told: Told,
     pub(super) status: AppStatus,
 }
 
@@ -51,6 +52,7 @@ impl Board {
             keep_equal(&parts.app.servers, &mut new.servers);
             let same = same_servers(&parts.app.servers, &new.servers)
                 && same_records(&parts.app.records, &new.records)
+                && parts.app.told == new.told
                 && parts.app.status == new.status;
             parts.app = new;
             !same
@@ -98,7 +100,7 @@ impl Parts {
         servers.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.id.cmp(&b.id)));
         let mut records = self.app.records.clone();
         complete_instructions(&servers, &mut records.instructions);
-        Snapshot { servers, records, app: self.app.status.clone(), file: self.file.status.clone() }
+        Snapshot { servers, records, told: self.app.told, app: self.app.status.clone(), file: self.file.status.clone() }
     }
 }
 

@@ -58,7 +58,7 @@ impl Task {
         self.take(file::read(&self.config.path));
     }
 
-    pub(super) async fn run(mut self, wanted: Wanted, finished: watch::Sender<u64>, token: CancellationToken) {
+    pub(super) async fn run(&mut self, wanted: &Wanted, finished: &watch::Sender<u64>, token: &CancellationToken) {
         let mut wanted = wanted.subscribe();
         // One slot is enough: it says "something happened".
         let (notice, mut notices) = mpsc::channel(1);

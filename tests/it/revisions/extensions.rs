@@ -3,6 +3,7 @@
 use crate::support::modern::{ask, modern};
 use crate::support::{Client, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 fn before(servers: &[&Server]) -> Client {
     let mut client = Proxy::before(servers);
@@ -81,4 +82,20 @@ fn clients_are_told_what_servers_have_declared() {
     let reply = ask(&front, &modern(1, "tasks/get", json!({"taskId": "file:beta/1"}))).header("Mcp-Name", "file:beta/1").send();
     reply.is_refusal(400, -32_021);
     assert_eq!(reply.error()["data"]["requiredCapabilities"]["extensions"]["io.modelcontextprotocol/tasks"], json!({}));
+}
+
+#[test]
+fn the_first_discovery_waits_a_little_for_new_servers() {
+    let server = Server::http("alpha", &["--modern", "--declare=maps"]);
+    let discover = |servers: &[&Server]| {
+        let front = Proxy::new().file(&file_of(servers)).serve();
+        let asked = Instant::now();
+        let discovered = ask(&front, &modern(1, "server/discover", json!({}))).send().result();
+        (discovered["capabilities"]["extensions"].clone(), asked.elapsed())
+    };
+    // A busy machine may take longer than a client has patience.
+    eventually("the first answer names the extension", || (discover(&[&server]).0["com.example/maps"] != json!(null)).then_some(()));
+    let hanging = Server::stdio("beta", &["--hang=initialize", "--hang=server/discover"]);
+    let (_, took) = discover(&[&server, &hanging]);
+    assert!(took < Duration::from_secs(5), "who hangs is waited for: {took:?}");
 }
