@@ -302,17 +302,7 @@ impl Config {
             Transport::StreamableHttp => Front::Http(Box::new(http)),
         };
         let log = given.log(log_level, log_format);
-        given.check_depth();
-        let mut said = given.problems;
-        if let Command::Doctor(doctor) = &mut command {
-            doctor.keys_of_clients = keys == Keys::OfClients;
-            doctor.listens.is_used = over_http;
-            doctor.take(given.found, std::mem::take(&mut said), environment);
-            if !doctor.starts() {
-                // SECURITY: where settings are wrong, nobody knows where the key may go.
-                parts.source.app = None;
-            }
-        }
+        let said = given.conclude(&mut command, &mut parts);
         if !said.problems.is_empty() {
             return Err(said.stop(is_check));
         }
@@ -408,11 +398,13 @@ impl Settings<'_> {
 
     fn transport(&mut self, option: Option<String>) -> Transport {
         let given = self.option("--transport", option, env::TRANSPORT);
-        self.parse(given, Transport::Stdio, |text| match text {
+        let transport = self.parse(given, Transport::Stdio, |text| match text {
             "stdio" => Ok(Transport::Stdio),
             "streamable-http" | "http" => Ok(Transport::StreamableHttp),
             _ => Err("must be `stdio` or `streamable-http`".to_owned()),
-        })
+        });
+        self.found.over_http = transport == Transport::StreamableHttp;
+        transport
     }
 
     fn tool_prefix(&mut self, option: Option<String>) -> ToolPrefix {

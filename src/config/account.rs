@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     BadKeys, Settings,
-    app::{default_base_url, parse_base_url},
+    app::{Keys, default_base_url, parse_base_url},
     defaults,
     egress::plain_http,
     file,
@@ -45,6 +45,9 @@ pub(super) struct Found {
     pub(super) key: Option<(String, Url)>,
     /// Plain `http` to a public host is what the operator wants.
     pub(super) plain_http: bool,
+    /// Clients use HTTP.
+    pub(super) over_http: bool,
+    pub(super) keys: Keys,
     /// The operator names an HTTP proxy.
     pub(super) outer_proxy: bool,
     /// What is wrong with keys, as it stands among the problems and warnings.

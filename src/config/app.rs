@@ -16,8 +16,9 @@ use crate::{
 };
 
 /// Whose keys the App is asked with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Keys {
+    #[default]
     Own,
     OfClients,
 }
@@ -107,6 +108,7 @@ impl Settings<'_> {
             (self.parse(Some(given), default_base_url(), parse_base_url), from)
         });
         let operators_url = operators.as_ref().map(|(url, _)| url.clone());
+        self.found.keys = asking.keys;
         self.found.plain_http = asking.plain_http;
         self.found.operators.clone_from(&operators);
         self.found.operators_key = key.as_ref().map(|key| key.from.clone());

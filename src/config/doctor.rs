@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{Account, Given, Problems, Settings, account::Found, defaults, env, settings::some_time};
+use super::{Account, Command, Given, Parts, Problems, Settings, account::Found, app::Keys, defaults, env, settings::some_time};
 use crate::front::http;
 
 /// What the command `doctor` needs to know beside the parts.
@@ -62,7 +62,7 @@ pub enum OuterProxy {
 const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
 
 impl Settings<'_> {
-    /// What was found wrong is filled in at the end: see [`Doctor::take`].
+    /// What was found wrong is filled in at the end: see [`Settings::conclude`].
     pub(super) fn doctor(&mut self, json: bool, timeout: Option<String>, front: &http::Config) -> Doctor {
         let timeout = timeout.map(|text| Given::new(text, "`--timeout`"));
         Doctor {
@@ -70,18 +70,35 @@ impl Settings<'_> {
             patience: self.parse(timeout, defaults::DOCTOR_PATIENCE, some_time),
             account: self.account(),
             keys: BadKeys::default(),
-            keys_of_clients: false,
+            keys_of_clients: self.found.keys == Keys::OfClients,
             listens: Listens {
                 host: front.host.clone(),
                 port: front.port,
                 health: (front.port != 0).then(|| self.health_url(None, front)),
-                is_used: false,
+                is_used: self.found.over_http,
             },
             outer_proxy: self.outer_proxy(),
             home: self.environment.home.clone(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Gives what is to be told before anything is done; for the doctor that is part of what it tells, each sentence once.
+    pub(super) fn conclude(mut self, command: &mut Command, parts: &mut Parts) -> Problems {
+        self.check_depth();
+        let Command::Doctor(doctor) = command else { return self.problems };
+        let Self { environment, found: Found { bad_keys, .. }, problems: Problems { problems, warnings }, .. } = self;
+        doctor.problems = problems.into_iter().filter(|problem| !bad_keys.operators.contains(problem)).collect();
+        doctor.warnings = warnings.into_iter().filter(|warning| !bad_keys.of_files.contains(warning)).collect();
+        let is_set = environment.variables.get(env::API_KEY).is_some_and(|text| !text.trim().is_empty());
+        let unfilled = (is_set && environment.get(env::API_KEY).is_none()).then_some(env::API_KEY);
+        doctor.keys = BadKeys { unfilled, ..bad_keys };
+        if !doctor.starts() {
+            // SECURITY: where settings are wrong, nobody knows where the key may go.
+            parts.source.app = None;
+        }
+        Problems::default()
     }
 
     fn outer_proxy(&self) -> OuterProxy {
@@ -94,17 +111,6 @@ impl Settings<'_> {
 }
 
 impl Doctor {
-    /// Takes all that was found wrong, each sentence once.
-    pub(super) fn take(&mut self, found: Found, said: Problems, environment: &env::Environment) {
-        let Problems { problems, warnings } = said;
-        let Found { bad_keys, .. } = found;
-        self.problems = problems.into_iter().filter(|problem| !bad_keys.operators.contains(problem)).collect();
-        self.warnings = warnings.into_iter().filter(|warning| !bad_keys.of_files.contains(warning)).collect();
-        let unfilled = environment.variables.get(env::API_KEY).is_some_and(|text| !text.trim().is_empty());
-        let unfilled = (unfilled && environment.get(env::API_KEY).is_none()).then_some(env::API_KEY);
-        self.keys = BadKeys { unfilled, ..bad_keys };
-    }
-
     /// Whether the proxy would start.
     pub fn starts(&self) -> bool {
         self.problems.is_empty() && self.keys.operators.is_empty()

@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::support::{PROXY, published::Node, server, within};
+use super::support::{
+    PROXY,
+    published::{Node, Python},
+    server, within,
+};
 
 /// A configuration of one server that works and one that does not exist.
 fn configuration(node: &Node) -> Result<(TempDir, PathBuf)> {
@@ -94,6 +98,45 @@ async fn call_prints_the_result() -> Result<()> {
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     let unknown = proxy(&config, &["call", "everything__no-such-tool"]).await?;
     assert!(!unknown.status.success() && !unknown.stderr.is_empty(), "{unknown:?}");
+    Ok(())
+}
+
+/// One server from npm and one from `PyPI`, and one that is not there.
+#[tokio::test]
+async fn doctor_examines_published_servers() -> Result<()> {
+    let (Some(node), Some(python)) = (Node::installed(), Python::installed()) else {
+        return Ok(());
+    };
+    let scratch = tempfile::tempdir()?;
+    let config = scratch.path().join("mcp.json");
+    let servers = json!({"everything": server::everything(node), "time": server::time(python)});
+    fs::write(&config, json!({"mcpServers": servers}).to_string())?;
+    let output = proxy(&config, &["doctor", "--json"]).await?;
+    let report = stdout_json(&output)?;
+    assert_eq!((output.status.code(), &report["ok"]), (Some(0), &json!(true)), "{report:#}");
+    let checks = report["checks"].as_array().context("checks")?;
+    for (group, name, words) in [
+        ("programs", "everything", "node"),
+        ("programs", "node", "v"),
+        ("programs", "time", "mcp-server-time"),
+        ("servers", "everything connect", "stdio"),
+        ("servers", "everything list", "resources"),
+        ("servers", "everything ping", "`ping`"),
+        ("servers", "time connect", "mcp-time"),
+        ("servers", "time list", "2 tools"),
+        // Which of the two it is asked depends on the revision that its version speaks.
+        ("servers", "time ping", "it answers"),
+    ] {
+        let check = checks.iter().find(|check| check["group"] == group && check["name"] == name);
+        let check = check.with_context(|| format!("no {name}: {report:#}"))?;
+        assert!(check["status"] != "fail" && check["message"].as_str().is_some_and(|message| message.contains(words)), "{check}");
+    }
+
+    let (_scratch, config) = configuration(node)?;
+    let output = proxy(&config, &["doctor"]).await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no-such-program-anywhere") && text.contains("hint: "), "{text}");
     Ok(())
 }
 

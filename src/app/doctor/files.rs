@@ -54,7 +54,8 @@ pub(super) fn credentials(path: &Path) -> Option<Check> {
     const CREDENTIALS: &str = "credentials";
     let mode = mode(path)?;
     let shown = path.display();
-    if mode & 0o077 == 0 {
+    let of_others = mode & 0o077;
+    if of_others == 0 {
         return Some(Check::ok(Group::Files, CREDENTIALS, format!("`{shown}` is its owner's alone")));
     }
     Some(

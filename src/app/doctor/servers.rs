@@ -141,20 +141,18 @@ impl Visit<'_> {
 
     async fn within<T>(&self, step: &str, what: &str, work: impl Future<Output = T>) -> Result<(T, Duration), Check> {
         let begun = Instant::now();
-        match timeout_at(self.deadline, work).await {
-            Ok(outcome) => Ok((outcome, begun.elapsed())),
-            Err(_) => {
-                let sentence = format!("{what} within {} s", self.patience.as_secs_f64());
-                let hint = match self.config.transport {
-                    TransportConfig::Stdio(_) => {
-                        "start it by hand and look: it may wait for something, or not speak MCP on its standard output; the first \
-                         start of a package downloads it, so try again, or with a longer `--timeout`"
-                    }
-                    TransportConfig::Http(_) => "see that the server at that address runs and speaks MCP; try a longer `--timeout`",
-                };
-                Err(Check::fail(Group::Servers, &self.step(step), sentence).hint(hint).took(begun.elapsed()))
-            }
+        if let Ok(outcome) = timeout_at(self.deadline, work).await {
+            return Ok((outcome, begun.elapsed()));
         }
+        let sentence = format!("{what} within {} s", self.patience.as_secs_f64());
+        let hint = match self.config.transport {
+            TransportConfig::Stdio(_) => {
+                "start it by hand and look: it may wait for something, or not speak MCP on its standard output; the first start of a \
+                 package downloads it, so try again, or with a longer `--timeout`"
+            }
+            TransportConfig::Http(_) => "see that the server at that address runs and speaks MCP; try a longer `--timeout`",
+        };
+        Err(Check::fail(Group::Servers, &self.step(step), sentence).hint(hint).took(begun.elapsed()))
     }
 
     async fn connect(&mut self, pool: &Pool, id: &ServerId) -> Result<Arc<Link>, Check> {
