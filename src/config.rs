@@ -212,6 +212,7 @@ impl Config {
             connect,
             idle_timeout,
             refresh_interval,
+            cache_servers,
             list_wait,
             call_timeout,
             call_timeout_max,
@@ -241,8 +242,8 @@ impl Config {
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = given.local_file(config);
         let builtin = given.builtin_tools(builtin_tools, reach.app || file.is_none());
-        let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
-        let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
+        let kept = given.kept(cache_servers, keys, app.as_ref(), command.is_none());
+        let source = source::Config { app, file, kept, refresh_interval: given.refresh_interval(refresh_interval) };
 
         let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
@@ -254,8 +255,7 @@ impl Config {
             given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
         }
         let base_env = Arc::new(environment.for_children(source.app.as_ref().map(|app| &app.key)));
-        let cache_dir = environment.cache_dir();
-        let state_dir = environment.state_dir();
+        let (cache_dir, state_dir) = (environment.cache_dir(), environment.state_dir());
         let catalog_store = store(cache_dir.as_deref(), &source);
         let records = records(state_dir.as_deref(), &source);
         let parts = Parts {
@@ -317,7 +317,8 @@ impl Parts {
             origin: self.app_origin.clone(),
             egress: Arc::clone(&self.egress),
         };
-        let source = source::Config { app: Some(app), ..self.source.clone() };
+        // SECURITY: only whom the App knows now is let in, so that there is nothing to be kept for a key (SECURITY.md).
+        let source = source::Config { app: Some(app), kept: None, ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
         let records = records(self.state_dir.as_deref(), &source);
         Self { source, catalog, records, ..self.clone() }
@@ -326,7 +327,7 @@ impl Parts {
     /// The same for nobody: a workspace without any server.
     #[must_use]
     pub fn without_servers(&self) -> Self {
-        let source = source::Config { app: None, file: None, ..self.source.clone() };
+        let source = source::Config { app: None, file: None, kept: None, ..self.source.clone() };
         let catalog = keeper::Config { store: None, ..self.catalog.clone() };
         Self { source, catalog, records: None, ..self.clone() }
     }
@@ -353,7 +354,7 @@ pub fn command_line() -> clap::Command {
 
 /// Tells this set of servers from any other.
 fn identity(source: &source::Config) -> String {
-    let source::Config { app, file, refresh_interval: _ } = source;
+    let source::Config { app, file, kept: _, refresh_interval: _ } = source;
     let app = app.as_ref().map(|app| format!("{} {}", app.base_url, app.key.expose_secret())).unwrap_or_default();
     let file = file
         .as_ref()
