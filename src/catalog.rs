@@ -45,6 +45,7 @@ pub struct Catalog {
 
 /// A server as far as names go.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct CatalogServer {
     pub name: String,
     pub slug: String,

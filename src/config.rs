@@ -220,6 +220,7 @@ impl Config {
             idle_timeout,
             health_interval,
             refresh_interval,
+            cache_servers,
             list_wait,
             call_timeout,
             call_timeout_max,
@@ -250,8 +251,8 @@ impl Config {
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = given.local_file(config);
         let builtin = given.builtin_tools(builtin_tools, reach.app || file.is_none());
-        let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
-        let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
+        let kept = given.kept(cache_servers, keys, app.as_ref(), command.is_none());
+        let source = source::Config { app, file, kept, refresh_interval: given.refresh_interval(refresh_interval) };
 
         let idle_timeout = given.idle_timeout(idle_timeout);
         let health_interval = given.health_interval(health_interval);
@@ -262,8 +263,7 @@ impl Config {
             given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
         }
         let base_env = Arc::new(environment.for_children(source.app.as_ref().map(|app| &app.key)));
-        let cache_dir = environment.cache_dir();
-        let state_dir = environment.state_dir();
+        let (cache_dir, state_dir) = (environment.cache_dir(), environment.state_dir());
         let catalog_store = store(cache_dir.as_deref(), &source);
         let records = records(state_dir.as_deref(), &source);
         let mut parts = Parts {
@@ -327,7 +327,8 @@ impl Parts {
             origin: self.app_origin.clone(),
             egress: Arc::clone(&self.egress),
         };
-        let source = source::Config { app: Some(app), ..self.source.clone() };
+        // SECURITY: only whom the App knows now is let in, so that there is nothing to be kept for a key (SECURITY.md).
+        let source = source::Config { app: Some(app), kept: None, ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
         let records = records(self.state_dir.as_deref(), &source);
         Self { source, catalog, records, ..self.clone() }
@@ -336,7 +337,7 @@ impl Parts {
     /// The same for nobody: a workspace without any server.
     #[must_use]
     pub fn without_servers(&self) -> Self {
-        let source = source::Config { app: None, file: None, ..self.source.clone() };
+        let source = source::Config { app: None, file: None, kept: None, ..self.source.clone() };
         let catalog = keeper::Config { store: None, ..self.catalog.clone() };
         Self { source, catalog, records: None, ..self.clone() }
     }
@@ -363,7 +364,7 @@ pub fn command_line() -> clap::Command {
 
 /// Tells this set of servers from any other.
 fn identity(source: &source::Config) -> String {
-    let source::Config { app, file, refresh_interval: _ } = source;
+    let source::Config { app, file, kept: _, refresh_interval: _ } = source;
     let app = app.as_ref().map(|app| format!("{} {}", app.base_url, app.key.expose_secret())).unwrap_or_default();
     let file = file
         .as_ref()

@@ -95,6 +95,8 @@
 //!   switched on; a connected server's own listing completes the record.
 //! - **Nobody waits for the slowest.** Servers connect in the background. The first list waits
 //!   for servers that nobody knows yet, and not for stragglers; listings are kept between runs.
+//! - **The App may be away.** What it said last is kept without secrets (`catalog::store`) and stands in for it, in lists, until it has
+//!   said everything; calls wait for it. How servers are reached is kept only where the operator asks for it ([`source::kept`]).
 //! - **Revisions.** What differs between them is said by [`protocol::revision`] and bridged by the router: a client without a
 //!   handshake is asked in rounds, an older server's call being parked meanwhile; an older client is asked while its call runs, the
 //!   proxy going through a newer server's rounds. What a client carries between rounds is sealed.

@@ -422,7 +422,8 @@ impl Keeper {
     /// The App's servers are known: from itself, or from what it said in the last run. A client is better served by that at once
     /// than by a fresh list later.
     fn has_app_part(&self) -> bool {
-        self.snapshot.app != AppStatus::Loading || self.memory.stand_in(&self.snapshot).is_some()
+        let is_loading = self.snapshot.app == AppStatus::Loading && self.snapshot.told == Told::Nothing;
+        !is_loading || self.memory.stand_in(&self.snapshot).is_some()
     }
 
     fn is_done(&self, config: &ServerConfig) -> bool {

@@ -59,6 +59,9 @@ pub(super) struct Options {
     /// How often the App is asked for changes [env: PLUGGEDIN_REFRESH_INTERVAL] [default: 30]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) refresh_interval: Option<String>,
+    /// Keep what it takes to call the App's servers, sealed with the API key, for a start while the App is away [env: PLUGGEDIN_CACHE_SERVERS]
+    #[arg(long, global = true)]
+    pub(super) cache_servers: bool,
     /// How long a list waits for servers that still connect [env: PLUGGEDIN_LIST_WAIT] [default: 9]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) list_wait: Option<String>,
