@@ -111,6 +111,15 @@ pub enum Front {
     Http(Box<front::http::Config>),
 }
 
+impl Front {
+    fn of(transport: Transport, http: front::http::Config) -> Self {
+        match transport {
+            Transport::Stdio => Self::Stdio,
+            Transport::StreamableHttp => Self::Http(Box::new(http)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Serve,
@@ -254,8 +263,7 @@ impl Config {
         let kept = given.kept(cache_servers, keys, app.as_ref(), command.is_none());
         let source = source::Config { app, file, kept, refresh_interval: given.refresh_interval(refresh_interval) };
 
-        let idle_timeout = given.idle_timeout(idle_timeout);
-        let health_interval = given.health_interval(health_interval);
+        let (idle_timeout, health_interval) = (given.idle_timeout(idle_timeout), given.health_interval(health_interval));
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let (connect, isolation) = (given.connect(connect), given.isolation(isolation));
         let commands = given.commands(commands, per_client);
@@ -297,10 +305,7 @@ impl Config {
         if serving_http {
             given.warn_of_open_port(&http);
         }
-        let front = match transport {
-            Transport::Stdio => Front::Stdio,
-            Transport::StreamableHttp => Front::Http(Box::new(http)),
-        };
+        let front = Front::of(transport, http);
         let log = given.log(log_level, log_format);
         let said = given.conclude(&mut command, &mut parts);
         if !said.problems.is_empty() {
