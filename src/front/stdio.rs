@@ -231,7 +231,7 @@ async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<
                 Ok(message) => client.receive(message, &router, &tracker).await,
                 Err(invalid) => client.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },
-            Ok(Some(Line::TooLong)) => {
+            Ok(Some(Line::TooLong(_))) => {
                 let error = ErrorObject::new(INVALID_REQUEST, format!("the message is longer than {longest} bytes (`--max-message`)"));
                 client.send(Frame::error(None, &error)).await;
             }
