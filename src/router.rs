@@ -153,6 +153,8 @@ pub enum AskError {
     Gone,
     #[error("the client cannot be asked anything")]
     Unsupported,
+    #[error("the client's answer is malformed")]
+    Malformed,
 }
 
 /// The answer to a request.

@@ -60,7 +60,7 @@ impl Batch {
         let answers = messages.into_iter().filter_map(|message| {
             let id = message.id();
             match take(message) {
-                Received::Nothing => None,
+                Received::Nothing | Received::Unasked => None,
                 Received::Answer(frame) => Some(at_once(frame)),
                 Received::TooMany => Some(at_once(Frame::error(id.as_ref(), &session::too_many()))),
                 Received::Call(call) => Some(call.boxed()),
