@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::protocol::{
     header::ParamHeader,
-    json::Object,
+    json::{self, Object},
     name::{SEPARATOR, template::Template},
     server::{InstructionMessage, ServerId},
 };
@@ -270,7 +270,7 @@ impl Catalog {
         let pages = self.lists[kind as usize].pages.iter().filter_map(|page| std::str::from_utf8(page).ok());
         let lists = pages.filter_map(|page| Object::parse(page).ok()?.get(member(kind)));
         let records = lists.flat_map(|list| serde_json::from_str::<Vec<&RawValue>>(list).unwrap_or_default());
-        let entries = records.filter_map(|record| serde_json::from_str::<Entry>(record.get()).ok());
+        let entries = records.filter_map(|record| json::read::<Entry>(record.get()).ok());
         entries.map(|entry| (entry.name, entry.description.unwrap_or_default())).collect()
     }
 

@@ -20,11 +20,14 @@ const READ: usize = 8 * 1024;
 /// Pieces above this are written from where they are instead of being collected.
 const COLLECTED: usize = 16 * 1024;
 
+/// What is kept of a line that is too long. Ids stand in front in what most programs write.
+const BEGINNING: usize = 256;
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     Text(Bytes),
-    /// A line of more than the limit. It is told as soon as that is seen; the rest of the line is skipped.
-    TooLong,
+    /// The beginning of a line of more than the limit. It is told as soon as that is seen; the rest of the line is skipped.
+    TooLong(Bytes),
 }
 
 /// Splits a byte stream into lines without copying them. Holds no more than the limit, and as much again while it grows.
@@ -68,9 +71,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             } else if self.scanned > self.limit {
                 self.skipping = true;
                 // With its memory: the next line is likely a short one.
-                self.buffer = BytesMut::new();
+                let line = std::mem::take(&mut self.buffer);
                 self.scanned = 0;
-                return Ok(Some(Line::TooLong));
+                return Ok(Some(too_long(&line)));
             }
             // A long line doubles the buffer, a short one leaves it small.
             self.buffer.reserve(self.buffer.len().clamp(READ, 1024 * 1024));
@@ -84,13 +87,17 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     fn finish(&self, mut line: BytesMut) -> Option<Line> {
         if line.len() > self.limit {
-            return Some(Line::TooLong);
+            return Some(too_long(&line));
         }
         let end = line.trim_ascii_end().len();
         line.truncate(end);
         line.advance(end - line.trim_ascii_start().len());
         (!line.is_empty()).then(|| Line::Text(line.freeze()))
     }
+}
+
+fn too_long(line: &[u8]) -> Line {
+    Line::TooLong(Bytes::copy_from_slice(&line[..line.len().min(BEGINNING)]))
 }
 
 /// Writes frames as lines until the queue ends. What is waiting goes out in one
@@ -170,9 +177,12 @@ mod tests {
     #[tokio::test]
     async fn a_long_line_is_skipped_and_the_next_one_read() {
         let input = [&b"x".repeat(300_000)[..], b"\nnext\n"].concat();
-        assert_eq!(all(&input, 1000).await, [Line::TooLong, Line::Text(Bytes::from_static(b"next"))]);
-        assert_eq!(all(&input[..300_000], 1000).await, [Line::TooLong]);
-        assert_eq!(all(b"12345678901\nnext\n", 10).await, [Line::TooLong, Line::Text(Bytes::from_static(b"next"))]);
+        assert_eq!(all(&input, 1000).await, [too_long(&input), Line::Text(Bytes::from_static(b"next"))]);
+        assert_eq!(all(&input[..300_000], 1000).await, [too_long(&input)]);
+        assert_eq!(
+            all(b"12345678901\nnext\n", 10).await,
+            [Line::TooLong(Bytes::from_static(b"12345678901\n")), Line::Text(Bytes::from_static(b"next"))]
+        );
     }
 
     #[tokio::test]
@@ -187,7 +197,7 @@ mod tests {
             drop(writer);
         };
         let reading = async {
-            assert_eq!(lines.next().await.expect("memory"), Some(Line::TooLong));
+            assert_eq!(lines.next().await.expect("memory"), Some(too_long(&[b'x'; BEGINNING])));
             assert!(lines.buffer.capacity() < 10_000, "it is held");
             assert_eq!(lines.next().await.expect("memory"), Some(Line::Text(Bytes::from_static(b"next"))));
             assert!(lines.buffer.capacity() < 50_000, "it is held");

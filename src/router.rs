@@ -171,6 +171,8 @@ pub enum AskError {
     Unsupported,
     #[error("the client has no event stream open (GET) on which it could be asked outside of its calls")]
     NotListening,
+    #[error("the client's answer is malformed")]
+    Malformed,
 }
 
 /// The answer to a request.

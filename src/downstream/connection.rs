@@ -29,7 +29,7 @@ use super::{
 };
 use crate::protocol::{
     error::METHOD_NOT_FOUND,
-    json::with_member,
+    json::{self, with_member},
     message::{Frame, Id, Kind, Message, span_in},
 };
 use crate::security::redact;
@@ -238,7 +238,7 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
         }
         return Err(LinkError::Protocol { what: format!("it refused `{}`: {}", kind.method(), error_message(body)) });
     }
-    let page: Page<'_> = serde_json::from_str(body).map_err(|error| LinkError::Protocol { what: malformed(kind.method(), &error) })?;
+    let page: Page<'_> = json::read(body).map_err(|error| LinkError::Protocol { what: malformed(kind.method(), &error) })?;
     let list = match kind {
         ListKind::Tools => page.tools,
         ListKind::Prompts => page.prompts,
@@ -247,7 +247,7 @@ fn read_page(kind: ListKind, reply: &Message, items: &mut Vec<Item>) -> Result<O
     };
     let bytes = reply.body_bytes().unwrap_or_default();
     for record in list.unwrap_or_default() {
-        let Some(key) = serde_json::from_str::<Key>(record.get()).ok().and_then(|key| key.of(kind)) else {
+        let Some(key) = json::read::<Key>(record.get()).ok().and_then(|key| key.of(kind)) else {
             tracing::warn!(list = kind.method(), "an entry without its name was left out");
             continue;
         };
@@ -302,7 +302,7 @@ pub(super) fn error_code(error: &str) -> Option<i32> {
     struct ErrorCode {
         code: i32,
     }
-    serde_json::from_str::<ErrorCode>(error).ok().map(|error| error.code)
+    json::read::<ErrorCode>(error).ok().map(|error| error.code)
 }
 
 /// The `message` of an error object, as it may be shown: a server's words, for a sentence of ours.
@@ -311,7 +311,7 @@ pub fn error_message(error: &str) -> String {
     struct ErrorText {
         message: String,
     }
-    let message = serde_json::from_str::<ErrorText>(error).map_or_else(|_| "an error without a message".to_owned(), |error| error.message);
+    let message = json::read::<ErrorText>(error).map_or_else(|_| "an error without a message".to_owned(), |error| error.message);
     redact::quote(&message, MAX_QUOTE)
 }
 

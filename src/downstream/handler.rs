@@ -28,13 +28,17 @@ use crate::{
     protocol::{
         declared::SUBSCRIPTION_KEY,
         error::{ErrorObject, INVALID_REQUEST, METHOD_NOT_FOUND},
-        json::Object,
+        json::{self, Object},
         message::{Frame, Id, Kind, Message},
         server::ServerId,
     },
     security::{payload::Limits, redact},
     telemetry::metrics::{self, Dropped},
 };
+
+mod answers;
+
+use answers::Doubt;
 
 /// A server may go on with a call that was given up, and ask of it what another client
 /// must not see. It is believed to have stopped after this long.
@@ -83,6 +87,10 @@ struct Calls {
     lingering: Vec<Arc<Mailbox>>,
     /// By the ids of the calls.
     given_up: HashMap<u64, GivenUp>,
+    /// By the ids of the calls on whose own streams it came.
+    doubts: HashMap<u64, LinkError>,
+    /// What came on no call's own stream.
+    doubt: Option<Doubt>,
     /// Why the connection ended, once it has.
     ended: Option<LinkError>,
 }
@@ -155,12 +163,10 @@ impl Handler {
     }
 
     /// A message that is refused as a whole. Who waits for it is told why; what it returns is to be sent back.
-    pub fn refuse(&self, message: &Message, why: &LinkError) -> Option<Frame> {
+    pub fn refuse(&self, message: &Message, call: Option<u64>, why: &LinkError) -> Option<Frame> {
         match (message.kind(), message.id()) {
             (Kind::Result | Kind::Error, Some(id)) => {
-                if let Some(id) = id.as_u64() {
-                    self.fail(id, why.clone());
-                }
+                self.unreadable(&id, call, why.clone());
                 None
             }
             (Kind::Request, Some(id)) => Some(Frame::error(Some(&id), &ErrorObject::new(INVALID_REQUEST, why.to_string()))),
@@ -271,6 +277,8 @@ impl Handler {
             calls.ended.get_or_insert_with(|| error.clone());
             calls.abandon(|_| true);
             calls.listening.clear();
+            calls.doubts.clear();
+            calls.doubt = None;
             std::mem::take(&mut calls.waiting)
         };
         let lost = match error {
@@ -292,27 +300,11 @@ impl Handler {
     pub fn receive(&self, message: Message, call: Option<u64>) -> Option<Frame> {
         self.signs.heard();
         match message.kind() {
-            Kind::Result | Kind::Error => self.reply(message),
+            Kind::Result | Kind::Error => self.reply(message, call),
             Kind::Notification => self.notification(message, call),
             Kind::Request => return self.request(&message, call),
         }
         None
-    }
-
-    fn reply(&self, message: Message) {
-        let is_object = message.body().is_some_and(|body| body.starts_with('{'));
-        let id = message.id().and_then(|id| id.as_u64());
-        let Some(mailbox) = id.and_then(|id| self.calls().take(id)) else {
-            // It has stopped working on the call.
-            id.map(|id| self.calls().given_up.remove(&id));
-            metrics::dropped(Dropped::LateAnswer);
-            return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
-        };
-        if mailbox.caller.session.is_some() {
-            self.signs.served();
-        }
-        let malformed = || LinkError::Protocol { what: "its answer is no object".to_owned() };
-        mailbox.finish(if is_object { Ok(message) } else { Err(malformed()) });
     }
 
     fn notification(&self, message: Message, call: Option<u64>) {
@@ -508,6 +500,7 @@ impl Calls {
     fn take(&mut self, id: u64) -> Option<Arc<Mailbox>> {
         let mailbox = self.waiting.remove(&id)?;
         self.listening.remove(&id);
+        self.settle_doubt(id);
         let session = mailbox.caller.session;
         if !self.lingering.is_empty() && !self.is_busy_for(session) {
             self.abandon(|other| other == session);
@@ -565,7 +558,7 @@ fn progress_token(message: &Message) -> Option<u64> {
     struct Params {
         progress_token: u64,
     }
-    serde_json::from_str::<Params>(message.body()?).ok().map(|params| params.progress_token)
+    json::read::<Params>(message.body()?).ok().map(|params| params.progress_token)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     protocol::{
         declared::{CAPABILITIES_KEY, CLIENT_INFO_KEY, SERVER_INFO_KEY, VERSION_KEY},
         error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION},
-        json::Object,
+        json::{self, FromObject, Object},
         message::{Frame, Id, Kind, Message, present},
         revision::Revision,
     },
@@ -139,7 +139,7 @@ fn read_discovery(reply: &Message) -> Discovery {
     struct Discovered<'a> {
         supported_versions: Vec<String>,
         #[serde(borrow, default)]
-        capabilities: Offered<'a>,
+        capabilities: FromObject<Offered<'a>>,
         #[serde(default)]
         instructions: Option<String>,
         #[serde(default, rename = "_meta")]
@@ -150,7 +150,7 @@ fn read_discovery(reply: &Message) -> Discovery {
         return refused_discovery(body);
     }
     // An older server may answer anything to what it does not know.
-    let Ok(Discovered { supported_versions, capabilities, instructions, meta }) = serde_json::from_str(body) else {
+    let Ok(Discovered { supported_versions, capabilities, instructions, meta }) = json::read(body) else {
         return Discovery::Older;
     };
     if !supported_versions.iter().any(|version| version == Revision::STATELESS.as_str()) {
@@ -159,7 +159,7 @@ fn read_discovery(reply: &Message) -> Discovery {
     let revision = Revision::STATELESS;
     Discovery::Stateless(Peer {
         revision,
-        capabilities: capabilities.read(revision),
+        capabilities: capabilities.0.read(revision),
         declared: capabilities_in(body),
         version: version_of(&meta[SERVER_INFO_KEY]),
         instructions,
@@ -170,7 +170,7 @@ fn read_discovery(reply: &Message) -> Discovery {
 fn refused_discovery(error: &str) -> Discovery {
     #[derive(Deserialize)]
     struct Refusal {
-        data: Data,
+        data: FromObject<Data>,
     }
     #[derive(Deserialize)]
     struct Data {
@@ -179,8 +179,8 @@ fn refused_discovery(error: &str) -> Discovery {
     if !matches!(error_code(error), Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION)) {
         return Discovery::Older;
     }
-    match serde_json::from_str::<Refusal>(error) {
-        Ok(refusal) if refusal.data.supported.iter().any(|version| version == Revision::STATELESS.as_str()) => {
+    match json::read::<Refusal>(error) {
+        Ok(refusal) if refusal.data.0.supported.iter().any(|version| version == Revision::STATELESS.as_str()) => {
             Discovery::Stateless(Peer::unknown())
         }
         Ok(_) => Discovery::Older,
@@ -230,20 +230,20 @@ fn read_peer(result: &str) -> Result<Peer, String> {
     struct Initialized<'a> {
         protocol_version: String,
         #[serde(borrow, default)]
-        capabilities: Offered<'a>,
+        capabilities: FromObject<Offered<'a>>,
         #[serde(default)]
         server_info: serde_json::Value,
         #[serde(default)]
         instructions: Option<String>,
     }
     let Initialized { protocol_version, capabilities, server_info, instructions } =
-        serde_json::from_str(result).map_err(|error| malformed("initialize", &error))?;
+        json::read(result).map_err(|error| malformed("initialize", &error))?;
     let revision = Revision::parse(&protocol_version)
         .filter(|revision| revision.has_handshake())
         .ok_or_else(|| format!("it speaks revision `{}`, which we do not", redact::quote(&protocol_version, 40)))?;
     Ok(Peer {
         revision,
-        capabilities: capabilities.read(revision),
+        capabilities: capabilities.0.read(revision),
         declared: capabilities_in(result),
         version: version_of(&server_info),
         instructions,

@@ -2,11 +2,11 @@
 //! a [`Handler`] in order, and ends when its token is cancelled.
 
 use bytes::Bytes;
-use serde::{Deserialize, de::IgnoredAny};
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{sync::mpsc, task::AbortHandle, time::timeout_at};
 
 use super::{error::LinkError, handler::Handler};
 use crate::protocol::{
+    json::Elements,
     message::{Frame, Message},
     revision::Revision,
 };
@@ -15,6 +15,9 @@ use crate::security::{payload, redact};
 pub mod http;
 pub mod sse;
 pub mod stdio;
+
+/// Characters of a library's words in a log line.
+const MAX_QUOTE: usize = 300;
 
 /// Where messages for the server go in.
 #[derive(Debug)]
@@ -103,41 +106,64 @@ fn too_large(handler: &Handler) -> LinkError {
     LinkError::Protocol { what: format!("its message is larger than {} bytes (`--max-message`)", handler.limits().message) }
 }
 
+/// What `next` gives on a connection that all calls share. A call that will most likely get no other answer than one under a wrong
+/// id, or none, is failed meanwhile.
+async fn heard<T>(handler: &Handler, next: impl Future<Output = T>) -> T {
+    let mut next = std::pin::pin!(next);
+    loop {
+        let Some(until) = handler.doubtful_until() else { return next.await };
+        match timeout_at(until.into(), &mut next).await {
+            Ok(heard) => return heard,
+            Err(_) => handler.fail_doubtful(),
+        }
+    }
+}
+
+fn overlooked(handler: &Handler, text: &[u8], problem: &str) {
+    tracing::warn!(server = handler.server(), bytes = text.len(), problem, "the server sent something that is not a JSON-RPC message");
+}
+
 /// Hands one text from the server to the handler, and the call on whose own stream it
-/// came; what it returns is to be sent back. A text that is no message is logged (never its content) and skipped: the
-/// messages around it are still good.
-fn deliver(handler: &Handler, text: &Bytes, call: Option<u64>) -> Option<Frame> {
+/// came; what it returns is to be sent back, each by itself. The text is a message, or a batch of them: revision 2025-03-26 demands
+/// that batches are received, and who sends one in another revision means the same.
+fn deliver(handler: &Handler, text: &Bytes, call: Option<u64>) -> Vec<Frame> {
+    if !text.trim_ascii_start().starts_with(b"[") {
+        return deliver_one(handler, text, call).into_iter().collect();
+    }
+    match Elements::parse(text, payload::BATCH) {
+        Ok(Elements { texts, is_cut }) => {
+            if is_cut {
+                tracing::warn!(server = handler.server(), "a batch of more than {} messages was cut", payload::BATCH);
+            }
+            // SECURITY: each is a copy, or a small message that waits for its client would hold the whole batch (threat model T11).
+            let texts = texts.into_iter().map(|text| Bytes::copy_from_slice(text.get().as_bytes()));
+            texts.filter_map(|text| deliver_one(handler, &text, call)).collect()
+        }
+        Err(error) => {
+            overlooked(handler, text, &redact::quote(&error.to_string(), MAX_QUOTE));
+            Vec::new()
+        }
+    }
+}
+
+/// A text that is no message is logged (never its content) and skipped: the messages around it are still good.
+fn deliver_one(handler: &Handler, text: &Bytes, call: Option<u64>) -> Option<Frame> {
     match Message::parse(text) {
         Ok(message) if payload::too_deep(text, handler.limits().depth) => {
             let what = format!("its message is nested deeper than {} levels", handler.limits().depth);
             let error = LinkError::Protocol { what };
             tracing::warn!(server = handler.server(), %error, "a message was refused");
-            handler.refuse(&message, &error)
+            handler.refuse(&message, call, &error)
         }
         Ok(message) => handler.receive(message, call),
         Err(invalid) => {
             // The library quotes values that it did not expect.
-            let problem = redact::quote(&invalid.error.message, 300);
-            tracing::warn!(
-                server = handler.server(),
-                bytes = text.len(),
-                problem,
-                "the server sent something that is not a JSON-RPC message"
-            );
-            if let Some(id) = invalid.id.and_then(|id| id.as_u64()).filter(|_| is_answer(text)) {
-                handler.fail(id, LinkError::Protocol { what: format!("its answer is malformed: {problem}") });
+            let problem = redact::quote(&invalid.error.message, MAX_QUOTE);
+            overlooked(handler, text, &problem);
+            if let Some(id) = invalid.id.filter(|_| invalid.is_response) {
+                handler.unreadable(&id, call, LinkError::Protocol { what: format!("its answer is malformed: {problem}") });
             }
             None
         }
     }
-}
-
-/// Whether an invalid message was meant as an answer. The id of anything else is one of the server's own.
-fn is_answer(text: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Meant {
-        #[serde(default)]
-        method: Option<IgnoredAny>,
-    }
-    serde_json::from_slice::<Meant>(text).is_ok_and(|meant| meant.method.is_none())
 }

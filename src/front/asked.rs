@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     protocol::{
         json::Object,
-        message::{Frame, Id, Message, Span},
+        message::{Frame, Id, Invalid, Message, Span},
     },
     router::{AskError, Report},
 };
@@ -29,10 +29,20 @@ struct Table {
     ended: bool,
 }
 
+/// What becomes of a client's response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    Taken,
+    /// It was asked, and nobody waits for it any more: the server has taken it back, or it is answered already.
+    Late,
+    /// Nothing was ever asked under this id.
+    Unasked,
+}
+
 /// A server that waits.
 #[derive(Debug)]
 struct Waiting {
-    answer: oneshot::Sender<Message>,
+    answer: oneshot::Sender<Result<Message, AskError>>,
     /// The token that the server has given, as JSON text, and who passes progress on to it.
     progress: Option<(Bytes, Arc<dyn Report>)>,
 }
@@ -64,13 +74,38 @@ impl Asked {
         let answer = answered.await;
         // Whatever it was, there is nothing to withdraw any more.
         asking.withdraw = None;
-        answer.map_err(|_| AskError::Gone)
+        answer.unwrap_or(Err(AskError::Gone))
     }
 
-    /// Takes the client's response. False if nobody waits for it.
-    pub fn answered(&self, message: Message) -> bool {
-        let waiting = message.id().and_then(|id| self.table().waiting.remove(&id));
-        waiting.is_some_and(|waiting| waiting.answer.send(message).is_ok())
+    /// Takes the client's response. A server could not read one with a [flaw](Message::flaw), and is told so.
+    pub fn answered(&self, message: Message) -> Answered {
+        let Some(id) = message.id() else { return Answered::Unasked };
+        let answer = if message.flaw().is_none() { Ok(message) } else { Err(AskError::Malformed) };
+        self.settle(&id, answer)
+    }
+
+    /// Takes what was meant as a response and cannot be read.
+    pub fn unreadable(&self, invalid: &Invalid) -> Answered {
+        match &invalid.id {
+            Some(id) if invalid.is_response => self.settle(id, Err(AskError::Malformed)),
+            Some(_) | None => Answered::Unasked,
+        }
+    }
+
+    fn settle(&self, id: &Id, answer: Result<Message, AskError>) -> Answered {
+        let (waiting, last) = {
+            let mut table = self.table();
+            (table.waiting.remove(id), table.last)
+        };
+        match waiting {
+            Some(waiting) => match waiting.answer.send(answer) {
+                Ok(()) => Answered::Taken,
+                // The server has taken the request back in this moment.
+                Err(_) => Answered::Late,
+            },
+            None if number_of(id).is_some_and(|number| (1..=last).contains(&number)) => Answered::Late,
+            None => Answered::Unasked,
+        }
     }
 
     /// Passes on the client's progress, under the token of the server that has asked. False if no server waits for it.
@@ -97,8 +132,7 @@ impl Asked {
             return Err(AskError::Gone);
         }
         table.last += 1;
-        // Text, so that not even a careless client takes it for one of its own numbers.
-        let id = Id::parse(&format!("\"asked-{}\"", table.last)).expect("this is a JSON string");
+        let id = id_of(table.last);
         table.waiting.insert(id.clone(), waiting);
         Ok(id)
     }
@@ -136,6 +170,15 @@ impl<W: FnOnce(Frame)> Drop for Asking<'_, W> {
     }
 }
 
+/// Text, so that not even a careless client takes it for one of its own numbers.
+fn id_of(number: u64) -> Id {
+    Id::parse(&format!("\"asked-{number}\"")).expect("this is a JSON string")
+}
+
+fn number_of(id: &Id) -> Option<u64> {
+    std::str::from_utf8(id.as_json()).ok()?.strip_prefix("\"asked-")?.strip_suffix('"')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,14 +204,39 @@ mod tests {
         let request = message(REQUEST);
         let answering = async {
             tokio::task::yield_now().await;
-            assert!(!asked.answered(message(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#)));
-            assert!(asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{"y":2.0}}"#)));
-            assert!(!asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{"y":3.0}}"#)));
+            assert_eq!(asked.answered(message(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#)), Answered::Unasked);
+            assert_eq!(asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-2","result":{}}"#)), Answered::Unasked);
+            assert_eq!(asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{"y":2.0}}"#)), Answered::Taken);
+            assert_eq!(asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{"y":3.0}}"#)), Answered::Late);
         };
         let (answer, ()) = tokio::join!(asked.ask(&request, None, send, |_| panic!("it is answered")), answering);
         assert_eq!(answer.expect("an answer").body(), Some(r#"{"y":2.0}"#));
         let expect = r#"{"jsonrpc":"2.0","id":"asked-1","method":"sampling/createMessage","params":{"x":1.0}}"#;
         assert_eq!(*written.lock().expect("nobody panics"), [expect]);
+    }
+
+    #[tokio::test]
+    async fn a_malformed_answer_ends_the_wait() {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":"asked-1","result":{},"error":{"code":1,"message":"m"}}"#,
+            r#"{"jsonrpc":"2.0","id":"asked-1"}"#,
+            r#"{"jsonrpc":"2.0","id":"asked-1","result":5}"#,
+            r#"{"jsonrpc":"2.0","id":"asked-1","error":{"code":"x"}}"#,
+        ] {
+            let asked = Asked::default();
+            let request = message(REQUEST);
+            let answering = async {
+                tokio::task::yield_now().await;
+                let answered = match Message::parse(&Bytes::from_static(text.as_bytes())) {
+                    Ok(answer) => asked.answered(answer),
+                    Err(invalid) => asked.unreadable(&invalid),
+                };
+                assert_eq!(answered, Answered::Taken, "{text}");
+            };
+            let asking = asked.ask(&request, None, async |_| true, |_| panic!("it is answered"));
+            let (answer, ()) = tokio::join!(asking, answering);
+            assert_eq!(answer.err(), Some(AskError::Malformed), "{text}");
+        }
     }
 
     #[tokio::test]
@@ -185,7 +253,7 @@ mod tests {
             withdrawn.contains(r#""method":"notifications/cancelled""#) && withdrawn.contains(r#""requestId":"asked-1""#),
             "{withdrawn}"
         );
-        assert!(!asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{}}"#)));
+        assert_eq!(asked.answered(message(r#"{"jsonrpc":"2.0","id":"asked-1","result":{}}"#)), Answered::Late);
     }
 
     #[tokio::test]

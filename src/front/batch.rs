@@ -1,19 +1,13 @@
 //! Several messages in one text, where the revision has them (JSON-RPC 2.0, "Batch").
 
-use std::fmt;
-
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
 use super::session::{self, Received};
 use crate::{
     protocol::{
         error::{ErrorObject, INVALID_REQUEST},
+        json::Elements,
         message::{Frame, Message},
     },
     security::payload,
@@ -27,42 +21,14 @@ pub(super) struct Batch {
     pub(super) refused: Vec<Frame>,
 }
 
-/// The elements, of which no more than may be are ever held.
-struct Texts<'a>(Vec<&'a RawValue>);
-
-impl<'de> Deserialize<'de> for Texts<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements;
-        impl<'de> Visitor<'de> for Elements {
-            type Value = Texts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = elements.next_element()? {
-                    if texts.len() == payload::BATCH {
-                        return Err(A::Error::custom(format_args!("it holds more than {} messages", payload::BATCH)));
-                    }
-                    texts.push(text);
-                }
-                Ok(Texts(texts))
-            }
-        }
-        deserializer.deserialize_seq(Elements)
-    }
-}
-
 impl Batch {
     /// # Errors
     /// The answer to what is no batch, an empty or too large one, and one that begins a session.
     pub(super) fn parse(text: &Bytes) -> Result<Self, Frame> {
         let refused = |message: String| Frame::error(None, &ErrorObject::new(INVALID_REQUEST, message));
-        let texts = serde_json::from_slice(text);
-        let Texts(texts) = texts.map_err(|error| refused(format!("this is not a batch of JSON-RPC messages: {error}")))?;
-        if texts.is_empty() {
+        let elements = Elements::parse(text, payload::BATCH);
+        let Elements { texts, is_cut } = elements.map_err(|error| refused(format!("this is not a batch of JSON-RPC messages: {error}")))?;
+        if texts.is_empty() || is_cut {
             return Err(refused(format!("a batch holds 1 to {} messages", payload::BATCH)));
         }
         let mut batch = Self { messages: Vec::new(), refused: Vec::new() };
@@ -94,7 +60,7 @@ impl Batch {
         let answers = messages.into_iter().filter_map(|message| {
             let id = message.id();
             match take(message) {
-                Received::Nothing => None,
+                Received::Nothing | Received::Unasked => None,
                 Received::Answer(frame) => Some(at_once(frame)),
                 Received::TooMany => Some(at_once(Frame::error(id.as_ref(), &session::too_many()))),
                 Received::Call(call) => Some(call.boxed()),

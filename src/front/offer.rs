@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use crate::{
     builtin,
     catalog::Catalog,
-    protocol::{declared::SERVER_INFO_KEY, revision::Revision},
+    protocol::{
+        declared::{SERVER_INFO_KEY, TASKS_EXTENSION},
+        revision::Revision,
+    },
     router::{Answer, Router},
 };
 
 /// Tasks are part of older revisions, and an extension of later ones; neither can be had from the other.
 const TASKS: &str = "tasks";
-const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// A client that is not sure which revision it speaks to takes longer silence for an old server.
 const DISCOVERY: Duration = Duration::from_secs(1);

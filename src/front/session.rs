@@ -23,7 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 mod outside;
 
-use super::{announced::Announced, asked::Asked, http::streams::Stream, listen::Listeners, offer, rescue};
+use super::{
+    announced::Announced,
+    asked::{Answered, Asked},
+    http::streams::Stream,
+    listen::Listeners,
+    offer, rescue,
+};
 use crate::{
     builtin,
     catalog::ListKind,
@@ -92,6 +98,8 @@ struct Declaring {
 pub enum Received {
     /// There is nothing to say to it.
     Nothing,
+    /// It is a response to what was never asked.
+    Unasked,
     /// It is answered at once.
     Answer(Frame),
     /// It is answered when this is done, which must be driven.
@@ -131,6 +139,7 @@ impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "Nothing",
+            Self::Unasked => "Unasked",
             Self::Answer(_) => "Answer(..)",
             Self::Call(_) => "Call(..)",
             Self::TooMany => "TooMany",
@@ -194,10 +203,11 @@ impl Session {
                 Received::Nothing
             }
             Kind::Result | Kind::Error => {
-                if !self.0.asked.answered(message) {
+                let answered = self.0.asked.answered(message);
+                if answered != Answered::Taken {
                     tracing::debug!("the client answered a request that nobody waits for; ignored");
                 }
-                Received::Nothing
+                if answered == Answered::Unasked { Received::Unasked } else { Received::Nothing }
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     announced::Announced,
+    asked::Answered,
     batch::Batch,
     modern,
     session::{self, Outlet, Received, Session},
@@ -143,7 +144,8 @@ impl Client {
         let id = message.id();
         let is_handshake = message.kind() == Kind::Request && message.method() == "initialize";
         match self.take(message, router) {
-            Received::Nothing => {}
+            // Nobody waits for what could be said to it.
+            Received::Nothing | Received::Unasked => {}
             Received::Answer(frame) => self.send(frame).await,
             Received::TooMany => self.send(Frame::error(id.as_ref(), &session::too_many())).await,
             Received::Call(call) => {
@@ -229,9 +231,11 @@ async fn read<R: AsyncRead + Unpin>(reader: R, client: Arc<Client>, router: Arc<
                     client.send(Frame::error(id.as_ref(), &too_deep(depth))).await;
                 }
                 Ok(message) => client.receive(message, &router, &tracker).await,
+                // Who has answered waits for nothing. The server that has asked is told.
+                Err(invalid) if client.session.asked().unreadable(&invalid) != Answered::Unasked => {}
                 Err(invalid) => client.send(Frame::error(invalid.id.as_ref(), &invalid.error)).await,
             },
-            Ok(Some(Line::TooLong)) => {
+            Ok(Some(Line::TooLong(_))) => {
                 let error = ErrorObject::new(INVALID_REQUEST, format!("the message is longer than {longest} bytes (`--max-message`)"));
                 client.send(Frame::error(None, &error)).await;
             }

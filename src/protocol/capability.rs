@@ -5,6 +5,8 @@ use serde::{
     de::{Deserializer, IgnoredAny},
 };
 
+use super::json::{self, FromObject};
+
 /// Only what decides whether a server's request is passed on.
 #[expect(clippy::struct_excessive_bools, reason = "each is one member of the protocol's capabilities")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +27,7 @@ impl ClientCapabilities {
             #[serde(default, deserialize_with = "is_there")]
             sampling: bool,
             #[serde(default)]
-            elicitation: Option<Elicitation>,
+            elicitation: Option<FromObject<Elicitation>>,
             #[serde(default, deserialize_with = "is_there")]
             roots: bool,
         }
@@ -36,14 +38,10 @@ impl ClientCapabilities {
             #[serde(default, deserialize_with = "is_there")]
             url: bool,
         }
-        // A list would be read as the members in their order.
-        let object = Some(capabilities).filter(|capabilities| capabilities.trim_start().starts_with('{'));
-        let Some(Declared { sampling, elicitation, roots }) = object.and_then(|object| serde_json::from_str(object).ok()) else {
-            return Self::default();
-        };
+        let Ok(Declared { sampling, elicitation, roots }) = json::read(capabilities) else { return Self::default() };
         let (form, url) = match elicitation {
             // An empty object means forms, the only kind before 2025-11-25 (client/elicitation, "capabilities").
-            Some(Elicitation { form, url }) => (form || !url, url),
+            Some(FromObject(Elicitation { form, url })) => (form || !url, url),
             None => (false, false),
         };
         Self { sampling, elicitation_form: form, elicitation_url: url, roots }

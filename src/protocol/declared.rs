@@ -1,6 +1,7 @@
 //! What a client says of itself: once in `initialize`, or, from 2026-07-28 on, in the `_meta` of
 //! every request ("Per-request metadata"). Names of all keys that the protocol has there.
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
     error::{ErrorObject, INVALID_PARAMS, UNSUPPORTED_VERSION},
     json::Object,
     log_level::{LogLevel, Verbosity},
-    message::Message,
+    message::{Message, splice},
     revision::Revision,
 };
 
@@ -18,6 +19,9 @@ pub const CLIENT_INFO_KEY: &str = "io.modelcontextprotocol/clientInfo";
 pub const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
 pub const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 pub const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// Tasks, as an extension (2026-07-28). Up to 2025-11-25 they are part of the protocol itself, and another thing.
+pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// A client, as it declares itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,10 +80,24 @@ impl Declared {
         }
     }
 
+    /// A client with a handshake gets no task as the result of a call that did not ask for one, whatever extensions it names.
+    fn capabilities_without_handshake(&self) -> String {
+        let json = &*self.capabilities_json;
+        let stripped = || {
+            let capabilities = Object::parse(json).ok()?;
+            let extensions = capabilities.get("extensions")?;
+            let pieces = Object::parse(extensions).ok()?.without(json.as_bytes(), extensions, |name| name == TASKS_EXTENSION);
+            let edits: Vec<_> = pieces.into_iter().map(|piece| (piece, Bytes::new())).collect();
+            String::from_utf8(splice(json.as_bytes(), &edits).to_vec()).ok()
+        };
+        let stripped = if self.revision.has_handshake() { stripped() } else { None };
+        stripped.unwrap_or_else(|| json.to_owned())
+    }
+
     /// The members of `_meta` that say the same to a server without a handshake, as `(key, JSON text)`.
     pub fn members(&self, level: Option<LogLevel>) -> Vec<(&'static str, String)> {
         let mut members =
-            vec![(VERSION_KEY, json!(Revision::STATELESS.as_str()).to_string()), (CAPABILITIES_KEY, self.capabilities_json.to_string())];
+            vec![(VERSION_KEY, json!(Revision::STATELESS.as_str()).to_string()), (CAPABILITIES_KEY, self.capabilities_without_handshake())];
         members.extend(self.info_json.as_ref().map(|info| (CLIENT_INFO_KEY, info.to_string())));
         members.extend(level.map(|level| (LOG_LEVEL_KEY, json!(level.as_str()).to_string())));
         members
@@ -135,6 +153,23 @@ mod tests {
         let members = declared.members(Some(LogLevel::Info));
         assert_eq!(members.len(), 4);
         assert!(members.iter().all(|(key, value)| meta.contains(&format!(r#""{key}":{value}"#))), "{members:?}");
+    }
+
+    #[test]
+    fn a_client_with_a_handshake_declares_no_tasks_to_servers_without() {
+        let told = |extensions: &str, revision| {
+            let params = format!(r#"{{"capabilities":{{"roots":{{}},"extensions":{extensions}}}}}"#);
+            let members = Declared::in_handshake(&params, revision).members(None);
+            let capabilities = members.into_iter().find(|(key, _)| *key == CAPABILITIES_KEY).expect("it is said").1;
+            capabilities.strip_prefix(r#"{"roots":{},"extensions":"#).and_then(|rest| rest.strip_suffix('}')).expect("as it was").to_owned()
+        };
+        let (tasks, other) = (format!(r#""{TASKS_EXTENSION}":{{}}"#), r#""a/ui":{"x":1.0}"#);
+        let both = format!("{{{other},{tasks}}}");
+        assert_eq!(told(&both, Revision::V2025_11_25), format!("{{{other}}}"));
+        assert_eq!(told(&format!("{{{tasks}}}"), Revision::V2025_11_25), "{}");
+        assert_eq!(told(&format!("{{{other}}}"), Revision::V2025_11_25), format!("{{{other}}}"));
+        assert_eq!(told("null", Revision::V2025_11_25), "null");
+        assert_eq!(told(&both, Revision::STATELESS), both);
     }
 
     #[test]

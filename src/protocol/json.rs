@@ -1,12 +1,12 @@
 //! A look into a JSON object without taking it apart: its members as the text
 //! they stand in, so that one can be read or replaced and the rest stays as it came.
 
-use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData, ops::Range};
 
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
@@ -74,6 +74,80 @@ impl<'a> Object<'a> {
     /// Where the member's value stands in `text`, which this object was read from.
     pub fn span(&self, text: &[u8], name: &str) -> Option<Range<usize>> {
         self.get(name).map(|value| span_in(text, value))
+    }
+}
+
+/// A value whose text must be an object. What serde derives for a structure reads an array too, its elements as the members
+/// in their order, which no peer ever means.
+#[derive(Debug, Default)]
+pub struct FromObject<T>(pub T);
+
+/// Reads an object into a structure. Structures within it are [`FromObject`], too.
+///
+/// # Errors
+/// What is wrong with the text, for people.
+pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text).map(|FromObject(value)| value)
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = FromObject<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(FromObject)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// The first elements of an array, of which no more than `most` are ever held.
+#[derive(Debug)]
+pub struct Elements<'a> {
+    pub texts: Vec<&'a RawValue>,
+    /// There were more.
+    pub is_cut: bool,
+}
+
+impl<'a> Elements<'a> {
+    /// # Errors
+    /// What is wrong with the text, for people.
+    pub fn parse(text: &'a [u8], most: usize) -> Result<Self, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let elements = deserializer.deserialize_seq(AtMost(most))?;
+        deserializer.end().map(|()| elements)
+    }
+}
+
+struct AtMost(usize);
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = Elements<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while texts.len() < self.0 {
+            match elements.next_element()? {
+                Some(text) => texts.push(text),
+                None => return Ok(Elements { texts, is_cut: false }),
+            }
+        }
+        let mut is_cut = false;
+        while elements.next_element::<IgnoredAny>()?.is_some() {
+            is_cut = true;
+        }
+        Ok(Elements { texts, is_cut })
     }
 }
 
@@ -168,6 +242,41 @@ mod tests {
         assert_eq!(object.string("name").as_deref(), Some("x\ny"));
         assert_eq!(object.string("a"), None);
         assert_eq!(object.span(text.as_bytes(), "a").map(|span| &text[span]), Some("1.0"));
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Outer<'a> {
+            #[serde(borrow)]
+            a: Option<&'a RawValue>,
+            b: Option<FromObject<Inner>>,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            x: u8,
+        }
+        let b = |text| read::<Outer<'_>>(text).ok().map(|Outer { a, b }| (a.map(RawValue::get), b.map(|FromObject(Inner { x })| x)));
+        assert_eq!(b(r#" {"a":[1.0],"b":{"x":7}}"#), Some((Some("[1.0]"), Some(7))));
+        assert_eq!(b(r#"{"b":null}"#), Some((None, None)));
+        for text in ["[]", "[[1.0]]", r#"[[1.0],{"x":7}]"#, r#"{"b":[7]}"#, "null", "7", "{"] {
+            assert_eq!(b(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_an_array_no_more_is_held_than_may_be() {
+        let parse = |text: &'static str| {
+            let elements = Elements::parse(text.as_bytes(), 2).ok()?;
+            Some((elements.texts.into_iter().map(RawValue::get).collect::<Vec<_>>(), elements.is_cut))
+        };
+        assert_eq!(parse(" [ ]"), Some((vec![], false)));
+        assert_eq!(parse(r#"[{"a":1.0}, [2]]"#), Some((vec![r#"{"a":1.0}"#, "[2]"], false)));
+        assert_eq!(parse("[1,2,3,4]"), Some((vec!["1", "2"], true)));
+        for text in ["[1,2,3", "[1]x", "{}", "7"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -24,13 +24,16 @@
 //! A multi-threaded runtime cost 9 us more and blocking stdin 19 us more, hence the
 //! single-threaded runtime behind the stdio front.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::error::{ErrorObject, INVALID_REQUEST, PARSE_ERROR};
+use super::{
+    error::{ErrorObject, INVALID_REQUEST, PARSE_ERROR},
+    json,
+};
 
 /// A valid JSON-RPC message.
 #[derive(Clone)]
@@ -68,6 +71,8 @@ pub type Span = Range<usize>;
 #[derive(Debug)]
 pub struct Invalid {
     pub id: Option<Id>,
+    /// It was meant as the answer to `id`, which is one that the receiver has given. The id of anything else is the sender's own.
+    pub is_response: bool,
     pub error: ErrorObject,
 }
 
@@ -128,10 +133,10 @@ impl Message {
     pub fn parse(text: &Bytes) -> Result<Self, Box<Invalid>> {
         let parse_error = |what: &dyn std::fmt::Display| {
             let error = ErrorObject::new(PARSE_ERROR, format!("this is not a JSON-RPC message: {what}"));
-            Box::new(Invalid { id: None, error })
+            Box::new(Invalid { id: None, is_response: false, error })
         };
         let utf8 = std::str::from_utf8(text).map_err(|error| parse_error(&error))?;
-        let envelope: Envelope<'_> = match serde_json::from_str(utf8) {
+        let envelope: Envelope<'_> = match json::read(utf8) {
             Ok(envelope) => envelope,
             Err(error) if error.is_data() => return Err(Box::new(not_a_request(utf8, &error))),
             Err(error) => return Err(parse_error(&error)),
@@ -178,6 +183,22 @@ impl Message {
         Some(self.text.slice(self.body.clone()?))
     }
 
+    /// What makes a response no response for those who read it: a result or error that is no object, an error without a code and
+    /// a message. Official clients take a line with such an error for no message at all, and wait on.
+    pub fn flaw(&self) -> Option<&'static str> {
+        let body = self.body().unwrap_or_default();
+        if !body.starts_with('{') {
+            return Some("its answer is no object");
+        }
+        if self.kind != Kind::Error {
+            return None;
+        }
+        let error = json::Object::parse(body).ok();
+        let is_whole = error
+            .is_some_and(|error| error.get("code").is_some_and(|code| code.parse::<i64>().is_ok()) && error.string("message").is_some());
+        (!is_whole).then_some("its error has no code and message")
+    }
+
     /// The message with another id and, if given, another body.
     pub fn with(&self, id: &Id, body: Option<Bytes>) -> Frame {
         let body = self.body.clone().zip(body);
@@ -219,7 +240,8 @@ fn classify(text: &Bytes, envelope: Envelope<'_>) -> Result<Message, Box<Invalid
     let id_text = id.filter(|id| is_id(id.get()));
     let invalid = |message: &str| {
         let id = id_text.map(|id| Id(text.slice(span(id))));
-        Box::new(Invalid { id, error: ErrorObject::new(INVALID_REQUEST, message) })
+        let is_response = id.is_some() && method.is_none();
+        Box::new(Invalid { id, is_response, error: ErrorObject::new(INVALID_REQUEST, message) })
     };
     if jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
         return Err(invalid("`jsonrpc` must be \"2.0\""));
@@ -261,18 +283,16 @@ fn is_id(json: &str) -> bool {
 /// Valid JSON, but no message. The id is looked for, so that the sender learns
 /// which of its requests was wrong.
 fn not_a_request(text: &str, error: &serde_json::Error) -> Invalid {
-    #[derive(Deserialize)]
-    struct OnlyId<'a> {
-        #[serde(borrow)]
-        id: &'a RawValue,
-    }
-    let id = serde_json::from_str::<OnlyId<'_>>(text).ok().map(|only| only.id.get()).filter(|id| is_id(id));
+    // A map, because a member may stand twice.
+    let members: HashMap<String, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let id = members.get("id").map(|id| id.get()).filter(|id| is_id(id));
     let message = if text.trim_start().starts_with('[') {
         "JSON-RPC batches are not supported; send one message at a time".to_owned()
     } else {
         format!("this is not a JSON-RPC message: {error}")
     };
-    Invalid { id: id.map(|id| Id(Bytes::copy_from_slice(id.as_bytes()))), error: ErrorObject::new(INVALID_REQUEST, message) }
+    let is_response = id.is_some() && !members.contains_key("method");
+    Invalid { id: id.map(|id| Id(Bytes::copy_from_slice(id.as_bytes()))), is_response, error: ErrorObject::new(INVALID_REQUEST, message) }
 }
 
 /// Where `part`, borrowed from `text`, stands in it.

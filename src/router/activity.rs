@@ -20,7 +20,7 @@ use crate::{
     builtin::{self, Area, How},
     protocol::{
         error::{INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
-        json::Object,
+        json::{self, Object},
         message::{Kind, Message},
         server::ServerConfig,
     },
@@ -194,7 +194,7 @@ impl End {
             #[serde(borrow)]
             content: Vec<&'a RawValue>,
         }
-        let content = serde_json::from_str(result).map(|Said { content }| content).unwrap_or_default();
+        let content = json::read(result).map(|Said { content }| content).unwrap_or_default();
         let mut blocks = content.into_iter().filter_map(|block| Object::parse(block.get()).ok());
         let text = blocks.find(|block| block.string("type").as_deref() == Some("text")).and_then(|block| block.string("text"));
         let text = text.as_deref().unwrap_or("the tool gave no reason");

@@ -10,7 +10,7 @@ use super::Answer;
 use crate::protocol::{
     declared::SERVER_INFO_KEY,
     error::{HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED},
-    json::{Object, with_member},
+    json::{self, FromObject, Object, with_member},
     message::{Frame, Kind, Message, Span},
     revision::Revision,
 };
@@ -131,7 +131,7 @@ pub(super) fn visits(reply: &Message, client: Revision) -> Option<Vec<Box<RawVal
     #[derive(Deserialize)]
     struct Required {
         code: i32,
-        data: Data,
+        data: FromObject<Data>,
     }
     #[derive(Deserialize)]
     struct Data {
@@ -140,7 +140,7 @@ pub(super) fn visits(reply: &Message, client: Revision) -> Option<Vec<Box<RawVal
     if client.has_handshake() || reply.kind() != Kind::Error {
         return None;
     }
-    let Required { code, data } = serde_json::from_str(reply.body()?).ok()?;
+    let Required { code, data: FromObject(data) } = json::read(reply.body()?).ok()?;
     (code == URL_ELICITATION_REQUIRED && !data.elicitations.is_empty()).then_some(data.elicitations)
 }
 #[cfg(test)]

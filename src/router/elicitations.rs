@@ -13,7 +13,7 @@ use crate::{
     downstream::Place,
     protocol::{
         error::URL_ELICITATION_REQUIRED,
-        json::Object,
+        json::{self, FromObject, Object},
         message::{Kind, Message},
     },
     telemetry::metrics::{self, Dropped},
@@ -45,11 +45,11 @@ impl Elicitations {
         #[derive(Deserialize)]
         struct Required {
             code: i32,
-            data: Elicitations,
+            data: FromObject<Elicitations>,
         }
         #[derive(Deserialize)]
         struct Elicitations {
-            elicitations: Vec<Elicitation>,
+            elicitations: Vec<FromObject<Elicitation>>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -59,9 +59,9 @@ impl Elicitations {
         if reply.kind() != Kind::Error {
             return;
         }
-        let error = reply.body().and_then(|error| serde_json::from_str::<Required>(error).ok());
-        if let Some(Required { code: URL_ELICITATION_REQUIRED, data }) = error {
-            for Elicitation { elicitation_id } in data.elicitations.into_iter().take(KEPT) {
+        let error = reply.body().and_then(|error| json::read::<Required>(error).ok());
+        if let Some(Required { code: URL_ELICITATION_REQUIRED, data: FromObject(data) }) = error {
+            for FromObject(Elicitation { elicitation_id }) in data.elicitations.into_iter().take(KEPT) {
                 self.insert(ctx, place, elicitation_id);
             }
         }

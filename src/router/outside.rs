@@ -88,8 +88,8 @@ impl Router {
         let Some(ask) = left else { return };
         let (withdraw, withdrawn) = oneshot::channel();
         let key = (place, ask.id());
-        if !self.outside.open(key.clone(), withdraw) {
-            return ask.refuse(&ErrorObject::new(INVALID_REQUEST, format!("{OPEN} requests of this server wait for the client already")));
+        if let Err(why) = self.outside.open(key.clone(), withdraw) {
+            return ask.refuse(&ErrorObject::new(INVALID_REQUEST, why));
         }
         self.elicitations.note(&ctx, &key.0, ask.request().body());
         let (outside, token, longest) = (Arc::clone(&self.outside), self.token.clone(), self.config.call_timeout_max);
@@ -162,15 +162,18 @@ impl Outside {
         self.table().seat(session)
     }
 
-    /// False if as many are open as may be, or the server has used this id for another one.
-    fn open(&self, key: (Place, Id), withdraw: oneshot::Sender<()>) -> bool {
+    /// # Errors
+    /// What the server is told where as many are open as may be, or it has used this id for another one.
+    fn open(&self, key: (Place, Id), withdraw: oneshot::Sender<()>) -> Result<(), String> {
         let mut table = self.table();
-        let many = table.open.keys().filter(|(place, _)| *place == key.0).count() >= OPEN;
-        if many || table.open.contains_key(&key) {
-            return false;
+        if table.open.contains_key(&key) {
+            return Err("this request id is in use by a request that waits for the client".to_owned());
+        }
+        if table.open.keys().filter(|(place, _)| *place == key.0).count() >= OPEN {
+            return Err(format!("{OPEN} requests of this server wait for the client already"));
         }
         table.open.insert(key, withdraw);
-        true
+        Ok(())
     }
 
     fn close(&self, key: &(Place, Id)) -> Option<oneshot::Sender<()>> {

@@ -4,7 +4,7 @@
 use super::{Answer, CallError, Ctx, Router, SessionPeer, forward::Outgoing, tasks};
 use crate::{
     catalog::{Catalog, Owner, Target},
-    protocol::{message::Message, server::ServerId},
+    protocol::{declared::TASKS_EXTENSION, message::Message, server::ServerId},
     security::rate_limit::What,
 };
 
@@ -21,8 +21,8 @@ impl Router {
         let catalog = self.catalog.settled().await;
         let mut outgoing = Outgoing::of_any(request)?;
         let declared = ctx.session.declared();
-        if is_of_task(method) && !declared.revision.has_handshake() && !declared.has_extension(tasks::EXTENSION) {
-            return Err(CallError::MissingCapability { path: &["extensions", tasks::EXTENSION] });
+        if is_of_task(method) && !declared.revision.has_handshake() && !declared.has_extension(TASKS_EXTENSION) {
+            return Err(CallError::MissingCapability { path: &["extensions", TASKS_EXTENSION] });
         }
         let server = addressee(&catalog, &mut outgoing)?;
         let permit = self.admit(ctx, What::Other, Some(&server))?;

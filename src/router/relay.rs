@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info_span};
 
@@ -29,6 +29,8 @@ use crate::{
 
 /// What is asked within this time of each other is put to a client that is asked in rounds at once.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// Nothing that is asked waits longer for what is asked with it.
+const TOGETHER_AT_MOST: Duration = Duration::from_millis(200);
 
 /// Nothing was heard for too long, or the call takes too long in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +96,7 @@ pub(super) async fn relay(terms: Terms<'_>, mut call: InFlight) -> Result<Ended,
                 return Box::pin(relay_in_rounds(terms, call, questions)).await;
             }
             Step::Ask(ask) => return Box::pin(relay_with_asks(terms, call, ask)).await,
-            step => tell(terms, step).await,
+            step => tell(terms, step).await?,
         }
         silence.as_mut().reset(terms.deadline());
     }
@@ -123,7 +125,7 @@ async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Re
                 asks.add(ctx, ask);
             }
             Some(Step::Withdrawn(id)) => asks.withdraw(&id),
-            Some(step) => tell(terms, step).await,
+            Some(step) => tell(terms, step).await?,
             None => {}
         }
         silence.as_mut().reset(terms.deadline());
@@ -140,20 +142,30 @@ async fn relay_with_asks(terms: Terms<'_>, mut call: InFlight, first: Ask) -> Re
 /// The rest of a call whose client is asked in rounds, with what waits for the next of them.
 pub(super) async fn relay_in_rounds(terms: Terms<'_>, mut call: InFlight, mut questions: Vec<Question>) -> Result<Ended, Overdue> {
     let mut silence = std::pin::pin!(sleep_until(terms.deadline()));
+    // Whatever else the server says meanwhile, and however often.
+    let mut first = Instant::now();
+    let mut due = first + TOGETHER;
     loop {
         let step = tokio::select! {
             biased;
+            () = sleep_until(due), if !questions.is_empty() => return Ok(Ended::Asked(call, questions)),
             step = call.next() => step,
-            () = sleep(TOGETHER), if !questions.is_empty() => return Ok(Ended::Asked(call, questions)),
             () = &mut silence => return Err(terms.overdue()),
         };
         match step {
             Step::Reply(reply) => return Ok(Ended::Reply(reply)),
-            Step::Ask(ask) => note(terms, &mut questions, ask),
+            Step::Ask(ask) => {
+                let now = Instant::now();
+                if questions.is_empty() {
+                    first = now;
+                }
+                due = (now + TOGETHER).min(first + TOGETHER_AT_MOST);
+                note(terms, &mut questions, ask);
+            }
             Step::Withdrawn(id) => {
                 questions.extract_if(.., |question| question.is(&id)).for_each(Question::withdrawn);
             }
-            step => tell(terms, step).await,
+            step => tell(terms, step).await?,
         }
         silence.as_mut().reset(terms.deadline());
     }
@@ -167,16 +179,17 @@ fn note(terms: Terms<'_>, questions: &mut Vec<Question>, ask: Ask) {
     }
 }
 
-/// Passes notifications on.
-async fn tell(terms: Terms<'_>, step: Step) {
+/// Passes notifications on. A client that does not read them does not keep its call beyond its end.
+async fn tell(terms: Terms<'_>, step: Step) -> Result<(), Overdue> {
     let frame = match step {
         Step::Progress(message) => terms.token.and_then(|token| for_client(&message, token, terms.beat)),
         Step::Log(message) => is_wanted(&message, terms.ctx.session.verbosity()).then(|| message.into()),
         Step::Other(message) => Some(tasks::announced(terms.server, message)),
         Step::Ask(_) | Step::Withdrawn(_) | Step::Reply(_) => None,
     };
-    if let Some(frame) = frame {
-        terms.ctx.client.notify(frame).await;
+    match frame {
+        Some(frame) => timeout_at(terms.end, terms.ctx.client.notify(frame)).await.map_err(|_| Overdue::Endless),
+        None => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     builtin::{Ended, How},
     catalog::{Catalog, Owner, Target},
     protocol::{
-        json::{Object, quoted},
+        json::{self, Object, quoted},
         message::{Frame, Kind, Message},
         server::ServerId,
     },
@@ -100,7 +100,7 @@ fn renamed(reply: &Message, original: &str, uri: &str) -> Option<Bytes> {
     }
     let body = reply.body_bytes()?;
     let text = std::str::from_utf8(&body).ok()?;
-    let Contents { contents } = serde_json::from_str(text).ok()?;
+    let Contents { contents } = json::read(text).ok()?;
     let objects = contents.into_iter().filter_map(|content| Object::parse(content.get()).ok());
     let edits =
         objects.filter(|content| content.string("uri").as_deref() == Some(original)).filter_map(|content| content.span(&body, "uri"));

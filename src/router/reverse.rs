@@ -30,8 +30,11 @@ const OPEN: usize = 64;
 /// The open requests of one call. Dropping them withdraws them at the client.
 #[derive(Default)]
 pub(super) struct Asks {
-    open: FuturesUnordered<BoxFuture<'static, Id>>,
-    withdraw: HashMap<Id, oneshot::Sender<()>>,
+    /// Each gives its number.
+    open: FuturesUnordered<BoxFuture<'static, u64>>,
+    /// By number, with the server's own id: a server may use one again before we are done with its last use.
+    withdraw: HashMap<u64, (Id, oneshot::Sender<()>)>,
+    last: u64,
     /// One of them may belong to another call of the session.
     is_shared: bool,
 }
@@ -55,14 +58,20 @@ impl Asks {
             return ask.refuse(&refusal);
         }
         let (withdraw, withdrawn) = oneshot::channel();
-        self.withdraw.insert(ask.id(), withdraw);
+        self.last += 1;
+        let number = self.last;
+        self.withdraw.insert(number, (ask.id(), withdraw));
         self.is_shared |= ask.is_shared();
-        self.open.push(Box::pin(put(ctx.clone(), ask, withdrawn)));
+        let ctx = ctx.clone();
+        self.open.push(Box::pin(async move {
+            put(ctx, ask, withdrawn).await;
+            number
+        }));
     }
 
     /// The server does not wait for this answer any more.
     pub(super) fn withdraw(&mut self, id: &Id) {
-        if let Some(withdraw) = self.withdraw.remove(id) {
+        for (_, (_, withdraw)) in self.withdraw.extract_if(|_, (other, _)| other == id) {
             // An error means that the answer is on its way to the server.
             let _ = withdraw.send(());
         }
@@ -87,7 +96,7 @@ impl Asks {
     /// Until one of the requests is done. Never, where there is none.
     pub(super) async fn next(&mut self) {
         match self.open.next().await {
-            Some(id) => drop(self.withdraw.remove(&id)),
+            Some(number) => drop(self.withdraw.remove(&number)),
             None => std::future::pending().await,
         }
     }
@@ -99,16 +108,20 @@ impl Report for Link {
     }
 }
 
-/// Puts the server's request to the client, and the client's answer to the server.
-pub(super) async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) -> Id {
-    let id = ask.id();
+/// Puts the server's request to the client, and the client's answer to the server. Only what is sent to `withdrawn` withdraws it.
+pub(super) async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) {
+    let withdrawn = std::pin::pin!(async {
+        if withdrawn.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
     let report = Arc::clone(ask.link()) as Arc<dyn Report>;
     let answering = ctx.client.ask(ask.request(), Some(report));
     match select(answering, withdrawn).await {
         Either::Left((Ok(answer), _)) => ask.answer(Ok(&answer)).await,
         Either::Left((Err(error), _)) => {
             let code = match error {
-                AskError::Gone => INTERNAL_ERROR,
+                AskError::Gone | AskError::Malformed => INTERNAL_ERROR,
                 AskError::Unsupported => METHOD_NOT_FOUND,
                 AskError::NotListening => INVALID_REQUEST,
             };
@@ -119,7 +132,6 @@ pub(super) async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) ->
             ask.withdrawn();
         }
     }
-    id
 }
 
 /// Why the client cannot be asked this. Servers are offered what any client may have.

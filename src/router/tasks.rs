@@ -17,9 +17,6 @@ use crate::{
     },
 };
 
-/// What a client of 2026-07-28 declares that knows tasks.
-pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
-
 const SEPARATOR: char = '/';
 /// In `_meta`, what names the task that a message is about.
 const RELATED_KEY: &str = "io.modelcontextprotocol/related-task";
@@ -54,11 +51,16 @@ pub(super) fn exposed(server: &ServerId, reply: &Message) -> Option<Message> {
 /// A notification of the server for a client: one that tells of a task names it as clients know it.
 pub(super) fn announced(server: &ServerId, notification: Message) -> Frame {
     match notification.body() {
-        Some(params) if notification.method().starts_with("notifications/tasks/") => {
+        Some(params) if is_of_task(notification.method()) => {
             Frame::spliced(notification.text(), names(server, notification.text(), params))
         }
         _ => notification.into(),
     }
+}
+
+/// 2025-11-25 has `notifications/tasks/status`, 2026-07-28 `notifications/tasks`.
+fn is_of_task(notification: &str) -> bool {
+    notification.strip_prefix("notifications/tasks").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What is to stand in `text` where `json`, a part of it, names tasks.
@@ -94,6 +96,20 @@ mod tests {
         let reply = Message::parse(&text.into()).expect("a reply");
         let exposed = exposed(&ServerId::new("s"), &reply);
         assert_eq!(exposed.as_ref().and_then(Message::body), expect, "{result}");
+    }
+
+    #[test]
+    fn what_is_told_of_tasks_names_them_for_their_servers() {
+        for (method, task) in [
+            ("notifications/tasks", "s/a"),
+            ("notifications/tasks/status", "s/a"),
+            ("notifications/tasksx", "a"),
+            ("notifications/message", "a"),
+        ] {
+            let text = |task: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"taskId":"{task}","x":1.0}}}}"#);
+            let notification = Message::parse(&text("a").into()).expect("a notification");
+            assert_eq!(announced(&ServerId::new("s"), notification).into_bytes(), text(task), "{method}");
+        }
     }
 
     #[test]

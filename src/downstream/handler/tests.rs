@@ -213,3 +213,92 @@ fn what_belongs_to_no_call_is_for_the_only_client() {
     assert!(wired.notices.try_recv().is_err(), "it belongs to the call");
     assert!(matches!(mailbox.close().front(), Some(Said::Other(_))));
 }
+
+#[track_caller]
+fn ended(mailbox: &Mailbox) -> Option<Result<Message, LinkError>> {
+    match futures_util::FutureExt::now_or_never(mailbox.next()) {
+        Some(Post::Reply(reply)) => Some(reply),
+        Some(Post::Said(_)) => panic!("nothing was said"),
+        None => None,
+    }
+}
+
+#[test]
+fn on_the_stream_of_a_call_nothing_is_for_another_one() {
+    let wired = wired();
+    let (one, first) = wired.register(Some(1));
+    let (two, second) = wired.register(Some(2));
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{one},"result":{{"x":"of two"}}}}"#);
+    wired.handler.receive(message(&answer), Some(two));
+    wired.handler.unreadable(&Id::number(one), Some(two), LinkError::Closed);
+    assert!(ended(&first).is_none() && ended(&second).is_none());
+    assert!(wired.handler.is_doubtful(two) && !wired.handler.is_doubtful(one));
+    let doubt = wired.handler.doubt(two).expect("it is remembered");
+    assert!(doubt.to_string().contains("under another id"), "{doubt}");
+    wired.handler.receive(message(&answer), Some(one));
+    assert!(matches!(ended(&first), Some(Ok(_))));
+}
+
+#[test]
+fn an_id_that_was_made_a_text_is_ours() {
+    let wired = wired();
+    let (one, mailbox) = wired.register(Some(1));
+    wired.handler.receive(message(&format!(r#"{{"jsonrpc":"2.0","id":"{one}","result":{{}}}}"#)), None);
+    assert!(matches!(ended(&mailbox), Some(Ok(_))));
+}
+
+#[test]
+fn an_answer_that_no_client_could_read_is_told() {
+    let wired = wired();
+    for error in ["{}", r#"{"code":"x","message":"so"}"#, r#""boom""#] {
+        let (one, mailbox) = wired.register(Some(1));
+        wired.handler.receive(message(&format!(r#"{{"jsonrpc":"2.0","id":{one},"error":{error}}}"#)), None);
+        assert!(matches!(ended(&mailbox), Some(Err(LinkError::Protocol { .. }))), "{error}");
+    }
+}
+
+#[test]
+fn the_only_call_is_doubted_after_an_answer_for_nobody() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"unreadable"}}"#,
+        r#"{"jsonrpc":"2.0","id":"x","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":4242,"result":{}}"#,
+    ] {
+        let wired = wired();
+        let (_, first) = wired.register(Some(1));
+        let (two, second) = wired.register(Some(2));
+        wired.handler.receive(message(text), None);
+        assert!(wired.handler.doubtful_until().is_none(), "it can be for either: {text}");
+        wired.handler.receive(message(&format!(r#"{{"jsonrpc":"2.0","id":{two},"result":{{}}}}"#)), None);
+        assert!(matches!(ended(&second), Some(Ok(_))));
+        // Ids that were ours once say nothing of other calls.
+        wired.handler.receive(message(&format!(r#"{{"jsonrpc":"2.0","id":{two},"result":{{}}}}"#)), None);
+        assert!(wired.handler.doubtful_until().is_none());
+        wired.handler.receive(message(text), None);
+        assert!(wired.handler.doubtful_until().is_some(), "{text}");
+        wired.handler.fail_doubtful();
+        assert!(matches!(ended(&first), Some(Err(LinkError::Protocol { .. }))), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_settles_every_doubt() {
+    let wired = wired();
+    let (one, mailbox) = wired.register(Some(1));
+    wired.handler.receive(message(r#"{"jsonrpc":"2.0","id":"x","result":{}}"#), None);
+    wired.handler.receive(message(r#"{"jsonrpc":"2.0","id":"x","result":{}}"#), Some(one));
+    wired.handler.receive(message(&format!(r#"{{"jsonrpc":"2.0","id":{one},"result":{{}}}}"#)), None);
+    assert!(matches!(ended(&mailbox), Some(Ok(_))));
+    assert!(wired.handler.doubtful_until().is_none() && !wired.handler.is_doubtful(one));
+}
+
+#[test]
+fn what_is_asked_for_no_client_is_not_doubted() {
+    let wired = wired();
+    let (own, _) = wired.register(None);
+    let refused = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"what?"}}"#;
+    for call in [None, Some(own)] {
+        wired.handler.receive(message(refused), call);
+        assert!(wired.handler.doubtful_until().is_none() && !wired.handler.is_doubtful(own));
+    }
+}

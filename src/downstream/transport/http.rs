@@ -182,10 +182,12 @@ impl Client {
             // What many servers say instead, after a restart.
             _ if status == StatusCode::BAD_REQUEST && in_session => {
                 let body = read_body(response, &self.0.handler).await?;
-                if names_session(&body) {
+                self.deliver(&body, id);
+                // What answers the request speaks of its own sessions, if of any.
+                let is_answered = id.is_some_and(|id| !self.0.handler.is_waiting(id));
+                if !is_answered && names_session(&body) {
                     return Err(LinkError::SessionGone);
                 }
-                self.deliver(&body, id);
                 self.unanswered(id, Some(status))
             }
             MediaType::EventStream if status.is_success() => {
@@ -221,7 +223,8 @@ impl Client {
             }
             fruitless = if position.id == before { fruitless + 1 } else { 0 };
             let Manner::Session(session) = &self.0.manner else { return self.unanswered(Some(id), None) };
-            let Some(last_event) = position.id.clone().filter(|_| self.0.handler.is_waiting(id) && fruitless < RESUME_ATTEMPTS) else {
+            let is_open = self.0.handler.is_waiting(id) && !self.0.handler.is_doubtful(id);
+            let Some(last_event) = position.id.clone().filter(|_| is_open && fruitless < RESUME_ATTEMPTS) else {
                 return self.unanswered(Some(id), None);
             };
             tokio::time::sleep(pause(position.retry, resumed)).await;
@@ -254,7 +257,7 @@ impl Client {
             if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
                 self.deliver(&data.into(), request);
             }
-            answered = request.is_some_and(|id| !self.0.handler.is_waiting(id));
+            answered = request.is_some_and(|id| !self.0.handler.is_waiting(id) || self.0.handler.is_doubtful(id));
         }
     }
 
@@ -299,27 +302,27 @@ impl Client {
     }
 
     fn deliver(&self, text: &Bytes, call: Option<u64>) {
-        let Some(answer) = deliver(&self.0.handler, text, call) else { return };
-        match (&self.0.manner, call) {
-            (Manner::Session(_), _) => self.notify_soon(answer),
-            // There is no way to answer a server here. It would wait in vain, and the client with it.
-            (Manner::Stateless(_), Some(call)) => {
-                self.0
-                    .handler
-                    .fail(call, LinkError::Protocol { what: "it sent a request, which in its revision no server does".to_owned() });
+        for answer in deliver(&self.0.handler, text, call) {
+            match (&self.0.manner, call) {
+                (Manner::Session(_), _) => self.notify_soon(answer),
+                // There is no way to answer a server here. It would wait in vain, and the client with it.
+                (Manner::Stateless(_), Some(call)) => {
+                    let what = "it sent a request, which in its revision no server does".to_owned();
+                    self.0.handler.fail(call, LinkError::Protocol { what });
+                }
+                (Manner::Stateless(_), None) => {}
             }
-            (Manner::Stateless(_), None) => {}
         }
     }
 
     /// The exchange is over; if the request is still open, it never will be answered.
     fn unanswered(&self, id: Option<u64>, status: Option<StatusCode>) -> Result<(), LinkError> {
-        match id {
-            Some(id) if self.0.handler.is_waiting(id) => {
-                Err(status.map_or_else(|| LinkError::Lost { reason: "the server ended its answer before the result".to_owned() }, refusal))
-            }
-            _ => Ok(()),
-        }
+        let Some(id) = id.filter(|id| self.0.handler.is_waiting(*id)) else { return Ok(()) };
+        Err(match (status.map(refusal), self.0.handler.doubt(id)) {
+            (Some(LinkError::Status { .. }) | None, Some(doubt)) => doubt,
+            (Some(refusal), _) => refusal,
+            (None, None) => LinkError::Lost { reason: "the server ended its answer before the result".to_owned() },
+        })
     }
 
     /// Waits for the end of the connection and says farewell to the session.

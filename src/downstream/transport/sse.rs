@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Outbox, deliver,
+    Outbox, deliver, heard,
     http::{Endpoint, EventSize, refusal},
     too_large,
 };
@@ -87,13 +87,11 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
         return;
     }
     let Ok(client) = client.await else { return };
-    while let Some(Ok(event)) = events.next().await {
+    while let Some(Ok(event)) = heard(handler, events.next()).await {
         size.start_anew();
         let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
-        if event.event.as_deref().is_none_or(|event| event == "message")
-            && let Some(answer) = deliver(handler, &data.into(), None)
-        {
-            client.notify_soon(answer);
+        if event.event.as_deref().is_none_or(|event| event == "message") {
+            deliver(handler, &data.into(), None).into_iter().for_each(|answer| client.notify_soon(answer));
         }
     }
     if size.is_exceeded() {

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, ffi::OsString, path::PathBuf, sync::Arc, time::
 
 use tokio::{io::AsyncRead, process::ChildStdout, sync::mpsc, task::JoinHandle};
 
-use super::{Outbox, deliver};
+use super::{Outbox, deliver, heard};
 use crate::{
     downstream::{
         connection::Wiring,
@@ -48,6 +48,10 @@ const LAST_WORDS: usize = 5;
 
 /// The longest line of standard error that is logged.
 const MAX_LOG_LINE: usize = 4096;
+
+/// Answers of one connection that may be too long, of which each fails its call alone. A server that goes on so is not worth
+/// reading.
+const TOO_LONG: usize = 16;
 
 /// What is started.
 #[derive(Debug)]
@@ -157,22 +161,45 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
 
 async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Frame>) {
     let mut lines = Lines::new(stdout, handler.limits().message);
+    let mut too_long = 0;
     loop {
-        match lines.next().await {
+        match heard(&handler, lines.next()).await {
             Ok(Some(Line::Text(text))) => {
-                if let Some(answer) = deliver(&handler, &text, None) {
+                for answer in deliver(&handler, &text, None) {
                     // A child that floods us with pings and does not read loses an answer.
                     let _ = queue.try_send(answer);
                 }
             }
-            Ok(Some(Line::TooLong)) => {
+            Ok(Some(Line::TooLong(beginning))) => {
                 let error = super::too_large(&handler);
-                tracing::warn!(server = handler.server(), %error, "the connection is ended");
-                return handler.end(&error);
+                too_long += 1;
+                match answered_in(&beginning).filter(|_| too_long <= TOO_LONG) {
+                    Some(call) => {
+                        tracing::warn!(server = handler.server(), %error, "an answer was refused");
+                        handler.fail(call, error);
+                    }
+                    None => {
+                        tracing::warn!(server = handler.server(), %error, "the connection is ended");
+                        return handler.end(&error);
+                    }
+                }
             }
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+/// The call whose answer begins like this, where that can be told: the id stands before everything that has members of its own.
+fn answered_in(beginning: &[u8]) -> Option<u64> {
+    let members = beginning.trim_ascii_start().strip_prefix(b"{")?;
+    let members = std::str::from_utf8(&members[..memchr::memchr2(b'{', b'[', members)?]).ok()?;
+    if members.contains("\"method\"") {
+        return None;
+    }
+    let (_, id) = members.split_once("\"id\"")?;
+    let id = id.trim_start().strip_prefix(':')?.trim_start();
+    let (id, _) = id.split_at_checked(id.find(|letter: char| !letter.is_ascii_digit())?)?;
+    id.parse().ok()
 }
 
 /// Standard error is the server's log. Its last lines are its last words.
@@ -191,4 +218,27 @@ async fn log(stderr: impl AsyncRead + Unpin, server: String) -> VecDeque<String>
         last.push_back(text);
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_of_an_answer_is_told_by_its_beginning() {
+        for (beginning, call) in [
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"#, Some(7)),
+            (r#" { "id" : 12 , "jsonrpc":"2.0","error":{"#, Some(12)),
+            (r#"{"jsonrpc":"2.0","result":{"id":7,"x":""#, None),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"roots/list","params":{"#, None),
+            (r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"id":7"#, None),
+            (r#"{"jsonrpc":"2.0","id":"7","result":{"#, None),
+            (r#"[{"jsonrpc":"2.0","id":7,"result":{"#, None),
+            (r#"{"jsonrpc":"2.0","id":7"#, None),
+            ("xxxxxxxxxxxx", None),
+            ("", None),
+        ] {
+            assert_eq!(answered_in(beginning.as_bytes()), call, "{beginning}");
+        }
+    }
 }

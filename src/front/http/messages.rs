@@ -36,13 +36,14 @@ use super::{
 };
 use crate::{
     front::{
+        asked::Answered,
         batch::Batch,
         session::{self, Call, Outlet, Received, Session},
     },
     protocol::{
         declared::Declared,
         error::{ErrorObject, INVALID_REQUEST, NO_SESSION, REFUSED, UNSUPPORTED_VERSION},
-        message::{Frame, Id, Kind, Message},
+        message::{Frame, Id, Invalid, Kind, Message},
         revision::Revision,
     },
     router::{ClientPeer, Router},
@@ -79,6 +80,12 @@ impl Incoming {
     }
 }
 
+/// Why a body is no message.
+enum Unread {
+    Refused(Response),
+    Invalid(Box<Invalid>),
+}
+
 pub(super) async fn post(State(front): State<Arc<Front>>, request: Request) -> Response {
     match front.receive(request).await {
         Ok(response) | Err(response) => response,
@@ -101,7 +108,11 @@ impl Front {
             let message = Message::parse(&body).ok().filter(|message| message.kind() == Kind::Request);
             reply::error(StatusCode::BAD_REQUEST, message.and_then(|message| message.id()).as_ref(), &error)
         })?;
-        let incoming = self.parse(&body, version)?;
+        let incoming = match self.parse(&body, version) {
+            Ok(incoming) => incoming,
+            Err(Unread::Refused(response)) => return Err(response),
+            Err(Unread::Invalid(invalid)) => return Err(self.refuse_invalid(&head.headers, from, &invalid).await),
+        };
 
         let public = incoming.messages().iter().all(auth::is_public);
         let admitted = self.gate.admit(&head.headers, public, from).await;
@@ -140,19 +151,33 @@ impl Front {
         Ok(if grant.is_final() { Room::Full } else { Room::WithoutKey })
     }
 
-    fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Response> {
+    /// What was meant as a response cannot be read: the server that waits for it is told, too.
+    async fn refuse_invalid(&self, headers: &HeaderMap, from: IpAddr, invalid: &Invalid) -> Response {
+        let mut id = invalid.id.as_ref();
+        if invalid.is_response
+            && let Ok(Some(session)) = session_id(headers)
+            && let Ok(grant) = self.gate.admit(headers, false, from).await
+            && let Ok(using) = self.sessions.find(session.as_bytes(), &grant)
+            && using.stay.session.asked().unreadable(invalid) != Answered::Unasked
+        {
+            // It is one of ours, and no request of the client's.
+            id = None;
+        }
+        reply::error(StatusCode::BAD_REQUEST, id, &invalid.error)
+    }
+
+    fn parse(&self, body: &Bytes, version: Option<Revision>) -> Result<Incoming, Unread> {
         if payload::too_deep(body, self.config.limits.depth) {
             let message = format!("the message is nested deeper than {} levels", self.config.limits.depth);
-            return Err(reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message)));
+            return Err(Unread::Refused(reply::error(StatusCode::BAD_REQUEST, None, &ErrorObject::new(INVALID_REQUEST, message))));
         }
         // Who names no revision may speak the one that has batches (2025-06-18, "Protocol version header").
         let batches = version.is_none_or(Revision::has_batches);
         if batches && Batch::is(body) {
-            return Batch::parse(body).map(Incoming::Batch).map_err(|refused| reply::frame(StatusCode::BAD_REQUEST, refused));
+            let refused = |refused| Unread::Refused(reply::frame(StatusCode::BAD_REQUEST, refused));
+            return Batch::parse(body).map(Incoming::Batch).map_err(refused);
         }
-        Message::parse(body)
-            .map(Incoming::One)
-            .map_err(|invalid| reply::error(StatusCode::BAD_REQUEST, invalid.id.as_ref(), &invalid.error))
+        Message::parse(body).map(Incoming::One).map_err(Unread::Invalid)
     }
 }
 
@@ -287,6 +312,7 @@ impl Exchange {
         router.begin();
         match received {
             Received::Nothing => StatusCode::ACCEPTED.into_response(),
+            Received::Unasked => reply::refuse(StatusCode::BAD_REQUEST, "nothing was asked under the id of this response"),
             Received::Answer(frame) => self.plain(frame),
             Received::TooMany => reply::later(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), &session::too_many(), Duration::from_secs(1)),
             Received::Call(call) => {

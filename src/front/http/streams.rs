@@ -286,7 +286,7 @@ impl Stream {
         let (reader, last, old) = {
             let mut state = self.state();
             if let Some(after) = after {
-                state.next = (after + 1).clamp(state.first, state.end());
+                state.next = after.saturating_add(1).clamp(state.first, state.end());
             }
             state.reader += 1;
             state.reading = true;

@@ -33,6 +33,10 @@ fn what_is_not_a_message_is_refused_with_its_id() {
     check("", PARSE_ERROR, None);
     check("\"x\"", INVALID_REQUEST, None);
     check(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, INVALID_REQUEST, None);
+    // The members by their position.
+    check(r#"["2.0",1,"ping"]"#, INVALID_REQUEST, None);
+    check(r#"["2.0",1,null,null,{"content":[]}]"#, INVALID_REQUEST, None);
+    check(" []", INVALID_REQUEST, None);
     check(r#"{"id":1,"method":"ping"}"#, INVALID_REQUEST, Some("1"));
     check(r#"{"jsonrpc":"1.0","id":"q","method":"ping"}"#, INVALID_REQUEST, Some("\"q\""));
     check(r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, INVALID_REQUEST, None);
@@ -42,6 +46,49 @@ fn what_is_not_a_message_is_refused_with_its_id() {
     check(r#"{"jsonrpc":"2.0","id":4,"method":"a","params":3}"#, INVALID_REQUEST, Some("4"));
     check(r#"{"jsonrpc":"2.0","id":4,"result":1,"error":{}}"#, INVALID_REQUEST, Some("4"));
     check(r#"{"jsonrpc":"2.0","id":4}"#, INVALID_REQUEST, Some("4"));
+    check(r#"{"jsonrpc":"2.0","id":4,"id":5,"result":{}}"#, INVALID_REQUEST, Some("5"));
+}
+
+#[test]
+fn an_array_is_told_from_a_message() {
+    for json in [r#"["2.0",1,"ping"]"#, "[]", r#" [{"jsonrpc":"2.0","id":1,"method":"ping"}]"#] {
+        let invalid = Message::parse(&Bytes::from_static(json.as_bytes())).expect_err(json);
+        assert!(invalid.error.message.contains("batches"), "{json}: {}", invalid.error.message);
+    }
+}
+
+#[test]
+fn what_was_meant_as_a_response_is_told() {
+    #[track_caller]
+    fn check(json: &'static str, expect: bool) {
+        let invalid = Message::parse(&Bytes::from_static(json.as_bytes())).expect_err(json);
+        assert_eq!(invalid.is_response, expect, "{json}");
+    }
+    check(r#"{"jsonrpc":"2.0","id":4,"result":1,"error":{}}"#, true);
+    check(r#"{"jsonrpc":"2.0","id":4,"result":{},"result":{}}"#, true);
+    check(r#"{"jsonrpc":"2.0","id":4}"#, true);
+    check(r#"{"jsonrpc":"2.0","result":{}}"#, false);
+    check(r#"{"jsonrpc":"2.0","id":4,"method":"a","params":3}"#, false);
+    check(r#"{"jsonrpc":"2.0","id":4,"method":"a","method":"b"}"#, false);
+    check("{", false);
+}
+
+#[test]
+fn responses_that_nobody_can_read_are_told() {
+    #[track_caller]
+    fn check(body: &str, expect: Option<&str>) {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,{body}}}"#);
+        assert_eq!(Message::parse(&text.into()).expect(body).flaw(), expect, "{body}");
+    }
+    check(r#""result":{}"#, None);
+    check(r#""result":[]"#, Some("its answer is no object"));
+    check(r#""result":null"#, Some("its answer is no object"));
+    check(r#""error":"boom""#, Some("its answer is no object"));
+    check(r#""error":{"code":-32000,"message":"","data":1.0}"#, None);
+    let errors = [r#"{}"#, r#"{"code":"x","message":1}"#, r#"{"code":-32000}"#, r#"{"message":"m"}"#, r#"{"code":1.5,"message":"m"}"#];
+    for error in errors {
+        check(&format!(r#""error":{error}"#), Some("its error has no code and message"));
+    }
 }
 
 #[test]

@@ -182,6 +182,20 @@ fn a_call_that_ends_by_itself_is_answered(kind: Kind) {
 }
 
 #[test]
+fn a_server_that_keeps_talking_is_asked_for_soon() {
+    let server = Server::stdio("alpha", &[]);
+    let front = front(&[&server]);
+    let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}});
+    let mut lines: Vec<_> = (0..1_000).map(|n| json!({"later": log, "ms": 5 * n})).collect();
+    lines.push(json!({"ask": "roots/list", "id": "1"}));
+    let begin = std::time::Instant::now();
+    let round = round(ask(&front, &talk(json!(lines))).send());
+    assert_eq!(only(&round).1["method"], "roots/list");
+    // It talks for five seconds.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[test]
 fn a_state_leads_only_where_it_belongs() {
     let (alpha, beta) = (Server::stdio("alpha", &[]), Server::stdio("beta", &[]));
     let (front, other) = (front(&[&alpha, &beta]), front(&[&alpha]));

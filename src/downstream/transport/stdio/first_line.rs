@@ -25,6 +25,6 @@ pub async fn first_line(program: Program, spawner: &Spawner) -> Result<String, C
     let stdout = child.stdout().take().expect("stdout is piped");
     match Lines::new(stdout, MAX_LINE).next().await {
         Ok(Some(Line::Text(text))) => Ok(redact::quote(&String::from_utf8_lossy(&text), MAX_SHOWN)),
-        Ok(Some(Line::TooLong) | None) | Err(_) => Err(LinkError::Lost { reason: "it said nothing".to_owned() }.into()),
+        Ok(Some(Line::TooLong(_)) | None) | Err(_) => Err(LinkError::Lost { reason: "it said nothing".to_owned() }.into()),
     }
 }

@@ -138,3 +138,13 @@ async fn silence_is_broken_by_comments() {
     let piece = poll_fn(|context| events.poll_next(context)).await;
     assert_eq!(piece.as_deref(), Some(&b": keep-alive\n\n"[..]));
 }
+
+#[tokio::test]
+async fn no_place_is_behind_the_last_one_that_can_be_named() {
+    let streams = Streams::new();
+    let stream = streams.open();
+    stream.push(frame("1"));
+    let last = EventId::parse(&format!("1-{}", u64::MAX)).expect("an id");
+    let mut events = streams.find(last).expect("it is kept").read(Some(last.event), numbered());
+    assert!(ready(&mut events).await.is_empty(), "nothing comes after it");
+}
