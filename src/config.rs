@@ -252,9 +252,8 @@ impl Config {
         let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
         let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
 
-        let idle_timeout = given.option("--idle-timeout", idle_timeout, env::IDLE_TIMEOUT);
         let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
-        let idle_timeout = given.parse(idle_timeout, Duration::ZERO, time);
+        let idle_timeout = given.idle_timeout(idle_timeout);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
         let connect = given.connect(connect);
         let isolation = given.isolation(isolation);
@@ -273,7 +272,7 @@ impl Config {
                 connect,
                 isolation,
                 own: Arc::default(),
-                idle_timeout: Some(idle_timeout).filter(|time| !time.is_zero()),
+                idle_timeout,
                 base_env,
                 commands: Arc::new(command::Policy::new(commands)),
                 spawner: Spawner::new(environment.program.clone()),
@@ -298,16 +297,22 @@ impl Config {
         if serving_http {
             given.warn_of_open_port(&http);
         }
-        let front = match transport {
-            Transport::Stdio => Front::Stdio,
-            Transport::StreamableHttp => Front::Http(Box::new(http)),
-        };
+        let front = transport.front(http);
         let log = given.log(log_level, log_format);
         let said = given.conclude(&mut command, &mut parts);
         if !said.problems.is_empty() {
             return Err(said.stop(is_check));
         }
         Ok(Self { command, parts, front, log, warnings: said.warnings })
+    }
+}
+
+impl Transport {
+    fn front(self, http: front::http::Config) -> Front {
+        match self {
+            Self::Stdio => Front::Stdio,
+            Self::StreamableHttp => Front::Http(Box::new(http)),
+        }
     }
 }
 
@@ -406,6 +411,12 @@ impl Settings<'_> {
         });
         self.found.over_http = transport == Transport::StreamableHttp;
         transport
+    }
+
+    /// Zero means never.
+    fn idle_timeout(&mut self, option: Option<String>) -> Option<Duration> {
+        let given = self.option("--idle-timeout", option, env::IDLE_TIMEOUT);
+        Some(self.parse(given, Duration::ZERO, time)).filter(|time| !time.is_zero())
     }
 
     fn tool_prefix(&mut self, option: Option<String>) -> ToolPrefix {
