@@ -45,6 +45,7 @@ pub struct Catalog {
 
 /// A server as far as names go.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct CatalogServer {
     pub name: String,
     pub slug: String,
@@ -75,6 +76,8 @@ pub struct Tool {
     pub original: String,
     /// It is not what it was when it was trusted.
     pub change: Option<Change>,
+    /// Calling it twice is as good as calling it once, by its own word (`readOnlyHint`, `idempotentHint`).
+    pub is_repeatable: bool,
     /// The arguments that clients repeat in headers. Absent from most tools.
     pub headers: Option<Arc<[ParamHeader]>>,
 }

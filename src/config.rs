@@ -38,7 +38,7 @@ use crate::{
     },
     downstream::transport::stdio::Spawner,
     downstream::{
-        self, Connect,
+        self, Connect, Isolating,
         eras::{self, Eras},
     },
     front,
@@ -218,7 +218,9 @@ impl Config {
             connect,
             isolation,
             idle_timeout,
+            health_interval,
             refresh_interval,
+            cache_servers,
             list_wait,
             call_timeout,
             call_timeout_max,
@@ -249,30 +251,28 @@ impl Config {
         let auth = given.front_auth(auth, app.as_ref().map(|app| &app.key), serving_http);
         let file = given.local_file(config);
         let builtin = given.builtin_tools(builtin_tools, reach.app || file.is_none());
-        let refresh_interval = given.option("--refresh-interval", refresh_interval, env::REFRESH_INTERVAL);
-        let source = source::Config { app, file, refresh_interval: given.parse(refresh_interval, defaults::REFRESH_INTERVAL, some_time) };
+        let kept = given.kept(cache_servers, keys, app.as_ref(), command.is_none());
+        let source = source::Config { app, file, kept, refresh_interval: given.refresh_interval(refresh_interval) };
 
-        let list_wait = given.option("--list-wait", list_wait, env::LIST_WAIT);
         let idle_timeout = given.idle_timeout(idle_timeout);
+        let health_interval = given.health_interval(health_interval);
         let naming = Naming { prefix: given.tool_prefix(tool_prefix), max: given.max_tool_name(max_tool_name) };
-        let connect = given.connect(connect);
-        let isolation = given.isolation(isolation);
+        let (connect, isolation) = (given.connect(connect), given.isolation(isolation));
         let commands = given.commands(commands, per_client);
         if keys == Keys::OfClients {
             given.warn_of_sharing(commands.stdio_servers, source.file.is_some());
         }
         let base_env = Arc::new(environment.for_children(source.app.as_ref().map(|app| &app.key)));
-        let cache_dir = environment.cache_dir();
-        let state_dir = environment.state_dir();
+        let (cache_dir, state_dir) = (environment.cache_dir(), environment.state_dir());
         let catalog_store = store(cache_dir.as_deref(), &source);
         let records = records(state_dir.as_deref(), &source);
         let mut parts = Parts {
             source,
             downstream: downstream::Config {
                 connect,
-                isolation,
-                own: Arc::default(),
+                isolating: Isolating::new(isolation),
                 idle_timeout,
+                health_interval,
                 base_env,
                 commands: Arc::new(command::Policy::new(commands)),
                 spawner: Spawner::new(environment.program.clone()),
@@ -333,7 +333,8 @@ impl Parts {
             origin: self.app_origin.clone(),
             egress: Arc::clone(&self.egress),
         };
-        let source = source::Config { app: Some(app), ..self.source.clone() };
+        // SECURITY: only whom the App knows now is let in, so that there is nothing to be kept for a key (SECURITY.md).
+        let source = source::Config { app: Some(app), kept: None, ..self.source.clone() };
         let catalog = keeper::Config { store: store(self.cache_dir.as_deref(), &source), ..self.catalog.clone() };
         let records = records(self.state_dir.as_deref(), &source);
         Self { source, catalog, records, ..self.clone() }
@@ -342,7 +343,7 @@ impl Parts {
     /// The same for nobody: a workspace without any server.
     #[must_use]
     pub fn without_servers(&self) -> Self {
-        let source = source::Config { app: None, file: None, ..self.source.clone() };
+        let source = source::Config { app: None, file: None, kept: None, ..self.source.clone() };
         let catalog = keeper::Config { store: None, ..self.catalog.clone() };
         Self { source, catalog, records: None, ..self.clone() }
     }
@@ -369,7 +370,7 @@ pub fn command_line() -> clap::Command {
 
 /// Tells this set of servers from any other.
 fn identity(source: &source::Config) -> String {
-    let source::Config { app, file, refresh_interval: _ } = source;
+    let source::Config { app, file, kept: _, refresh_interval: _ } = source;
     let app = app.as_ref().map(|app| format!("{} {}", app.base_url, app.key.expose_secret())).unwrap_or_default();
     let file = file
         .as_ref()
@@ -413,12 +414,6 @@ impl Settings<'_> {
         transport
     }
 
-    /// Zero means never.
-    fn idle_timeout(&mut self, option: Option<String>) -> Option<Duration> {
-        let given = self.option("--idle-timeout", option, env::IDLE_TIMEOUT);
-        Some(self.parse(given, Duration::ZERO, time)).filter(|time| !time.is_zero())
-    }
-
     fn tool_prefix(&mut self, option: Option<String>) -> ToolPrefix {
         let old = self.variable(env::UUID_TOOL_PREFIXING).is_some_and(|given| given.text == "false");
         let default = if old { ToolPrefix::None } else { ToolPrefix::Slug };
@@ -451,7 +446,8 @@ impl Settings<'_> {
         })
     }
 
-    fn catalog(&mut self, naming: Naming, list_wait: Option<Given>, pin: bool, store: Option<PathBuf>) -> keeper::Config {
+    fn catalog(&mut self, naming: Naming, list_wait: Option<String>, pin: bool, store: Option<PathBuf>) -> keeper::Config {
+        let list_wait = self.option("--list-wait", list_wait, env::LIST_WAIT);
         keeper::Config {
             naming,
             // Who says how long means every server.
@@ -489,6 +485,17 @@ impl Settings<'_> {
             "lazy" => Ok(Connect::Lazy),
             _ => Err("must be `eager` or `lazy`".to_owned()),
         })
+    }
+
+    /// `None` is never.
+    fn idle_timeout(&mut self, option: Option<String>) -> Option<Duration> {
+        let given = self.option("--idle-timeout", option, env::IDLE_TIMEOUT);
+        Some(self.parse(given, Duration::ZERO, time)).filter(|time| !time.is_zero())
+    }
+
+    fn health_interval(&mut self, option: Option<String>) -> Option<Duration> {
+        let given = self.option("--health-interval", option, env::HEALTH_INTERVAL);
+        Some(self.parse(given, defaults::HEALTH_INTERVAL, time)).filter(|time| !time.is_zero())
     }
 
     fn isolation(&mut self, option: Option<String>) -> Isolation {

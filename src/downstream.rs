@@ -21,7 +21,7 @@ use crate::{
     protocol::{
         declared::Declared,
         message::{Id, Message},
-        server::{Fingerprint, HttpConfig, Isolation, ServerConfig, ServerId, TransportConfig},
+        server::{Fingerprint, HttpConfig, ServerConfig, ServerId, TransportConfig},
     },
     security::{
         Refusal, command, egress,
@@ -40,6 +40,7 @@ mod listening;
 pub mod mailbox;
 mod own;
 pub mod seat;
+mod signs;
 mod supervisor;
 pub mod transport;
 
@@ -47,7 +48,7 @@ pub use connection::{Item, Link, error_message};
 pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Lingering, Step};
 pub use mailbox::Caller;
-pub use own::Room;
+pub use own::{Isolating, Room};
 pub use seat::{Guest, OnlyClient, Place, Seat};
 pub use supervisor::{State, Status, Unavailable};
 use transport::stdio;
@@ -62,12 +63,11 @@ const EVENTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub connect: Connect,
-    /// Which servers have connections for single sessions, where their own configurations do not say.
-    pub isolation: Isolation,
-    /// For how many such connections there is room. All pools of the process share it.
-    pub own: Arc<Room>,
+    pub isolating: Isolating,
     /// A child that is unused for this long is stopped; `None` means never.
     pub idle_timeout: Option<Duration>,
+    /// A remote server that was silent for this long is asked for a sign of life; `None` means never.
+    pub health_interval: Option<Duration>,
     /// Names and values of the proxy's own environment that every child gets.
     pub base_env: Arc<Vec<(OsString, OsString)>>,
     /// Which programs may be started.
@@ -210,7 +210,7 @@ impl Server {
         }
         let Ok(headers) = allowed_headers(http) else { return false };
         self.headers.store(Arc::new(headers));
-        if matches!(self.status.borrow().state, State::Backoff { .. }) {
+        if self.status.borrow().can_be_tried() {
             // A server that refused the old ones may take the new ones at once.
             let _ = self.demand.try_send(());
         }
@@ -318,7 +318,7 @@ impl Pool {
 
     /// Has servers tried again at once whose last attempt failed.
     pub fn retry(&self) {
-        for server in self.servers.load().values().filter(|server| matches!(server.status.borrow().state, State::Backoff { .. })) {
+        for server in self.servers.load().values().filter(|server| server.status.borrow().can_be_tried()) {
             // A full queue holds a demand already.
             let _ = server.demand.try_send(());
         }

@@ -19,7 +19,7 @@
 //!   elicitation or roots, asked by a server.
 //! - *stay*: a session as HTTP sees it, with its id, its owner and its event streams. *tenant*: the
 //!   workspace of one client's own key.
-//! - *connection*: one server's place in the pool. *link*: a live one, after its handshake.
+//! - *connection*: one place in the pool, of a server and of all sessions or one. *link*: a live one, after its handshake.
 //!
 //! # Layers: a module uses only what is lower
 //!
@@ -54,7 +54,7 @@
 //! bytes - front/stdio (a task for each call) or front/http (inside the request) - Message::parse - Session
 //!  1 resolve  one catalog snapshot, name -> owner
 //!  2 admit    the client's rate and everybody's  -> Permit, without which nothing is started
-//!  3 start    builtin.call(..), or pool.link(server) and link.start(request)  -> InFlight
+//!  3 start    builtin.call(..), or pool.link(server) or the session's own, and link.start(request)  -> InFlight
 //!  4 relay    until the reply: progress and log messages out in order, what the server asks to the client and
 //!             back, silence ends it, dropping it cancels at the server
 //!  5 finish   names and URIs back, counted, a note for the App's activity log
@@ -95,12 +95,16 @@
 //!   switched on; a connected server's own listing completes the record.
 //! - **Nobody waits for the slowest.** Servers connect in the background. The first list waits
 //!   for servers that nobody knows yet, and not for stragglers; listings are kept between runs.
+//! - **The App may be away.** What it said last is kept without secrets (`catalog::store`) and stands in for it, in lists, until it has
+//!   said everything; calls wait for it. How servers are reached is kept only where the operator asks for it ([`source::kept`]).
 //! - **Revisions.** What differs between them is said by [`protocol::revision`] and bridged by the router: a client without a
 //!   handshake is asked in rounds, an older server's call being parked meanwhile; an older client is asked while its call runs, the
 //!   proxy going through a newer server's rounds. What a client carries between rounds is sealed.
-//! - **What servers ask.** Over STDIO there is one client, so that servers are offered what it can do. Where connections
-//!   are shared, each server is offered sampling and elicitation, and is refused at the time where the client of the
-//!   call has them not. Roots are not offered there: servers ask for them outside of calls, and go by them for everybody.
+//! - **What servers ask.** Where a connection has one client, its server is offered what that client can do, and reaches it
+//!   outside of calls: over STDIO, and on connections of single sessions over HTTP (`downstream::own`), which by default
+//!   remote servers with a handshake have. Where a connection is shared, its server is offered sampling and elicitation, and
+//!   is refused at the time where the client of the call has them not. Roots are not offered there: servers ask for them
+//!   outside of calls, and go by them for everybody. What servers offer is listed through the shared connection.
 //! - **The stdio front never dies of a server or the App.** It ends at the end of input or a signal.
 //! - **A call over HTTP has no task of its own** until it needs one: the request that brought it drives it.
 //!   An event stream is begun when there is something to say before the answer, or nothing for a second;

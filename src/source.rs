@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::protocol::server::{ServerConfig, ServerId};
-pub use refresh::{Config, Source, SourceHandle};
+pub use refresh::{Config, Source, SourceHandle, kept};
 
 /// All that the sources say at one moment.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,8 @@ pub enum Told {
     /// It has not said everything yet, or has taken it back.
     #[default]
     Nothing,
+    /// In an earlier run. It is away, or has not answered yet.
+    Earlier,
     Now,
 }
 

@@ -102,7 +102,7 @@ fn is_done(catalog: &Catalog, config: &ServerConfig, status: &Status, connect: C
         // Where servers are connected from the start, this one has not begun yet, or has been listed and stopped since.
         State::Idle if connect == Connect::Eager => is_listed(catalog, config),
         State::Idle => catalog.settled,
-        State::Backoff { .. } | State::Disabled { .. } => true,
+        State::Backoff { .. } | State::Open { .. } | State::Disabled { .. } => true,
         // Connected servers are done once they have been listed, too.
         State::Ready { .. } => is_listed(catalog, config),
     }
@@ -177,6 +177,7 @@ fn json_text(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)], problem
                 "connectMs": took(status),
                 "tools": count(catalog, &config.id),
                 "error": status.error().map(|error| redact::redact(&error.to_string()).into_owned()),
+                "lastWords": status.error().map(|_| status.last_words()),
             })
         })
         .collect();
@@ -210,6 +211,9 @@ fn table(catalog: &Catalog, servers: &[(Arc<ServerConfig>, Status)]) -> String {
     for (config, status) in servers {
         if let Some(error) = status.error() {
             let _ = write!(text, "\n{}: {}", cell(&config.name), cell(&error.to_string()));
+            for line in status.last_words() {
+                let _ = write!(text, "\n{}: it last wrote: {}", cell(&config.name), cell(&line));
+            }
         }
     }
     let names = catalog

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, ListKind, Owner, Prompt},
-    downstream::{State, Status},
+    downstream::Status,
     protocol::server::{Origin, ServerConfig, ServerId},
     security::{line, redact},
 };
@@ -113,7 +113,7 @@ impl Builtin {
     /// takes up to a minute. One look at the same at a time is enough. False if the App has nothing to look at.
     fn look_again(&self, only: Option<ServerId>, force: bool) -> bool {
         let servers = self.pool.servers();
-        for (config, _) in servers.iter().filter(|(_, status)| matches!(status.state, State::Backoff { .. })) {
+        for (config, _) in servers.iter().filter(|(_, status)| status.can_be_tried()) {
             self.pool.demand(&config.id);
         }
         let is_the_apps = |id: &ServerId| servers.iter().any(|(config, _)| config.id == *id && config.origin == Origin::App);

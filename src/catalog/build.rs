@@ -169,7 +169,10 @@ impl Builder<'_> {
 
     fn tools(&mut self) {
         for (name, record) in &self.inputs.builtin.tools {
-            self.catalog.tools.insert(name.clone(), Tool { owner: Owner::Builtin, original: name.clone(), change: None, headers: None });
+            self.catalog.tools.insert(
+                name.clone(),
+                Tool { owner: Owner::Builtin, original: name.clone(), change: None, is_repeatable: false, headers: None },
+            );
             self.entries[ListKind::Tools as usize].push(record.clone());
         }
         let mut recorded: HashMap<&ServerId, Vec<&ToolRecord>> = HashMap::new();
@@ -202,7 +205,8 @@ impl Builder<'_> {
         let change = since.map(|since| Change { since, withheld: self.inputs.pin });
         // Where the annotations of a tool cannot be followed no client can follow them either.
         let headers = header::param_headers(&record).ok().filter(|headers| !headers.is_empty()).map(Into::into);
-        let tool = Tool { owner: Owner::Server(config.id.clone()), original: original.to_owned(), change, headers };
+        let is_repeatable = is_repeatable(&record);
+        let tool = Tool { owner: Owner::Server(config.id.clone()), original: original.to_owned(), change, is_repeatable, headers };
         let index = self.catalog.tools.len();
         self.catalog.tools.insert(exposed, tool);
         self.catalog.bare_tools.entry(original.to_owned()).and_modify(|index| *index = None).or_insert(Some(index));
@@ -385,6 +389,17 @@ fn visible<'a>(config: &'a Face<'_>, records: Option<&[&'a ToolRecord]>, items: 
     items.iter().filter(move |Item { key, .. }| {
         config.tools.admits(key) && recorded.as_ref().is_none_or(|recorded| recorded.contains(key.as_str())) && seen.insert(key.as_str())
     })
+}
+
+/// What the tool's annotations say of calling it again (specification, `ToolAnnotations`).
+fn is_repeatable(record: &[u8]) -> bool {
+    let annotated = || {
+        let record = Object::parse(std::str::from_utf8(record).ok()?).ok()?;
+        let annotations = Object::parse(record.get("annotations")?).ok()?;
+        Some(["readOnlyHint", "idempotentHint"].iter().any(|hint| annotations.get(hint) == Some("true")))
+    };
+    // Most records have none, and are not taken apart for it.
+    memchr::memmem::find(record, b"Hint\"").is_some() && annotated().unwrap_or(false)
 }
 
 fn tool_record(record: &ToolRecord) -> Bytes {

@@ -22,7 +22,7 @@ use super::{
     remembered::Remembered,
 };
 use crate::{
-    downstream::{Event, Item, Link, LinkError, Pool, State},
+    downstream::{Event, Item, Link, LinkError, Pool},
     lasting::survived,
     protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
     source::{AppStatus, Snapshot, Told},
@@ -422,12 +422,12 @@ impl Keeper {
     /// The App's servers are known: from itself, or from what it said in the last run. A client is better served by that at once
     /// than by a fresh list later.
     fn has_app_part(&self) -> bool {
-        self.snapshot.app != AppStatus::Loading || self.memory.stand_in(&self.snapshot).is_some()
+        let is_loading = self.snapshot.app == AppStatus::Loading && self.snapshot.told == Told::Nothing;
+        !is_loading || self.memory.stand_in(&self.snapshot).is_some()
     }
 
     fn is_done(&self, config: &ServerConfig) -> bool {
-        self.is_known(&config.id)
-            || self.pool.status(&config.id).is_some_and(|status| matches!(status.state, State::Backoff { .. } | State::Disabled { .. }))
+        self.is_known(&config.id) || self.pool.status(&config.id).is_some_and(|status| status.has_failed())
     }
 
     /// Until when the first lists wait for the rest.

@@ -1,10 +1,10 @@
 //! The App's address and the proxy's own key: where they come from, and which belong together.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use url::Url;
 
-use super::{Given, Settings, bounded, cli::AppOptions, defaults, egress::plain_http, env, file};
+use super::{Given, Settings, bounded, cli::AppOptions, defaults, egress::plain_http, env, file, settings::some_time};
 use crate::{
     secret::Secret,
     security::{
@@ -131,6 +131,32 @@ impl Settings<'_> {
             app: app.map(|app| source::app::Config { origin: app_origin.clone(), ..app }),
             app_origin,
         }
+    }
+
+    pub(super) fn refresh_interval(&mut self, option: Option<String>) -> Duration {
+        let given = self.option("--refresh-interval", option, env::REFRESH_INTERVAL);
+        self.parse(given, defaults::REFRESH_INTERVAL, some_time)
+    }
+
+    /// Whether and where the App's servers are kept between runs.
+    pub(super) fn kept(
+        &mut self,
+        option: bool,
+        keys: Keys,
+        app: Option<&source::app::Config>,
+        serves: bool,
+    ) -> Option<source::kept::Config> {
+        let keep = option || self.switch(env::CACHE_SERVERS);
+        let cache_dir = self.environment.cache_dir();
+        if keep && cache_dir.is_none() {
+            self.problem("`--cache-servers` needs a directory to keep them in; hint: set `HOME` or `XDG_CACHE_HOME`");
+        }
+        if keep && keys == Keys::OfClients {
+            self.warn("`--cache-servers` keeps nothing with `--auth per-client`: a client is let in only when the App knows its key");
+        }
+        // Only who serves takes away what an earlier run has kept.
+        let path = source::kept::path(&cache_dir?, app?);
+        (keep || serves).then_some(source::kept::Config { path, keep })
     }
 
     /// The origin that the App takes for its own.

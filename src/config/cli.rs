@@ -53,9 +53,15 @@ pub(super) struct Options {
     /// Stop a STDIO server unused for so long, as 600 or 10m; 0 is never [env: PLUGGEDIN_IDLE_TIMEOUT] [default: 0]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) idle_timeout: Option<String>,
+    /// Ask a remote server for a sign of life that was silent for so long; 0 is never [env: PLUGGEDIN_HEALTH_INTERVAL] [default: 30]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(super) health_interval: Option<String>,
     /// How often the App is asked for changes [env: PLUGGEDIN_REFRESH_INTERVAL] [default: 30]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) refresh_interval: Option<String>,
+    /// Keep what it takes to call the App's servers, sealed with the API key, for a start while the App is away [env: PLUGGEDIN_CACHE_SERVERS]
+    #[arg(long, global = true)]
+    pub(super) cache_servers: bool,
     /// How long a list waits for servers that still connect [env: PLUGGEDIN_LIST_WAIT] [default: 9]
     #[arg(long, global = true, value_name = "TIME")]
     pub(super) list_wait: Option<String>,

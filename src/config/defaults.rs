@@ -29,6 +29,9 @@ pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// server that has not listed its tools within 10 seconds.
 pub const LIST_WAIT: Duration = Duration::from_secs(9);
 
+/// Long enough to cost nothing, and shorter than the pauses in which servers are replaced.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+
 /// The time-out of the official client libraries.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Builds and researches take minutes; what takes longer than this has been forgotten.

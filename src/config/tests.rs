@@ -114,7 +114,7 @@ fn without_anything_the_defaults_hold() {
 #[test]
 fn every_option_arrives() {
     let config = load(
-        "--config mcp.json --tool-prefix uuid --max-tool-name 46 --connect lazy --idle-timeout 10m --refresh-interval 0.2 \
+        "--config mcp.json --tool-prefix uuid --max-tool-name 46 --connect lazy --isolation session --idle-timeout 10m --refresh-interval 0.2 \
          --list-wait 0 --call-timeout 2h --call-timeout-max 3h --stdio-servers off --log-level trace --log-format json",
     );
     assert!(!config.parts.downstream.commands.config().stdio_servers);
@@ -122,6 +122,7 @@ fn every_option_arrives() {
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::Uuid, 46, Connect::Lazy)
     );
+    assert_eq!(config.parts.downstream.isolating.default, Isolation::Session);
     assert_eq!(config.parts.downstream.idle_timeout, Some(Duration::from_secs(600)));
     assert_eq!((config.parts.catalog.patience, config.parts.router.call_timeout), (Duration::ZERO, Duration::from_secs(7200)));
     assert_eq!(config.parts.router.call_timeout_max, Duration::from_secs(3 * 3600));
@@ -139,6 +140,7 @@ fn the_environment_says_the_same() {
         (env::TOOL_PREFIX, "none"),
         (env::MAX_TOOL_NAME, " 64 "),
         (env::CONNECT, "lazy"),
+        (env::ISOLATION, "shared"),
         (env::IDLE_TIMEOUT, "5"),
         (env::REFRESH_INTERVAL, "1m"),
         (env::LIST_WAIT, "1"),
@@ -155,6 +157,7 @@ fn the_environment_says_the_same() {
         (config.parts.catalog.naming.prefix, config.parts.catalog.naming.max, config.parts.downstream.connect),
         (ToolPrefix::None, 64, Connect::Lazy)
     );
+    assert_eq!(config.parts.downstream.isolating.default, Isolation::Shared);
     assert_eq!(config.parts.source.refresh_interval, Duration::from_secs(60));
     assert_eq!(config.parts.source.file.expect("a file").variables.values["OTHER"], "x");
     // Options win.

@@ -22,6 +22,7 @@ use super::{
     inflight::Ask,
     mailbox::{Asked, Caller, Mailbox, Said},
     seat::{OnlyClient, Place, Seat},
+    signs::Signs,
 };
 use crate::{
     protocol::{
@@ -56,6 +57,7 @@ pub struct Handler {
     is_asked_only: AtomicBool,
     /// The way back to the server, for what is answered later and belongs to no call.
     link: OnceLock<Weak<Link>>,
+    signs: Signs,
 }
 
 /// Where goes what belongs to no call, and whose it can be.
@@ -106,7 +108,16 @@ enum Unclear {
 impl Handler {
     pub fn new(server: ServerId, name: String, limits: Limits, news: News) -> Self {
         let place = Place { server, seat: news.seat };
-        Self { place, name, limits, calls: Mutex::default(), news, is_asked_only: AtomicBool::new(false), link: OnceLock::new() }
+        Self {
+            place,
+            name,
+            limits,
+            calls: Mutex::default(),
+            news,
+            is_asked_only: AtomicBool::new(false),
+            link: OnceLock::new(),
+            signs: Signs::default(),
+        }
     }
 
     /// This is the connection that the handler works for.
@@ -122,6 +133,10 @@ impl Handler {
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    pub(super) fn signs(&self) -> &Signs {
+        &self.signs
     }
 
     /// For logs.
@@ -275,6 +290,7 @@ impl Handler {
     /// Takes the next message. `call` is the one on whose own stream it came, where there
     /// is such a thing. What it returns is to be sent back at once.
     pub fn receive(&self, message: Message, call: Option<u64>) -> Option<Frame> {
+        self.signs.heard();
         match message.kind() {
             Kind::Result | Kind::Error => self.reply(message),
             Kind::Notification => self.notification(message, call),
@@ -292,6 +308,9 @@ impl Handler {
             metrics::dropped(Dropped::LateAnswer);
             return tracing::debug!(server = %self.name, "an answer that nobody waits for was dropped");
         };
+        if mailbox.caller.session.is_some() {
+            self.signs.served();
+        }
         let malformed = || LinkError::Protocol { what: "its answer is no object".to_owned() };
         mailbox.finish(if is_object { Ok(message) } else { Err(malformed()) });
     }

@@ -185,13 +185,10 @@ impl Ask {
         }
     }
 
-    /// Puts it to the latest call in flight that it can belong to after all.
-    ///
-    /// # Errors
-    /// The request itself, where there is no such call.
-    pub fn put_to_call(mut self) -> Result<(), Self> {
+    /// Puts it to the latest call in flight that it can belong to after all. Gives it back where there is none.
+    pub fn put_to_call(mut self) -> Option<Self> {
         self.answered = self.link.handler().put_to_call(&self.asked.request);
-        if self.answered { Ok(()) } else { Err(self) }
+        (!self.answered).then_some(self)
     }
 
     /// Says at once that nobody will be asked.

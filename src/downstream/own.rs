@@ -31,6 +31,21 @@ const EACH: usize = 64;
 /// In the whole process. Each has a task and a socket or a child; many systems give a process some thousands of either.
 const ALL: usize = 4096;
 
+/// Which servers have connections for single sessions.
+#[derive(Debug, Clone)]
+pub struct Isolating {
+    /// Where the configuration of a server does not say.
+    pub default: Isolation,
+    /// All pools of the process share it.
+    pub room: Arc<Room>,
+}
+
+impl Isolating {
+    pub fn new(default: Isolation) -> Self {
+        Self { default, room: Arc::default() }
+    }
+}
+
 /// The room that all pools of the process have for such connections.
 #[derive(Debug)]
 pub struct Room {
@@ -108,7 +123,7 @@ impl Server {
 impl Pool {
     /// Whether sessions have connections of their own to this server, if it has a handshake.
     pub fn isolates(&self, config: &ServerConfig) -> bool {
-        match config.isolation.unwrap_or(self.shared.config.isolation) {
+        match config.isolation.unwrap_or(self.shared.config.isolating.default) {
             Isolation::Auto => matches!(config.transport, TransportConfig::Http(_)),
             Isolation::Session => true,
             Isolation::Shared => false,
@@ -151,19 +166,16 @@ impl Pool {
     }
 
     async fn try_link_of(&self, id: &ServerId, guest: &Guest, begins: &impl Fn()) -> Result<Arc<Link>, Unavailable> {
-        let server = match self.seated(id, guest.session) {
-            Some(server) => server,
-            None => {
-                // It knows whether the server has a handshake at all.
-                let shared = self.link(id).await?;
-                if !shared.peer().revision.has_handshake() {
-                    return Ok(shared);
-                }
-                match self.seat(id, guest, begins)? {
-                    Some(server) => server,
-                    None => return Ok(shared),
-                }
+        let server = if let Some(server) = self.seated(id, guest.session) {
+            server
+        } else {
+            // It knows whether the server has a handshake at all.
+            let shared = self.link(id).await?;
+            if !shared.peer().revision.has_handshake() {
+                return Ok(shared);
             }
+            let Some(server) = self.seat(id, guest, begins)? else { return Ok(shared) };
+            server
         };
         server.used.touch();
         supervisor::wait_for_link(server.status, server.demand).await
@@ -188,7 +200,7 @@ impl Pool {
         if let Some(server) = of_session.get(id) {
             return Ok(Some(server.clone()));
         }
-        let Some(room) = self.shared.config.own.take(of_session.len()) else { return Ok(None) };
+        let Some(room) = self.shared.config.isolating.room.take(of_session.len()) else { return Ok(None) };
         begins();
         let news =
             News { seat: Seat::Session(guest.session), client: OnlyClient::known(Arc::clone(&guest.declared)), ..self.shared.news.clone() };
@@ -241,6 +253,6 @@ impl Pool {
 
     /// The room that this pool shares with all others of the process.
     pub fn room(&self) -> &Room {
-        &self.shared.config.own
+        &self.shared.config.isolating.room
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, watch},
-    time::Instant,
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -23,96 +23,35 @@ use super::{
     error::{ConnectError, LinkError},
     handler::News,
     listening,
+    transport::stdio::Spawner,
 };
 use crate::{
+    lasting::survived,
     protocol::server::{Fingerprint, ServerConfig, TransportConfig},
     secret::Secret,
     security::{headers::AllowedHeaders, redact},
 };
 
+mod breaker;
 mod connect;
+mod health;
+mod status;
+
+use breaker::{Breaker, Rest};
+pub(super) use status::wait_for_link;
+pub use status::{State, Status, Unavailable};
 
 /// After this long a server that still connects lets the next one try.
 const PERMIT: Duration = Duration::from_secs(2);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A connection that lasted this long was a good one: pauses start anew.
+/// A connection that lasted this long was a good one, as was one that has answered a client: it is made again at once.
 const STABLE: Duration = Duration::from_secs(30);
-/// A caller that needs the server shortens a pause to this.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// From the end of a child to the end of what it has written.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// A session's own connection to a remote server ends after so long without use. What the server knows of the session goes
 /// with it, so this is longer than the pauses of someone who works with a client that is open. It matters where a client
 /// keeps its session for days by an open event stream.
 const OWN_UNUSED: Duration = Duration::from_secs(30 * 60);
-
-/// The state of one connection.
-#[derive(Debug, Clone)]
-pub enum State {
-    Connecting,
-    Ready {
-        link: Arc<Link>,
-        /// From the start of the attempt to the end of the handshake.
-        took: Duration,
-    },
-    /// The last attempt failed; the next one follows by itself.
-    Backoff {
-        error: ConnectError,
-    },
-    /// Waits to be needed.
-    Idle,
-    /// The configuration cannot work, or is not allowed.
-    Disabled {
-        error: ConnectError,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub struct Status {
-    pub state: State,
-    /// Attempts that have ended, so that a waiting caller can tell a new failure
-    /// from an old one.
-    attempts: u64,
-}
-
-impl Status {
-    pub fn link(&self) -> Option<&Arc<Link>> {
-        match &self.state {
-            State::Ready { link, .. } if !link.is_closed() => Some(link),
-            State::Ready { .. } | State::Connecting | State::Backoff { .. } | State::Idle | State::Disabled { .. } => None,
-        }
-    }
-
-    pub fn error(&self) -> Option<&ConnectError> {
-        match &self.state {
-            State::Backoff { error } | State::Disabled { error } => Some(error),
-            State::Connecting | State::Ready { .. } | State::Idle => None,
-        }
-    }
-
-    /// All that [`Self::label`] gives.
-    pub const LABELS: [&'static str; 5] = ["connecting", "ready", "backoff", "idle", "disabled"];
-
-    /// One word for tables, JSON and metrics.
-    pub fn label(&self) -> &'static str {
-        match &self.state {
-            State::Connecting => "connecting",
-            State::Ready { .. } => "ready",
-            State::Backoff { .. } => "backoff",
-            State::Idle => "idle",
-            State::Disabled { .. } => "disabled",
-        }
-    }
-}
-
-/// Why no connection could be had.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Unavailable {
-    #[error("the server is not part of this workspace any more")]
-    Gone,
-    #[error(transparent)]
-    Failed(ConnectError),
-}
 
 /// When a server was last asked for, in milliseconds of the process's life.
 #[derive(Debug)]
@@ -136,30 +75,11 @@ impl LastUse {
     }
 }
 
-pub(super) async fn wait_for_link(mut status: watch::Receiver<Status>, demand: mpsc::Sender<()>) -> Result<Arc<Link>, Unavailable> {
-    let attempts = status.borrow().attempts;
-    // A full queue holds a demand already.
-    let _ = demand.try_send(());
-    let settled = status
-        .wait_for(|status| match &status.state {
-            State::Ready { link, .. } => !link.is_closed(),
-            State::Backoff { .. } => status.attempts > attempts,
-            State::Disabled { .. } => true,
-            State::Connecting | State::Idle => false,
-        })
-        .await
-        .map_err(|_| Unavailable::Gone)?;
-    match &settled.state {
-        State::Ready { link, .. } => Ok(Arc::clone(link)),
-        State::Backoff { error } | State::Disabled { error } => Err(Unavailable::Failed(error.clone())),
-        State::Connecting | State::Idle => unreachable!("waited for another state"),
-    }
-}
-
 /// A session's own connection is made when it is first asked for, all others as configured.
 pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint: Fingerprint, seated: Seated) -> Server {
     let Seated { news, room } = seated;
-    let (status_sender, status) = watch::channel(Status { state: State::Idle, attempts: 0 });
+    let (spawner, last_words) = shared.config.spawner.overheard();
+    let (status_sender, status) = watch::channel(Status::new(last_words));
     // One demand waits at most: it stands for all.
     let (demand, demands) = mpsc::channel(1);
     let stop = shared.token.child_token();
@@ -187,6 +107,9 @@ pub(super) fn start(shared: &Arc<Shared>, config: Arc<ServerConfig>, fingerprint
         place: Place { server: config.id.clone(), seat: news.seat },
         news,
         _room: room,
+        spawner,
+        breaker: Breaker::default(),
+        held: false,
     };
     shared.tracker.spawn(supervisor.run().instrument(span));
     Server { config, fingerprint, headers, status, demand, used, stop }
@@ -204,6 +127,10 @@ struct Supervisor {
     place: Place,
     news: News,
     _room: Option<OwnedSemaphorePermit>,
+    spawner: Spawner,
+    breaker: Breaker,
+    /// Somebody waits for news, which only a connection brings.
+    held: bool,
     config: Arc<ServerConfig>,
     status: watch::Sender<Status>,
     /// Ends with the last handle of the server.
@@ -213,6 +140,14 @@ struct Supervisor {
     stop: CancellationToken,
     #[expect(dead_code, reason = "the redactor knows them for as long as they are held")]
     secrets: Vec<Secret>,
+}
+
+/// What has ended before a rest.
+#[derive(Debug, Clone, Copy)]
+enum Ended {
+    /// Callers who waited for it are told.
+    Attempt,
+    Connection,
 }
 
 /// How a connection ended.
@@ -228,11 +163,11 @@ impl Supervisor {
             // A connection that is being made is dropped, and with it all it started.
             biased;
             () = stop.cancelled() => {}
-            () = self.supervise() => {}
+            () = async { while survived("server", Box::pin(self.supervise())).await.is_none() {} } => {}
         }
         let link = match &self.status.borrow().state {
             State::Ready { link, .. } => Arc::clone(link),
-            State::Connecting | State::Backoff { .. } | State::Idle | State::Disabled { .. } => return,
+            State::Connecting | State::Backoff { .. } | State::Open { .. } | State::Idle | State::Disabled { .. } => return,
         };
         if self.is_own() {
             link.let_go().await;
@@ -243,62 +178,56 @@ impl Supervisor {
     async fn supervise(&mut self) {
         let shared = Arc::clone(&self.shared);
         shared.begun.cancelled().await;
-        let mut failures = 0;
         let mut demanded = match self.shared.config.connect {
             Connect::Eager if !self.is_own() => false,
             Connect::Eager | Connect::Lazy => self.demand().await,
         };
-        // Whether somebody waits for news, which only a connection brings.
-        let mut held = false;
         loop {
             self.set(State::Connecting);
             let begun = Instant::now();
-            let error = match self.attempt(demanded).await {
-                Ok(link) => {
-                    tracing::info!(took = ?begun.elapsed(), peer = %link.peer().version, revision = %link.peer().revision, "connected");
-                    self.ready(&link, begun.elapsed()).await;
-                    let connected = Instant::now();
-                    match self.attend(&link).await {
-                        End::Unused => {
-                            link.closed().cancel();
-                            if self.is_own() {
-                                return;
-                            }
-                            self.set(State::Idle);
-                            demanded = self.demand().await;
-                            continue;
-                        }
-                        End::Lost(error) => {
-                            if connected.elapsed() >= STABLE {
-                                failures = 0;
-                            }
-                            held = link.is_held();
-                            // No attempt has failed: who waits for a connection goes on waiting.
-                            self.set(State::Backoff { error: error.clone().into() });
-                            // Servers that restart forget sessions; one that always does is given pauses.
-                            if error != LinkError::SessionGone || failures > 0 || !self.returns(held) {
-                                let Some(cut_short) = self.rest(failures, held).await else { return };
-                                demanded = cut_short;
-                            }
-                            failures += 1;
-                            continue;
-                        }
-                    }
+            let next = match self.attempt(demanded).await {
+                Ok(link) => self.serve(&link, begun.elapsed()).await,
+                Err(error) if error.is_final() => {
+                    tracing::error!(%error, "disabled until its configuration changes");
+                    self.set_ended(State::Disabled { error });
+                    return std::future::pending().await;
                 }
-                Err(error) => error,
+                Err(error) => {
+                    tracing::warn!(%error, "not connected");
+                    self.breaker.failed();
+                    self.rest(error, Ended::Attempt).await
+                }
             };
-            if error.is_final() {
-                tracing::error!(%error, "disabled until its configuration changes");
-                self.set_ended(State::Disabled { error });
-                return std::future::pending().await;
-            }
-            tracing::warn!(%error, "not connected");
-            self.set_ended(State::Backoff { error });
-            // What was asked for during the attempt has had its answer.
-            while self.demands.try_recv().is_ok() {}
-            let Some(cut_short) = self.rest(failures, held).await else { return };
+            let Some(cut_short) = next else { return };
             demanded = cut_short;
-            failures += 1;
+        }
+    }
+
+    /// Watches a new connection to its end, and waits until the next one is to be made: true if a caller needs it. `None` if nobody
+    /// needs another one.
+    async fn serve(&mut self, link: &Arc<Link>, took: Duration) -> Option<bool> {
+        tracing::info!(?took, peer = %link.peer().version, revision = %link.peer().revision, "connected");
+        self.ready(link, took).await;
+        let connected = Instant::now();
+        match self.attend(link).await {
+            End::Unused => {
+                link.closed().cancel();
+                if self.is_own() {
+                    return None;
+                }
+                self.set(State::Idle);
+                Some(self.demand().await)
+            }
+            End::Lost(error) => {
+                if connected.elapsed() >= STABLE || link.handler().signs().has_served() {
+                    self.breaker.reset();
+                } else {
+                    self.breaker.failed();
+                }
+                self.held = link.is_held();
+                // No attempt has failed: who waits for a connection goes on waiting.
+                self.rest(error.into(), Ended::Connection).await
+            }
         }
     }
 
@@ -307,8 +236,8 @@ impl Supervisor {
     }
 
     /// Whether a lost connection is made again by itself. One session may never need its own any more.
-    fn returns(&self, held: bool) -> bool {
-        held || !self.is_own()
+    fn returns(&self) -> bool {
+        self.held || !self.is_own()
     }
 
     /// How long a connection is kept that nobody uses. `None` is for ever.
@@ -345,7 +274,7 @@ impl Supervisor {
             let Some(idle_timeout) = self.idle_timeout() else { return std::future::pending().await };
             self.used.touch();
             loop {
-                tokio::time::sleep(idle_timeout.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10))).await;
+                sleep(idle_timeout.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10))).await;
                 if link.is_needed() {
                     self.used.touch();
                 } else if self.used.elapsed() >= idle_timeout {
@@ -356,12 +285,26 @@ impl Supervisor {
         tokio::select! {
             () = link.closed().cancelled() => End::Lost(link.handler().ended().unwrap_or(LinkError::Closed)),
             () = unused => End::Unused,
+            error = self.unwell(link) => {
+                // First the reason, then the signal that there is one.
+                link.handler().end(&error);
+                link.closed().cancel();
+                End::Lost(error)
+            }
+        }
+    }
+
+    async fn unwell(&self, link: &Arc<Link>) -> LinkError {
+        match (&self.config.transport, self.shared.config.health_interval) {
+            // One session's own connection is used, or ends by itself.
+            (TransportConfig::Http(_), Some(every)) if !self.is_own() => health::lost(link, every).await,
+            _ => std::future::pending().await,
         }
     }
 
     async fn ready(&mut self, link: &Arc<Link>, took: Duration) {
         // Whoever asked for the connection has it.
-        while self.demands.try_recv().is_ok() {}
+        self.forget_demands();
         if !link.peer().revision.has_handshake() {
             self.shared.tracker.spawn(listening::keep(Arc::clone(link)).instrument(tracing::Span::current()));
         }
@@ -382,18 +325,54 @@ impl Supervisor {
     }
 
     /// Waits before the next attempt; true if a caller cut the wait short. `None` if nobody needs another one.
-    async fn rest(&mut self, failures: u32, held: bool) -> Option<bool> {
-        let earliest = Instant::now() + SHORTEST_PAUSE;
-        let longest = if self.returns(held) { Some(pause(failures)) } else { self.idle_timeout() };
+    async fn rest(&mut self, error: ConnectError, ended: Ended) -> Option<bool> {
+        let Rest { pause, least, is_open } = self.breaker.rest(random());
+        let begun = Instant::now();
+        let attempts = match ended {
+            Ended::Attempt => 1,
+            Ended::Connection => 0,
+        };
+        if is_open {
+            // What was asked for before is refused with this.
+            self.forget_demands();
+            self.publish(State::Open { error: error.clone(), failures: self.breaker.failures(), until: begun + least }, attempts);
+            if self.breaker.has_just_opened() {
+                self.complain(&error).await;
+            }
+            // Nobody who is refused demands it: this is somebody who knows better.
+            if let Ok(demanded) = timeout_at(begun + least, self.demand()).await {
+                return Some(demanded);
+            }
+            self.set(State::Backoff { error });
+        } else {
+            self.publish(State::Backoff { error }, attempts);
+            if matches!(ended, Ended::Attempt) {
+                // What was asked for during the attempt has had its answer.
+                self.forget_demands();
+            }
+        }
+        let longest = if self.returns() { Some(pause) } else { self.idle_timeout() };
         let demanded = match longest {
-            Some(longest) => tokio::time::timeout(longest, self.demand()).await.unwrap_or(false),
+            Some(longest) => timeout_at(begun + longest, self.demand()).await.unwrap_or(false),
             None => self.demand().await,
         };
-        if !demanded && !self.returns(held) {
+        if !demanded && !self.returns() {
             return None;
         }
-        tokio::time::sleep_until(earliest).await;
+        sleep_until(begun + least).await;
         Some(demanded)
+    }
+
+    /// Tells the operator of a server that does not come up, or falls over and over again.
+    async fn complain(&self, error: &ConnectError) {
+        // A child's last words are read to their end before they are known.
+        sleep(LAST_WORDS).await;
+        let (failures, last_words) = (self.breaker.failures(), self.status.borrow().last_words());
+        tracing::error!(failures, ?last_words, "it fails again and again, now with: {error}; calls are refused until it is tried again");
+    }
+
+    fn forget_demands(&mut self) {
+        while self.demands.try_recv().is_ok() {}
     }
 
     fn set(&self, state: State) {
@@ -416,10 +395,8 @@ impl Supervisor {
     }
 }
 
-/// Doubles with each failure in a row, and differs by up to a fifth, so that
-/// servers that fell together do not come back together.
-fn pause(failures: u32) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-    let jitter = u32::try_from(uuid::Uuid::new_v4().as_u128() % 200).unwrap_or(0);
-    pause.mul_f64(1.0 - f64::from(jitter) / 1000.0)
+/// Of `0.0..1.0`, and good enough to keep servers from coming back in step.
+fn random() -> f64 {
+    let random = uuid::Uuid::new_v4().as_u128() % 1000;
+    f64::from(u32::try_from(random).unwrap_or(0)) / 1000.0
 }

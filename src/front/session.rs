@@ -21,6 +21,8 @@ use futures_util::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+mod outside;
+
 use super::{announced::Announced, asked::Asked, http::streams::Stream, listen::Listeners, offer, rescue};
 use crate::{
     builtin,
@@ -34,7 +36,7 @@ use crate::{
         message::{Frame, Id, Kind, Message},
         revision::Revision,
     },
-    router::{Answer, AskError, CallError, ClientPeer, Ctx, Report, Router, SessionPeer, bridge, events},
+    router::{Answer, CallError, ClientPeer, Ctx, Router, SessionPeer, bridge, events},
     security::{rate_limit::Allowance, redact},
     telemetry::metrics::{self, Dropped},
 };
@@ -400,34 +402,6 @@ impl SessionPeer for Inner {
 
     fn outside(self: Arc<Self>) -> Option<Arc<dyn ClientPeer>> {
         matches!(self.outlet, Outlet::Stream(_)).then_some(self as _)
-    }
-}
-
-/// The client of a session over HTTP while no call of its runs: it is told and asked on its standalone stream.
-impl ClientPeer for Inner {
-    fn can_be_asked(&self) -> bool {
-        matches!(&self.outlet, Outlet::Stream(stream) if stream.is_read())
-    }
-
-    fn notify(&self, frame: Frame) -> BoxFuture<'_, ()> {
-        self.announce(frame);
-        futures_util::future::ready(()).boxed()
-    }
-
-    fn ask(&self, request: &Message, report: Option<Arc<dyn Report>>) -> BoxFuture<'_, Result<Message, AskError>> {
-        let refused = |error| futures_util::future::ready(Err(error)).boxed();
-        match &self.outlet {
-            Outlet::Stream(stream) if self.can_be_asked() => {
-                let request = request.clone();
-                let send = async |frame| {
-                    stream.announce(frame);
-                    true
-                };
-                async move { self.asked.ask(&request, report, send, |frame| stream.announce(frame)).await }.boxed()
-            }
-            Outlet::Stream(_) => refused(AskError::NotListening),
-            Outlet::Announced(_) | Outlet::Nowhere => refused(AskError::Unsupported),
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     CallError, Ctx, Router, SessionPeer,
@@ -30,6 +30,11 @@ use crate::{
 /// Rounds of one call that the proxy goes through for its client. A server that asks this often asks without end.
 const ROUNDS: usize = 32;
 
+/// A server that is being restarted refuses connections for a moment.
+const RESTART: Duration = Duration::from_millis(300);
+/// Who has waited longer for a connection that cannot be made is not made to wait for another.
+const PROMPTLY: Duration = Duration::from_secs(2);
+
 /// A request on its way to a server: the client's own text, and what is replaced in it.
 pub(super) struct Outgoing<'a> {
     request: &'a Message,
@@ -41,6 +46,8 @@ pub(super) struct Outgoing<'a> {
     meta: Option<Object<'a>>,
     /// What the App is told that it was about, if it is told at all.
     pub(super) subject: Option<Subject>,
+    /// Doing it twice is as good as doing it once.
+    pub(super) is_repeatable: bool,
 }
 
 impl<'a> Outgoing<'a> {
@@ -63,7 +70,7 @@ impl<'a> Outgoing<'a> {
         let token = meta.as_ref().filter(|meta| meta.get("progressToken").is_some_and(|token| Id::parse(token).is_some()));
         let token = token.and_then(|meta| meta.span(request.text(), "progressToken"));
         let token = token.map(|span| (request.text().slice(span.clone()), span));
-        Ok(Self { request, params, edits: Vec::with_capacity(3), token, meta, subject: None })
+        Ok(Self { request, params, edits: Vec::with_capacity(3), token, meta, subject: None, is_repeatable: is_read(request.method()) })
     }
 
     /// A member that must be there and be a string.
@@ -157,6 +164,25 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+/// Whether a call that failed may be made again, and may fare better. What the server may have acted upon is not repeated unless
+/// that is as good as doing it once.
+fn is_worth_another(error: &LinkError, outgoing: &Outgoing<'_>, took: Duration) -> bool {
+    match error {
+        LinkError::Closed | LinkError::SessionGone => true,
+        LinkError::Unreachable { .. } => took < PROMPTLY,
+        LinkError::Lost { .. } => outgoing.is_repeatable,
+        LinkError::Refused(_)
+        | LinkError::Redirected { .. }
+        | LinkError::Unauthorized { .. }
+        | LinkError::Status { .. }
+        | LinkError::Protocol { .. } => false,
+    }
+}
+
+fn is_read(method: &str) -> bool {
+    matches!(method, "resources/read" | "prompts/get" | "completion/complete")
+}
+
 pub(super) fn string_in(object: &Object<'_>, name: &str) -> Result<String, CallError> {
     let text = object.string(name).ok_or_else(|| CallError::InvalidParams(format!("`{name}` must be a string")))?;
     Ok(text.into_owned())
@@ -164,7 +190,7 @@ pub(super) fn string_in(object: &Object<'_>, name: &str) -> Result<String, CallE
 
 impl Router {
     /// Sends the request to the server and gives its response, be it a result or
-    /// an error. What certainly did not reach the server is sent once more.
+    /// an error. What certainly did not reach the server is sent once more, and so is what may be done twice.
     pub(super) async fn forward(&self, _: Permit, ctx: &Ctx, server: &ServerId, outgoing: &mut Outgoing<'_>) -> Result<Message, CallError> {
         let timed = self.time(server);
         let answer = match outgoing.token().cloned() {
@@ -208,8 +234,13 @@ impl Router {
         {
             return Box::pin(self.go_on(way, outgoing, *parked)).await;
         }
+        let begun = Instant::now();
         match self.attempt(way, outgoing).await {
-            Err(CallError::Link { error, .. }) if error == LinkError::Closed || error == LinkError::SessionGone => {
+            Err(CallError::Link { error, .. }) if is_worth_another(&error, outgoing, begun.elapsed()) => {
+                tracing::debug!(server = way.target.name(), %error, "the call is made once more");
+                if matches!(error, LinkError::Unreachable { .. }) {
+                    sleep(RESTART).await;
+                }
                 self.attempt(way, outgoing).await
             }
             outcome => outcome,

@@ -84,10 +84,8 @@ impl Router {
             return ask.refuse(&refusal);
         }
         // Roots belong to no call, but the stream of one is better than none.
-        let ask = match if ctx.client.can_be_asked() { Err(ask) } else { ask.put_to_call() } {
-            Ok(()) => return,
-            Err(ask) => ask,
-        };
+        let left = if ctx.client.can_be_asked() { Some(ask) } else { ask.put_to_call() };
+        let Some(ask) = left else { return };
         let (withdraw, withdrawn) = oneshot::channel();
         let key = (place, ask.id());
         if !self.outside.open(key.clone(), withdraw) {

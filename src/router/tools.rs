@@ -57,7 +57,7 @@ impl Router {
         if outgoing.params.get("arguments").is_some_and(|arguments| !arguments.starts_with('{') && arguments != "null") {
             return Err(CallError::InvalidParams("`arguments` must be an object".to_owned()));
         }
-        let Tool { owner, original, change, headers: _ } = self.resolve_tool(&name).await?;
+        let Tool { owner, original, change, is_repeatable, headers: _ } = self.resolve_tool(&name).await?;
         if let Some(Change { since, withheld: true }) = change {
             return Err(CallError::ChangedTool { name, since });
         }
@@ -74,6 +74,7 @@ impl Router {
                     outgoing.rename(&params, "name", &original);
                 }
                 outgoing.subject = Some(Subject { action: Action::ToolCall, item: original });
+                outgoing.is_repeatable = is_repeatable;
                 let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
                 // A client with a handshake has asked for a task, or gets none.
                 let may_be_task = outgoing.params.get("task").is_some() || !ctx.session.declared().revision.has_handshake();

@@ -1,6 +1,8 @@
 //! Text that goes out to a client and comes back, and must be neither read nor altered nor used
 //! for anything else meanwhile: encrypted and authenticated, bound to what it is for.
 //!
+//! So is text that is kept in a file for another run.
+//!
 //! Whoever knows the API key of a workspace can open what was sealed for it, so that another
 //! process of the same workspace takes up where this one stopped. Without a key each process
 //! has a secret of its own.
@@ -8,6 +10,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, Salt},
     rand::{SecureRandom, SystemRandom},
 };
 use secrecy::ExposeSecret;
@@ -17,6 +20,9 @@ use crate::secret::Secret;
 
 /// Tells this use of the API key from every other.
 const PURPOSE: &[u8] = b"pluggedin-mcp-proxy request state 1\0";
+
+/// The same for what is kept in files.
+const KEEPING: &[u8] = b"pluggedin-mcp-proxy kept servers 1";
 
 /// Seals for one workspace. SECURITY: ChaCha20-Poly1305 under a random nonce each time. So many
 /// that two nonces could meet (2^32) are not sealed in the life of a key.
@@ -36,6 +42,13 @@ impl Seal {
             None => random::<32>(),
         };
         Self(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &secret).expect("the key has the length that it must have")))
+    }
+
+    /// Seals what is kept in files. What was sealed for a client cannot be put there, nor the other way round: the keys differ.
+    pub fn for_keeping(key: &Secret) -> Self {
+        let key = Salt::new(HKDF_SHA256, &[]).extract(key.expose_secret().as_bytes());
+        let key = key.expand(&[KEEPING], &CHACHA20_POLY1305).map(UnboundKey::from);
+        Self(LessSafeKey::new(key.expect("HKDF gives more than one key's length")))
     }
 
     /// `plain` as text of letters, digits, `-` and `_`. Only who names the same `purpose` can open it.
@@ -77,6 +90,7 @@ mod tests {
         assert_eq!(same.open(b"for this", &text).as_deref(), Some(b"state".as_slice()));
         assert_eq!(one.open(b"for that", &text), None);
         assert_eq!(other.open(b"for this", &text), None);
+        assert_eq!(Seal::for_keeping(&key).open(b"for this", &text), None, "another use has another key");
         assert_eq!(Seal::new(None).open(b"for this", &other.seal(b"for this", b"state")), None);
     }
 

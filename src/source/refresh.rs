@@ -6,6 +6,7 @@
 mod app;
 mod board;
 mod file;
+pub mod kept;
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -25,6 +26,8 @@ use board::Board;
 pub struct Config {
     pub app: Option<super::app::Config>,
     pub file: Option<super::file::Config>,
+    /// Where its servers are kept between runs.
+    pub kept: Option<kept::Config>,
     /// How old what the App says may become.
     pub refresh_interval: Duration,
 }
@@ -52,7 +55,8 @@ impl Source {
     /// Reads the file before it returns, so the first snapshot holds its servers. The
     /// App is asked by a task. Must be called within a runtime.
     pub fn start(config: Config, tracker: &TaskTracker, token: &CancellationToken) -> SourceHandle {
-        let Config { app, file, refresh_interval } = config;
+        let Config { app, file, kept, refresh_interval } = config;
+        let kept = app.as_ref().zip(kept).and_then(|(app, config)| keeping(config, app));
         let app = app.map(AppClient::new);
         let wanted: Wanted = Arc::new(watch::Sender::new(0));
         let (board, snapshots) = Board::new(app.is_some());
@@ -68,11 +72,12 @@ impl Source {
             tracker.spawn(reading.instrument(info_span!("config_file")));
         }
         if let Some(client) = app.clone() {
-            let mut task = app::Task::new(client, board, refresh_interval);
+            let mut task = app::Task::new(client, board, refresh_interval, kept);
+            task.recall();
             let (finished, turns) = watch::channel(0);
             done.push(turns);
             let (wanted, token) = (Arc::clone(&wanted), token.clone());
-            let asking = async move { while survived("app", task.run(&wanted, &finished, &token)).await.is_none() {} };
+            let asking = async move { while survived("app", Box::pin(task.run(&wanted, &finished, &token))).await.is_none() {} };
             tracker.spawn(asking.instrument(info_span!("app")));
         }
         SourceHandle { snapshots, wanted, done, app }
@@ -113,6 +118,15 @@ impl SourceHandle {
     pub fn app(&self) -> Option<AppClient> {
         self.app.clone()
     }
+}
+
+/// What is kept if it is to be kept. SECURITY: where it is not, nothing of an earlier run stays on the disk.
+fn keeping(config: kept::Config, app: &super::app::Config) -> Option<kept::Kept> {
+    if config.keep {
+        return Some(kept::Kept::new(config.path, app));
+    }
+    kept::forget(&config.path);
+    None
 }
 
 /// A number of `0.0..=1.0`, good enough to keep proxies from asking in step.

@@ -154,7 +154,7 @@ fn calls_are_counted_by_owner_and_outcome() {
     assert_eq!(count(&page, "pluggedin_sessions"), 7);
     assert_eq!(count(&page, "pluggedin_sessions_begun_total"), 7);
     assert!(count(&page, r#"pluggedin_http_requests_total{status="2xx"}"#) >= 7);
-    let states = ["connecting", "ready", "backoff", "idle", "disabled"];
+    let states = ["connecting", "ready", "backoff", "open", "idle", "disabled"];
     let connections: u64 =
         states.iter().map(|state| count(&page, &format!(r#"pluggedin_downstream_connections{{state="{state}"}}"#))).sum();
     assert_eq!(connections, 1, "{}", page.body);

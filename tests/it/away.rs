@@ -1,6 +1,8 @@
 //! An App that is away, slow or of another mind when the proxy starts, and what is known from the last run.
 
 use crate::support::client::Mark;
+use crate::support::http::message;
+use crate::support::process::has_ended;
 use crate::support::{Answer, App, Client, Home, KEY, List, Proxy, Server, Workspace, eventually, stays};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
@@ -12,6 +14,9 @@ use tokio::sync::Semaphore;
 
 /// How often the proxy looks at the App where a test waits for it.
 const OFTEN: &str = "--refresh-interval=0.5";
+
+/// The servers' configurations are kept, too.
+const KEEP: &str = "--cache-servers";
 
 /// How soon a client has its lists that are known from the last run. The proxy needs a few milliseconds; a loaded machine more.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -45,6 +50,9 @@ impl Scene {
         works(&mut client, "alpha");
         works(&mut client, "beta");
         client.find(List::Resources, "scripted://greeting");
+        if flags.contains(&KEEP) {
+            eventually("the servers are kept", || scene.has_file("servers-").then_some(()));
+        }
         client.finish();
         scene
     }
@@ -55,6 +63,10 @@ impl Scene {
 
     fn files(&self) -> Vec<PathBuf> {
         files_below(&self.home.path().join("cache"))
+    }
+
+    fn has_file(&self, prefix: &str) -> bool {
+        self.files().iter().any(|path| name_of(path).starts_with(prefix))
     }
 
     /// The file of the catalog.
@@ -217,9 +229,9 @@ fn a_key_that_is_refused_loses_what_was_kept() {
         assert_eq!(tools_at_once(&mut client), Vec::<String>::new());
         let refused = client.send_call("alpha__echo", json!({}));
         assert_eq!(client.answer(&refused).code(), -32_602);
-        eventually("the file is gone", || (!scene.files().iter().any(|path| name_of(path).starts_with("catalog-"))).then_some(()));
+        eventually("the file is gone", || (!scene.has_file("catalog-")).then_some(()));
         client.finish();
-        assert!(!scene.files().iter().any(|path| name_of(path).starts_with("catalog-")), "{:?}", scene.files());
+        assert!(!scene.has_file("catalog-"), "{:?}", scene.files());
     }
 }
 
@@ -307,4 +319,140 @@ fn the_http_front_lists_what_was_kept_too() {
     assert!(begin.elapsed() < AT_ONCE && names.contains(&"beta__echo".to_owned()), "{:?} {names:?}", begin.elapsed());
     scene.app.come_back();
     assert_eq!(session.call("beta__echo", json!({}))["structuredContent"]["server"], "beta");
+}
+
+// With the configurations of servers.
+
+#[test]
+fn calls_work_while_the_app_is_away_where_servers_are_kept() {
+    let mut scene = Scene::lived_in(&[KEEP]);
+    keeps_its_secrets(&scene);
+    scene.app.go_away();
+    let mut client = scene.proxy(&[KEEP]).start();
+    let tools = tools_at_once(&mut client);
+    assert!(tools.contains(&"beta__odd".to_owned()) && !tools.contains(&"beta__slow".to_owned()), "{tools:?}");
+    works(&mut client, "alpha");
+    works(&mut client, "beta");
+    // They are called as the App has said, with all that is secret about it.
+    let process = client.call("alpha__process", json!({}));
+    let process = &process["structuredContent"];
+    assert_eq!((&process["environment"]["TOKEN"], &process["arguments"]), (&json!(SECRETS[0]), &json!([SECRETS[2]])));
+    let seen = scene.beta.running().seen();
+    let last = seen.last().expect("it was called");
+    assert_eq!(last.headers.get("x-api-key").map(String::as_str), Some(SECRETS[1]));
+    let refused = client.send_call("beta__slow", json!({}));
+    assert_eq!(client.answer(&refused).code(), -32_602, "it is switched off");
+
+    // When the App is back, nothing has changed, and nothing is started anew.
+    let before = lists(&mut client);
+    let mark = client.mark();
+    scene.app.come_back();
+    eventually("the App is asked", || (scene.app.count("GET /api/custom-instructions") > 1).then_some(()));
+    stays("the lists are the same", || lists(&mut client) == before);
+    is_told_nothing(&client, mark);
+    assert_eq!(client.call("alpha__process", json!({}))["structuredContent"]["pid"], process["pid"]);
+    let shown = client.stderr();
+    assert!(SECRETS.iter().all(|secret| !shown.contains(secret)), "{shown}");
+}
+
+#[test]
+fn calls_over_http_work_while_the_app_is_away_where_servers_are_kept() {
+    let mut scene = Scene::lived_in(&[KEEP]);
+    scene.app.go_away();
+    let front = scene.proxy(&[KEEP]).arg("--auth=key").serve();
+    let mut session = front.session_with(KEY);
+    for server in ["alpha", "beta"] {
+        assert_eq!(session.call(&format!("{server}__echo"), json!({}))["structuredContent"]["server"], server);
+    }
+}
+
+#[test]
+fn a_key_that_is_refused_loses_the_kept_servers_too() {
+    let mut scene = Scene::lived_in(&[KEEP]);
+    scene.app.go_away();
+    let mut client = scene.proxy(&[KEEP]).start();
+    works(&mut client, "alpha");
+    let pid = client.call("alpha__process", json!({}))["structuredContent"]["pid"].as_u64().expect("it is a number");
+    let mark = client.mark();
+    scene.app.revoke(KEY);
+    scene.app.come_back();
+    client.notified(mark, "notifications/tools/list_changed");
+    assert_eq!(tools_at_once(&mut client), Vec::<String>::new());
+    eventually("its child has ended", || has_ended(pid).then_some(()));
+    eventually("nothing is kept", || (!scene.has_file("servers-") && !scene.has_file("catalog-")).then_some(()));
+}
+
+#[test]
+fn servers_are_kept_only_for_those_who_ask_for_it() {
+    let scene = Scene::lived_in(&[]);
+    assert!(!scene.has_file("servers-"));
+    let scene = Scene::lived_in(&[KEEP]);
+    // A command for people takes nothing away, and a client's proxy that does not keep them does.
+    scene.proxy(&[]).run(&["tools"]);
+    assert!(scene.has_file("servers-"));
+    scene.proxy(&[]).start().finish();
+    assert!(!scene.has_file("servers-"));
+}
+
+#[test]
+fn kept_servers_that_cannot_be_opened_count_as_none() {
+    let mut scene = Scene::lived_in(&[KEEP]);
+    scene.app.go_away();
+    let path = scene.files().into_iter().find(|path| name_of(path).starts_with("servers-")).expect("it is there");
+    let good = std::fs::read_to_string(&path).expect("it can be read");
+    let seven = good.len() - 7;
+    let changed = format!("{}{}{}", &good[..seven], if &good[seven..=seven] == "A" { "B" } else { "A" }, &good[seven + 1..]);
+    for text in [changed, String::new(), "[]".to_owned(), good.replace(r#""version":1"#, r#""version":999"#)] {
+        assert_ne!(text, good);
+        std::fs::write(&path, &text).expect("it can be written");
+        let mut client = scene.proxy(&[KEEP, "--call-timeout=0.3"]).start();
+        // The list is there all the same.
+        assert!(tools_at_once(&mut client).contains(&"alpha__echo".to_owned()));
+        let result = client.call("alpha__echo", json!({}));
+        assert!(result["isError"] == true && result.to_string().contains("away"), "{result}");
+    }
+    std::fs::write(&path, &good).expect("it can be written");
+    works(&mut scene.proxy(&[KEEP]).start(), "alpha");
+}
+
+#[test]
+fn a_kept_credential_that_is_out_of_date_is_told_as_it_is() {
+    let beta = Server::http("beta", &["--require-header=x-api-key: new"]);
+    let mut workspace = Workspace::of(&[&beta]).with_tools(&beta, &["echo"]);
+    workspace.servers[0]["streamableHTTPOptions"] = json!({"headers": {"X-Api-Key": "old"}});
+    let mut scene = Scene { app: App::start(workspace), alpha: Server::stdio("alpha", &[]), beta, home: Home::new() };
+    let mut client = scene.proxy(&[KEEP]).start();
+    client.find(List::Tools, "beta__echo");
+    eventually("the servers are kept", || scene.has_file("servers-").then_some(()));
+    let told = client.call("beta__echo", json!({}));
+    client.finish();
+    scene.app.go_away();
+    let mut client = scene.proxy(&[KEEP]).start();
+    let result = client.call("beta__echo", json!({}));
+    assert_eq!(result["isError"], true, "{result}");
+    assert_eq!(result, told, "what the server says counts, not that the App is away");
+}
+
+#[test]
+fn a_client_with_a_key_of_its_own_is_let_in_by_the_app_alone() {
+    let beta = Server::http("beta", &[]);
+    let mut app = App::start(Workspace::of(&[&beta]));
+    let home = Home::new();
+    let serve = |app: &App| {
+        let proxy = Proxy::at(&home).allowing_scripted_servers().env("PLUGGEDIN_API_BASE_URL", &app.url());
+        proxy.arg("--auth=per-client").arg(OFTEN).arg(KEEP).serve()
+    };
+    let front = serve(&app);
+    front.complains("--cache-servers");
+    let mut session = front.session_with(KEY);
+    session.find(List::Tools, "beta__echo");
+    // Whom the App has let in goes on while it is away.
+    app.go_away();
+    assert_eq!(session.call("beta__echo", json!({}))["structuredContent"]["server"], "beta");
+    drop(front);
+    // Nothing that is kept lets anybody in, not even who was let in by another process.
+    let front = serve(&app);
+    front.post(&message(1, "tools/list", json!({}))).key(KEY).send().is(503);
+    let kept = files_below(&home.path().join("cache"));
+    assert!(!kept.iter().any(|path| name_of(path).starts_with("servers-")), "{kept:?}");
 }

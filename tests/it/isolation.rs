@@ -6,6 +6,8 @@ use crate::support::client::{Mark, Message};
 use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 
+mod sessions; // connections of single sessions
+
 over_each_wire!(
     a_server_is_offered_what_the_only_client_can_do,
     what_a_server_asks_outside_of_calls_reaches_the_only_client,

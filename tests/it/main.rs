@@ -35,6 +35,7 @@ mod payload; // how large messages may be
 mod progress; // progress arrives at its call, in order, before the answer
 mod prompts; // prompts, completion, instructions as prompts
 mod rate_limits; // how often clients may call
+mod recovery; // when servers that fail are tried again
 mod redaction; // what servers say comes into logs and errors without secrets
 mod resources; // resources and templates
 mod revisions; // servers and clients of different revisions together

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::report::{Check, Group};
 use crate::{
     app::terminal::{cell, to_stderr},
-    downstream::{self, Connect, ConnectError, Link, LinkError, ListKind, Pool, Unavailable, transport::stdio::LastWords},
+    downstream::{self, Connect, ConnectError, Link, LinkError, ListKind, Pool, Status, Unavailable},
     protocol::{
         message::Kind,
         server::{Origin, ServerConfig, ServerId, TransportConfig},
@@ -81,8 +81,8 @@ impl Bench {
     }
 
     async fn examine(&self, config: Arc<ServerConfig>) -> Vec<Check> {
-        let (spawner, last_words) = self.downstream.spawner.overheard();
-        let downstream = downstream::Config { connect: Connect::Lazy, idle_timeout: None, spawner, ..self.downstream.clone() };
+        let downstream =
+            downstream::Config { connect: Connect::Lazy, idle_timeout: None, health_interval: None, ..self.downstream.clone() };
         let (tracker, token) = (TaskTracker::new(), self.token.child_token());
         // Nobody listens to what it says outside of calls.
         let (pool, _) = Pool::new(downstream, tracker.clone(), token.clone());
@@ -95,19 +95,21 @@ impl Bench {
             outcome = visit.all(&pool, &config.id) => outcome,
             () = self.token.cancelled() => Err(Check::fail(Group::Servers, &visit.name(), "interrupted")),
         };
+        let status = pool.status(&config.id);
         token.cancel();
         tracker.close();
         let _ = timeout(FAREWELL, tracker.wait()).await;
         let mut checks = visit.checks;
         if let Err(check) = outcome {
-            checks.push(with_last_words(check, &config, &last_words));
+            checks.push(with_last_words(check, &config, status.as_ref()));
         }
         checks
     }
 }
 
-fn with_last_words(check: Check, config: &ServerConfig, last_words: &LastWords) -> Check {
-    let words = last_words.get();
+fn with_last_words(check: Check, config: &ServerConfig, status: Option<&Status>) -> Check {
+    // Known once the child and its tasks have ended.
+    let words = status.map(Status::last_words).unwrap_or_default();
     if words.is_empty() || matches!(config.transport, TransportConfig::Http(_)) {
         return check;
     }
@@ -161,7 +163,7 @@ impl Visit<'_> {
             let check = Check::fail(Group::Servers, &self.step(STEP), unavailable.to_string()).took(took);
             match unavailable {
                 Unavailable::Failed(error) => check.hint(hint(&error, self.config)),
-                Unavailable::Gone => check,
+                Unavailable::Gone | Unavailable::Failing { .. } => check,
             }
         })?;
         let peer = link.peer();

@@ -158,7 +158,7 @@ impl Supervisor {
         let (handler, closed) = self.wiring();
         let guard = closed.clone().drop_guard();
         let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &self.shared.tracker };
-        let outbox = stdio::open(program, &downstream.spawner, wiring).await?;
+        let outbox = stdio::open(program, &self.spawner, wiring).await?;
         Ok(Opened { link: Link::new(handler, outbox, closed), guard })
     }
 

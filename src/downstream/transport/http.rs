@@ -151,6 +151,9 @@ impl Client {
 
     fn failed(&self, id: u64, error: LinkError) {
         let gone = error == LinkError::SessionGone;
+        if matches!(error, LinkError::Unreachable { .. }) {
+            self.0.handler.signs().doubt();
+        }
         self.0.handler.fail(id, error);
         if gone {
             self.session_gone();

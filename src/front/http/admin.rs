@@ -94,6 +94,10 @@ fn servers(pool: &Pool) -> Value {
         }
         if let Some(error) = status.error() {
             server["error"] = redact::redact(&error.to_string()).into();
+            let last_words = status.last_words();
+            if !last_words.is_empty() {
+                server["lastWords"] = last_words.into();
+            }
         }
         server
     });

@@ -53,7 +53,7 @@ pub(crate) struct Instruction {
     pub(crate) messages: Vec<InstructionMessage>,
 }
 
-pub(super) fn servers(body: &str) -> Result<Listing<ServerConfig>, AppError> {
+pub(crate) fn servers(body: &str) -> Result<Listing<ServerConfig>, AppError> {
     let mut listing = Listing::default();
     let mut seen = HashSet::new();
     for entry in entries(body, &["servers", "mcpServers", "mcp_servers", "data"])?.0 {

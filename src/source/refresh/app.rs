@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::{
     Wanted,
     board::{AppPart, Board},
+    kept::Kept,
     random,
 };
 use crate::{
@@ -53,6 +54,7 @@ pub(super) struct Task {
     client: AppClient,
     board: Arc<Board>,
     interval: Duration,
+    kept: Option<Kept>,
     lists: Lists,
     /// Servers that were there when the list of tools was last read. Without it the
     /// tools that are switched off are not known, and a server that is not covered
@@ -77,13 +79,13 @@ enum State {
 }
 
 #[derive(Default)]
-struct Lists {
-    servers: Vec<ServerConfig>,
-    tools: Vec<ToolRecord>,
-    resources: Vec<ResourceRecord>,
-    templates: Vec<ResourceRecord>,
-    prompts: Vec<PromptRecord>,
-    instructions: Vec<Instruction>,
+pub(super) struct Lists {
+    pub(super) servers: Vec<ServerConfig>,
+    pub(super) tools: Vec<ToolRecord>,
+    pub(super) resources: Vec<ResourceRecord>,
+    pub(super) templates: Vec<ResourceRecord>,
+    pub(super) prompts: Vec<PromptRecord>,
+    pub(super) instructions: Vec<Instruction>,
 }
 
 type SlowAnswers = (
@@ -94,11 +96,12 @@ type SlowAnswers = (
 );
 
 impl Task {
-    pub(super) fn new(client: AppClient, board: Arc<Board>, interval: Duration) -> Self {
+    pub(super) fn new(client: AppClient, board: Arc<Board>, interval: Duration, kept: Option<Kept>) -> Self {
         Self {
             client,
             board,
             interval,
+            kept,
             lists: Lists::default(),
             covered: HashSet::new(),
             slow_lists_read: None,
@@ -108,6 +111,16 @@ impl Task {
             warned: HashSet::new(),
             state: State::Loading,
         }
+    }
+
+    /// Begins with what the App said in an earlier run, where that is kept. Blocks, but only for a small local file, and saves
+    /// the first client a wait.
+    pub(super) fn recall(&mut self) {
+        let Some(lists) = self.kept.as_ref().and_then(Kept::load) else { return };
+        self.covered = lists.servers.iter().map(|server| server.id.clone()).collect();
+        self.lists = lists;
+        self.told = Told::Earlier;
+        self.publish(AppStatus::Loading);
     }
 
     pub(super) async fn run(&mut self, wanted: &Wanted, finished: &watch::Sender<u64>, token: &CancellationToken) {
@@ -121,7 +134,11 @@ impl Task {
                 () = token.cancelled() => return,
                 outcome = self.round(everything) => outcome,
             };
+            let is_complete = outcome.is_ok();
             let (next, rest) = self.conclude(outcome);
+            if let Some(kept) = self.kept.as_mut().filter(|_| is_complete) {
+                kept.save(&self.lists).await;
+            }
             finished.send_replace(turn);
             // Nobody may ask before the end of a rest that the App asked for.
             let rested = Instant::now() + rest;
@@ -186,7 +203,7 @@ impl Task {
         if complete.is_ok() && !slow_missing {
             self.told = Told::Now;
         }
-        self.publish(complete.as_ref().err());
+        self.publish(status(&complete));
 
         if slow_missing {
             // After a switch the old request is of no use.
@@ -195,7 +212,7 @@ impl Task {
             if complete.is_ok() {
                 self.told = Told::Now;
             }
-            self.publish(complete.as_ref().err());
+            self.publish(status(&complete));
         }
         complete
     }
@@ -278,7 +295,7 @@ impl Task {
         }
     }
 
-    fn publish(&self, incomplete: Option<&AppError>) {
+    fn publish(&self, status: AppStatus) {
         let servers = self.lists.servers.iter().filter(|server| self.covered.contains(&server.id));
         let servers = servers.map(|server| {
             let mut server = server.clone();
@@ -298,10 +315,7 @@ impl Task {
                 instructions: self.lists.instructions.iter().map(|instruction| instruction.record.clone()).collect(),
             },
             told: self.told,
-            status: match incomplete {
-                None => AppStatus::Current,
-                Some(error) => AppStatus::Away { message: sentence(error) },
-            },
+            status,
         });
     }
 
@@ -325,6 +339,9 @@ impl Task {
                 self.covered.clear();
                 self.slow_lists_read = None;
                 self.told = Told::Nothing;
+                if let Some(kept) = &mut self.kept {
+                    kept.forget();
+                }
                 self.failures = 0;
                 let status = AppStatus::Refused { message: sentence(&error) };
                 self.board.set_app(AppPart { status, ..AppPart::default() });
@@ -360,6 +377,13 @@ impl Task {
                 warn!("{warning}");
             }
         }
+    }
+}
+
+fn status(complete: &Result<(), AppError>) -> AppStatus {
+    match complete {
+        Ok(()) => AppStatus::Current,
+        Err(error) => AppStatus::Away { message: sentence(error) },
     }
 }
 

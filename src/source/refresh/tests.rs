@@ -153,7 +153,7 @@ impl Running {
     fn start(app: Option<app::Config>, file: Option<PathBuf>) -> Self {
         let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
         let file = file.map(|path| file::Config { path, variables: Variables::default() });
-        let handle = Source::start(Config { app, file, refresh_interval: INTERVAL }, &tracker, &token);
+        let handle = Source::start(Config { app, file, kept: None, refresh_interval: INTERVAL }, &tracker, &token);
         Self { handle, token, tracker }
     }
 
@@ -359,7 +359,7 @@ async fn a_hanging_list_delays_nothing() {
 async fn many_callers_share_one_refresh() {
     let app = FakeApp::start().await;
     app.set("/api/mcp-servers", Answer::json(&json!([])).after(Duration::from_millis(100)));
-    let config = Config { app: Some(app.config()), file: None, refresh_interval: Duration::from_secs(3600) };
+    let config = Config { app: Some(app.config()), file: None, kept: None, refresh_interval: Duration::from_secs(3600) };
     let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
     let handle = Source::start(config, &tracker, &token);
     handle.refresh_and_wait().await;

@@ -4,6 +4,7 @@ use super::session::{Call, Reply, parse};
 use super::{Server, lock};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A result with everything that a proxy may be tempted to tidy up: an unknown content type, members of vendors, nulls,
@@ -242,6 +243,8 @@ impl Call {
             }
             // What the client of this very connection has said of itself.
             "introduced" => structured(&lock(&self.session.introduced)),
+            // How often this very connection was asked.
+            "count" => structured(&json!({"count": self.session.counted.fetch_add(1, Ordering::Relaxed) + 1})),
             "dismiss" => {
                 server.dismissed.send_replace(());
                 text("dismissed")

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     begun: AtomicBool,
     /// The parameters of `initialize`.
     pub(crate) introduced: Mutex<Value>,
+    /// Calls of `count`.
+    pub(crate) counted: AtomicU64,
 }
 
 /// A session that may have ended.
@@ -96,6 +98,7 @@ impl Session {
             next_ask: AtomicU64::new(1),
             begun: AtomicBool::new(false),
             introduced: Mutex::default(),
+            counted: AtomicU64::new(0),
         });
         lock(&server.sessions).push(Weak(Arc::downgrade(&session)));
         (session, inbox)
