@@ -111,15 +111,6 @@ pub enum Front {
     Http(Box<front::http::Config>),
 }
 
-impl Front {
-    fn of(transport: Transport, http: front::http::Config) -> Self {
-        match transport {
-            Transport::Stdio => Self::Stdio,
-            Transport::StreamableHttp => Self::Http(Box::new(http)),
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Serve,
@@ -305,13 +296,22 @@ impl Config {
         if serving_http {
             given.warn_of_open_port(&http);
         }
-        let front = Front::of(transport, http);
+        let front = transport.front(http);
         let log = given.log(log_level, log_format);
         let said = given.conclude(&mut command, &mut parts);
         if !said.problems.is_empty() {
             return Err(said.stop(is_check));
         }
         Ok(Self { command, parts, front, log, warnings: said.warnings })
+    }
+}
+
+impl Transport {
+    fn front(self, http: front::http::Config) -> Front {
+        match self {
+            Self::Stdio => Front::Stdio,
+            Self::StreamableHttp => Front::Http(Box::new(http)),
+        }
     }
 }
 

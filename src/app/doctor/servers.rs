@@ -81,7 +81,8 @@ impl Bench {
     }
 
     async fn examine(&self, config: Arc<ServerConfig>) -> Vec<Check> {
-        let downstream = downstream::Config { connect: Connect::Lazy, idle_timeout: None, ..self.downstream.clone() };
+        let downstream =
+            downstream::Config { connect: Connect::Lazy, idle_timeout: None, health_interval: None, ..self.downstream.clone() };
         let (tracker, token) = (TaskTracker::new(), self.token.child_token());
         // Nobody listens to what it says outside of calls.
         let (pool, _) = Pool::new(downstream, tracker.clone(), token.clone());
