@@ -197,6 +197,15 @@ impl Problems {
     }
 }
 
+impl Front {
+    fn of(transport: Transport, http: front::http::Config) -> Self {
+        match transport {
+            Transport::Stdio => Self::Stdio,
+            Transport::StreamableHttp => Self::Http(Box::new(http)),
+        }
+    }
+}
+
 impl Config {
     /// `args` begins with the program's name, as the operating system gives it.
     pub fn load(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<Self, Stop> {
@@ -297,10 +306,7 @@ impl Config {
         if serving_http {
             given.warn_of_open_port(&http);
         }
-        let front = match transport {
-            Transport::Stdio => Front::Stdio,
-            Transport::StreamableHttp => Front::Http(Box::new(http)),
-        };
+        let front = Front::of(transport, http);
         let log = given.log(log_level, log_format);
         let said = given.conclude(&mut command, &mut parts);
         if !said.problems.is_empty() {
