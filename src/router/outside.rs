@@ -97,7 +97,7 @@ impl Router {
         let asking = async move {
             let link = Arc::clone(ask.link());
             tokio::select! {
-                _ = reverse::put(ctx, ask, withdrawn) => {}
+                () = reverse::put(ctx, ask, withdrawn) => {}
                 () = link.ended() => {}
                 () = sleep(longest) => {}
                 () = token.cancelled() => {}

@@ -127,7 +127,7 @@ pub(super) async fn put(ctx: Ctx, ask: Ask, withdrawn: oneshot::Receiver<()>) {
             };
             ask.answer(Err(&ErrorObject::new(code, error.to_string()))).await;
         }
-        Either::Right((_, answering)) => {
+        Either::Right(((), answering)) => {
             drop(answering);
             ask.withdrawn();
         }

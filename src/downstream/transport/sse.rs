@@ -91,7 +91,9 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
         size.start_anew();
         let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
         if event.event.as_deref().is_none_or(|event| event == "message") {
-            deliver(handler, &data.into(), None).into_iter().for_each(|answer| client.notify_soon(answer));
+            for answer in deliver(handler, &data.into(), None) {
+                client.notify_soon(answer);
+            }
         }
     }
     if size.is_exceeded() {

@@ -173,16 +173,12 @@ async fn read(stdout: ChildStdout, handler: Arc<Handler>, queue: mpsc::Sender<Fr
             Ok(Some(Line::TooLong(beginning))) => {
                 let error = super::too_large(&handler);
                 too_long += 1;
-                match answered_in(&beginning).filter(|_| too_long <= TOO_LONG) {
-                    Some(call) => {
-                        tracing::warn!(server = handler.server(), %error, "an answer was refused");
-                        handler.fail(call, error);
-                    }
-                    None => {
-                        tracing::warn!(server = handler.server(), %error, "the connection is ended");
-                        return handler.end(&error);
-                    }
-                }
+                let Some(call) = answered_in(&beginning).filter(|_| too_long <= TOO_LONG) else {
+                    tracing::warn!(server = handler.server(), %error, "the connection is ended");
+                    return handler.end(&error);
+                };
+                tracing::warn!(server = handler.server(), %error, "an answer was refused");
+                handler.fail(call, error);
             }
             Ok(None) | Err(_) => return,
         }
