@@ -105,6 +105,9 @@
 //!   remote servers with a handshake have. Where a connection is shared, its server is offered sampling and elicitation, and
 //!   is refused at the time where the client of the call has them not. Roots are not offered there: servers ask for them
 //!   outside of calls, and go by them for everybody. What servers offer is listed through the shared connection.
+//! - **A server's trouble is its own.** One supervisor a connection, with a breaker: what was of use is made again at once, what fails
+//!   is given pauses, and refuses callers after five failures in a row (`downstream::supervisor`). What did not reach a server, or may be done twice,
+//!   is sent once more; all else is answered with what is not known.
 //! - **The stdio front never dies of a server or the App.** It ends at the end of input or a signal.
 //! - **A call over HTTP has no task of its own** until it needs one: the request that brought it drives it.
 //!   An event stream is begun when there is something to say before the answer, or nothing for a second;
