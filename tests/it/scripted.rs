@@ -12,6 +12,7 @@
     reason = "it is a program that is rude on purpose"
 )]
 
+mod fault;
 mod features;
 mod http;
 mod modern;
@@ -28,6 +29,7 @@ pub(crate) use session::read;
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -151,6 +153,9 @@ pub(crate) struct Script {
     /// Streamable HTTP: the stream of an answer ends at once and has to be resumed with `Last-Event-ID`.
     #[arg(long)]
     pub(crate) resumable: bool,
+    /// Streamable HTTP: requests of sessions that it does not know are answered with this status, and words.
+    #[arg(long)]
+    pub(crate) unknown_session: Option<u16>,
     /// Streamable HTTP: every POST is redirected to this URL, but for those that a query shows to have been.
     #[arg(long)]
     pub(crate) redirect: Option<String>,
@@ -160,6 +165,13 @@ pub(crate) struct Script {
     /// HTTP kinds: every request without this header, written `name: value`, is answered with 401.
     #[arg(long)]
     pub(crate) require_header: Option<String>,
+
+    /// What goes wrong with each request of a method, `METHOD=KIND[:ARG]`; the kinds stand in `fault`.
+    #[arg(long = "fault")]
+    pub(crate) faults: Vec<String>,
+    /// As long as there is this file, and always where none is named.
+    #[arg(long)]
+    pub(crate) fault_while: Option<PathBuf>,
 
     /// Anything more, to be seen with the `process` tool.
     #[arg(last = true)]

@@ -10,6 +10,7 @@ pub(crate) mod modern;
 pub(crate) mod patience;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod stderr;
 

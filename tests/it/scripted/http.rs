@@ -1,7 +1,7 @@
 //! Streamable HTTP, and how both HTTP kinds run: on a runtime of their own, so that they can be stopped at once.
 
 use super::session::{Inbox, Outgoing, Session, read};
-use super::{Port, Script, Server, Wire, lock, modern, sse};
+use super::{Port, Script, Server, Wire, fault, lock, modern, sse};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -233,6 +233,9 @@ async fn watch(State(host): State<Arc<Host>>, request: axum::extract::Request, n
     if !allowed {
         return StatusCode::UNAUTHORIZED.into_response();
     }
+    if let Some(response) = fault::response(&host, &message).await {
+        return response;
+    }
     next.run(axum::extract::Request::from_parts(parts, Body::from(body))).await
 }
 
@@ -272,7 +275,10 @@ async fn receive(State(host): State<Arc<Host>>, uri: Uri, headers: HeaderMap, bo
             return StatusCode::BAD_REQUEST.into_response();
         }
         let Some(session) = host.session(&id) else {
-            return StatusCode::NOT_FOUND.into_response();
+            let status = script.unknown_session.unwrap_or(404);
+            let said = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Session not found"}}"#;
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            return (StatusCode::from_u16(status).expect("a status"), json, said).into_response();
         };
         (id, session)
     };
@@ -289,6 +295,7 @@ async fn receive(State(host): State<Arc<Host>>, uri: Uri, headers: HeaderMap, bo
             // A cancelled call has no answer, but HTTP must have one.
             None => StatusCode::ACCEPTED.into_response(),
             Some(Outgoing::Break) => broken(),
+            Some(other) => ([(header::CONTENT_TYPE, "application/json")], pieces(other, share(answers))).into_response(),
         }
     } else {
         session.receive(text, answer.clone(), answer);
@@ -335,34 +342,43 @@ pub(crate) const EVENTS: &str = "text/event-stream; charset=utf-8";
 fn events(opening: Opening, inbox: SharedInbox, closed: CancellationToken) -> Response {
     let Opening { event, guard } = opening;
     let messages = stream::unfold((inbox, guard), |(inbox, guard)| async move {
-        let event = match inbox.lock().await.recv().await? {
-            Outgoing::Message(message) => Ok(format!(": ping\r\n\r\nevent: message\ndata: {message}\n\n")),
-            Outgoing::Break => Err(std::io::Error::other("scripted to break here")),
-        };
+        let event = piece(inbox.lock().await.recv().await?).await?;
         Some((event, (inbox, guard)))
     });
-    let events = stream::iter(event.map(Ok)).chain(messages).flat_map(|event| stream::iter(halves(event)));
+    let events = stream::iter(event.map(|event| Ok(event.into()))).chain(messages).flat_map(|event| stream::iter(halves(event)));
     let events = events.take_until(async move { closed.cancelled().await });
     ([(header::CONTENT_TYPE, EVENTS)], Body::from_stream(events)).into_response()
 }
 
-/// The events of messages of which the first is known.
-pub(crate) fn events_after(first: String, inbox: SharedInbox) -> Body {
-    let event = |message: String| format!(": ping\r\n\r\nevent: message\ndata: {message}\n\n");
-    let rest = stream::unfold(inbox, move |inbox| async move {
-        let next = match inbox.lock().await.recv().await? {
-            Outgoing::Message(message) => Ok(event(message)),
-            Outgoing::Break => Err(std::io::Error::other("scripted to break here")),
-        };
-        Some((next, inbox))
-    });
-    Body::from_stream(stream::iter([Ok(event(first))]).chain(rest).flat_map(|event| stream::iter(halves(event))))
+/// What goes over the wire next; nothing at the end of the stream.
+async fn piece(outgoing: Outgoing) -> Option<std::io::Result<Bytes>> {
+    match outgoing {
+        Outgoing::Message(message) => Some(Ok(format!(": ping\r\n\r\nevent: message\ndata: {message}\n\n").into())),
+        Outgoing::Bytes(bytes) => Some(Ok(bytes)),
+        Outgoing::Pause(time) => {
+            tokio::time::sleep(time).await;
+            Some(Ok(Bytes::new()))
+        }
+        Outgoing::Break => Some(Err(std::io::Error::other("scripted to break here"))),
+        Outgoing::End => None,
+    }
 }
 
-fn halves(event: std::io::Result<String>) -> Vec<std::io::Result<Bytes>> {
-    match event {
-        Ok(event) => {
-            let mut end = Bytes::from(event);
+/// A body of which the first piece is known.
+pub(crate) fn pieces(first: Outgoing, inbox: SharedInbox) -> Body {
+    let rest = stream::unfold((Some(first), inbox), |(first, inbox)| async move {
+        let outgoing = match first {
+            Some(first) => first,
+            None => inbox.lock().await.recv().await?,
+        };
+        Some((piece(outgoing).await?, (None, inbox)))
+    });
+    Body::from_stream(rest.flat_map(|piece| stream::iter(halves(piece))))
+}
+
+fn halves(piece: std::io::Result<Bytes>) -> Vec<std::io::Result<Bytes>> {
+    match piece {
+        Ok(mut end) => {
             let start = end.split_to(end.len() / 2);
             vec![Ok(start), Ok(end)]
         }

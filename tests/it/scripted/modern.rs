@@ -2,7 +2,7 @@
 //! in results, and one request that listens.
 
 use super::features::no_method;
-use super::http::{EVENTS, Host, broken, events_after, share, text_of};
+use super::http::{EVENTS, Host, broken, pieces, share, text_of};
 use super::session::{Call, Outbox, Outgoing, Reply, Session, parse, read};
 use super::{Script, Server, lock};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -146,13 +146,14 @@ pub(crate) async fn receive(host: &Arc<Host>, headers: &HeaderMap, text: &str, m
         Some(Outgoing::Message(first)) => first,
         Some(Outgoing::Break) => return broken(),
         None => return StatusCode::ACCEPTED.into_response(),
+        Some(other) => return ([(header::CONTENT_TYPE, EVENTS)], pieces(other, share(answers))).into_response(),
     };
     let parsed = read(&first).unwrap_or_default();
     let status = if parsed["id"] == message["id"] { status_of(&parsed["error"]) } else { StatusCode::OK };
     if status != StatusCode::OK || (script.json_answers && method != "subscriptions/listen") {
         return (status, [(header::CONTENT_TYPE, "application/json; charset=utf-8")], first).into_response();
     }
-    let stream = events_after(first, share(answers));
+    let stream = pieces(Outgoing::Message(first), share(answers));
     ([(header::CONTENT_TYPE, EVENTS)], stream).into_response()
 }
 

@@ -1,6 +1,7 @@
 //! One client's stay: sorts what arrives into requests, cancellations and answers, whatever the wire is.
 
-use super::{Server, lock};
+use super::{Server, fault, lock};
+use axum::body::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -11,11 +12,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// What goes to the client: a message, or the end of the connection in the middle of a word.
+/// What goes to the client.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Message(String),
+    /// The end of the connection in the middle of a word.
     Break,
+    /// As they are, and no message for the wire.
+    Bytes(Bytes),
+    Pause(Duration),
+    /// The end of the connection as if all had been said.
+    End,
 }
 
 pub(crate) type Outbox = mpsc::UnboundedSender<Outgoing>;
@@ -75,6 +82,8 @@ pub(crate) enum Reply {
     Silence,
     /// The connection breaks.
     Break,
+    /// Whatever this is.
+    Wire(Vec<Outgoing>),
 }
 
 #[derive(Deserialize)]
@@ -188,6 +197,10 @@ impl Call {
         let reply = if script.hang.contains(&self.method) {
             self.cancelled.cancelled().await;
             Reply::Silence
+        } else if let Some(fault) = fault::of(&self)
+            && let Some(reply) = self.fail(&fault).await
+        {
+            reply
         } else if self.modern {
             self.handle_modern().await
         } else {
@@ -204,6 +217,12 @@ impl Call {
             Reply::Raw(text) => Outgoing::Message(text.replace("$ID", &id.to_string())),
             Reply::Silence => return self.cancelled.cancel(),
             Reply::Break => Outgoing::Break,
+            Reply::Wire(pieces) => {
+                for piece in pieces {
+                    let _ = answer.send(piece);
+                }
+                return self.cancelled.cancel();
+            }
         };
         let _ = answer.send(message);
         // Ends the watch over it.

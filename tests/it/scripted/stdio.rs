@@ -45,11 +45,16 @@ async fn write(mut inbox: Inbox, garbage: bool) -> std::io::Result<()> {
         stdout.write_all(b"Starting up...\n\n{\"level\":\"info\",\"msg\":\"ready\"}\n[1,2\n\xff\xfe\n")?;
     }
     while let Some(outgoing) = inbox.recv().await {
-        let Outgoing::Message(message) = outgoing else {
-            std::process::exit(70);
-        };
-        let debris = if garbage { "debug: sending\n" } else { "" };
-        stdout.write_all(format!("{debris}{message}\n").as_bytes())?;
+        match outgoing {
+            Outgoing::Message(message) => {
+                let debris = if garbage { "debug: sending\n" } else { "" };
+                stdout.write_all(format!("{debris}{message}\n").as_bytes())?;
+            }
+            Outgoing::Bytes(bytes) => stdout.write_all(&bytes)?,
+            Outgoing::Pause(time) => tokio::time::sleep(time).await,
+            Outgoing::Break => std::process::exit(70),
+            Outgoing::End => std::process::exit(0),
+        }
         stdout.flush()?;
     }
     Ok(())

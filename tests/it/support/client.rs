@@ -510,6 +510,11 @@ impl Message {
 }
 
 impl Answer {
+    /// All of it, be it a result or an error.
+    pub(crate) fn message(self) -> Value {
+        self.0.value
+    }
+
     #[track_caller]
     pub(crate) fn result(self) -> Value {
         let mut value = self.0.value;
