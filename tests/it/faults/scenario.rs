@@ -155,7 +155,9 @@ pub(super) fn check(family: &'static [Scenario]) {
             })
         })
         .collect();
-    workers.into_iter().for_each(|worker| worker.join().expect("panics of scenarios are caught"));
+    for worker in workers {
+        worker.join().expect("panics of scenarios are caught");
+    }
     let failures = lock(&failures);
     assert!(failures.is_empty(), "{} of {total} failed:\n\n{}\n", failures.len(), failures.join("\n\n"));
 }
@@ -180,7 +182,7 @@ impl Scenario {
         let mut servers = file_of(&bystanders.servers());
         servers["mcpServers"]["struck"] = self.entry.map_or_else(|| struck.entry(), |entry| entry(&struck));
         let proxy = Proxy::at(&home).file(&servers).arg("--list-wait=2");
-        let proxy = struck.app.iter().fold(proxy, |proxy, app| proxy.app(app));
+        let proxy = struck.app.iter().fold(proxy, Proxy::app);
         let proxy = self.options.iter().fold(proxy, |proxy, option| proxy.arg(option));
         let stage = match face {
             Face::Stdio => Stage::Stdio(Arc::new(Mutex::new(proxy.start()))),

@@ -2,6 +2,11 @@
 //! meet a fault: each is answered once, with what it asked for.
 
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "how long it takes is said by variables, and its figures are what it is for"
+)]
 
 use crate::support::http::call;
 use crate::support::{Front, Kind, Proxy, Server, eventually, file_of, lock};

@@ -92,7 +92,9 @@ impl Call {
             "last" => Reply::Wire(vec![Outgoing::Message(answer()), Outgoing::Break]),
             // Leaves somebody behind who holds on to stdout.
             "orphan" => {
-                Command::new("sleep").arg("60").stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("sleep is everywhere");
+                // It outlives us: nobody waits for it.
+                let held = Command::new("sleep").arg("60").stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+                let _ = held.expect("sleep is everywhere").id();
                 Reply::Break
             }
             "stderr" => {
