@@ -194,8 +194,10 @@ impl Supervisor {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "not connected");
+                    // One that is started anew in the middle of it, which the next attempt does not see.
+                    let is_anew = matches!(error, ConnectError::Link(LinkError::SessionGone)) && self.breaker.failures() == 0;
                     self.breaker.failed();
-                    self.rest(error, Ended::Attempt).await
+                    self.rest(error, if is_anew { Ended::Connection } else { Ended::Attempt }).await
                 }
             };
             let Some(cut_short) = next else { return };

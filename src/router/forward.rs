@@ -30,6 +30,10 @@ use crate::{
 /// Rounds of one call that the proxy goes through for its client. A server that asks this often asks without end.
 const ROUNDS: usize = 32;
 
+/// Further attempts at a call, of which one at most may follow one that the server may have seen.
+const MORE: usize = 2;
+/// From the end of a connection to where it is known.
+const ENDING: Duration = Duration::from_secs(1);
 /// A server that is being restarted refuses connections for a moment.
 const RESTART: Duration = Duration::from_millis(300);
 /// Who has waited longer for a connection that cannot be made is not made to wait for another.
@@ -235,16 +239,20 @@ impl Router {
             return Box::pin(self.go_on(way, outgoing, *parked)).await;
         }
         let begun = Instant::now();
-        match self.attempt(way, outgoing).await {
-            Err(CallError::Link { error, .. }) if is_worth_another(&error, outgoing, begun.elapsed()) => {
-                tracing::debug!(server = way.target.name(), %error, "the call is made once more");
-                if matches!(error, LinkError::Unreachable { .. }) {
-                    sleep(RESTART).await;
-                }
-                self.attempt(way, outgoing).await
+        for _ in 0..MORE {
+            let error = match self.attempt(way, outgoing).await {
+                Err(CallError::Link { error, .. }) if is_worth_another(&error, outgoing, begun.elapsed()) => error,
+                outcome => return outcome,
+            };
+            tracing::debug!(server = way.target.name(), %error, "the call is made once more");
+            match error {
+                LinkError::Unreachable { .. } => sleep(RESTART).await,
+                // As good as doing it once, and not more often.
+                LinkError::Lost { .. } => outgoing.is_repeatable = false,
+                _ => {}
             }
-            outcome => outcome,
         }
+        self.attempt(way, outgoing).await
     }
 
     async fn attempt(&self, way: Way<'_>, outgoing: &Outgoing<'_>) -> Result<Message, CallError> {
@@ -308,6 +316,10 @@ impl Router {
         let Ok(started) = timeout(target.patience, link.start(caller, frame)).await else {
             return Err(target.overdue(Overdue::Silent));
         };
+        if matches!(started, Err(LinkError::Closed)) {
+            // A child that has ended takes nothing any more, a moment before that is known; the next attempt must not meet it again.
+            let _ = timeout(ENDING, link.ended()).await;
+        }
         started.map_err(|error| target.failed(error))
     }
 

@@ -368,9 +368,9 @@ fn answers_that_nobody_asked_for_are_refused_and_harm_nobody() {
     let mut session = front.session_able(json!({"sampling": {}}));
     for id in [json!(1), json!("x"), json!(u64::MAX), json!("")] {
         let reply = session.post(&json!({"jsonrpc": "2.0", "id": id, "result": {}})).send();
-        reply.is_refusal(400, -32_600);
+        reply.is_refusal(400, -32_000);
         let reply = session.post(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "x"}})).send();
-        reply.is_refusal(400, -32_600);
+        reply.is_refusal(400, -32_000);
     }
     assert!(session.is_alive());
 }

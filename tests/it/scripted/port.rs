@@ -1,6 +1,8 @@
 //! A port that stays ours while nobody listens on it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 
@@ -31,6 +33,12 @@ impl Port {
 fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket can be made");
     socket.set_reuseaddr(true).expect("it is a TCP socket");
-    socket.bind(address).expect("a port of this machine is free");
+    // The server that was here before may not have let go of it yet.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = socket.bind(address) {
+        let is_taken = error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline;
+        assert!(is_taken, "a port of this machine is free: {error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     socket
 }
