@@ -47,6 +47,7 @@ pub mod transport;
 pub use connection::{Item, Link, error_message};
 pub use error::{ConnectError, LinkError};
 pub use inflight::{Ask, InFlight, Lingering, Step};
+pub use listening::Topic;
 pub use mailbox::Caller;
 pub use own::{Isolating, Room};
 pub use seat::{Guest, OnlyClient, Place, Seat};
@@ -130,6 +131,8 @@ pub enum Notice {
     Ready(Place, Arc<Link>),
     /// `notifications/resources/updated`
     Updated(Place, Message),
+    /// `notifications/tasks`
+    TaskChanged(Place, Message),
     /// `notifications/elicitation/complete`
     Elicited(Place, Message),
     /// A request, to the only client of the connection.

@@ -12,8 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Event, ListKind, Notice,
@@ -79,8 +78,8 @@ pub struct News {
 struct Calls {
     last_id: u64,
     waiting: HashMap<u64, Arc<Mailbox>>,
-    /// Those of them that only listen, with what is cancelled once the server has acknowledged it.
-    listening: HashMap<u64, CancellationToken>,
+    /// Those of them that only listen, with who waits to hear what the server accepts of that.
+    listening: HashMap<u64, Option<oneshot::Sender<Message>>>,
     /// Of calls that are answered, have asked their clients something, and whose readers have not decided what becomes of it.
     undecided: Vec<Arc<Mailbox>>,
     /// The oldest first. Of calls that are answered, and have asked their clients what may belong to another call of the same session.
@@ -247,9 +246,11 @@ impl Handler {
         calls.waiting.len() > calls.listening.len()
     }
 
-    /// The call `id` listens to what the server says by itself. What it gives is cancelled once the server has acknowledged that.
-    pub fn listens(&self, id: u64) -> CancellationToken {
-        self.calls().listening.entry(id).or_default().clone()
+    /// The call `id` listens to what the server says by itself. What it gives is the server's acknowledgement.
+    pub fn listens(&self, id: u64) -> oneshot::Receiver<Message> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        self.calls().listening.insert(id, Some(acknowledge));
+        acknowledged
     }
 
     /// The call `id` fails; the connection goes on.
@@ -312,7 +313,8 @@ impl Handler {
             "notifications/progress" => self.progress(message),
             "notifications/message" => self.log(message, call),
             "notifications/cancelled" => self.withdrawn(&message),
-            "notifications/subscriptions/acknowledged" => self.acknowledged(&message, call),
+            "notifications/subscriptions/acknowledged" => self.acknowledged(message, call),
+            "notifications/tasks" => self.notice(Notice::TaskChanged(self.place.clone(), without_mark(message))),
             "notifications/resources/updated" => self.notice(Notice::Updated(self.place.clone(), without_mark(message))),
             "notifications/elicitation/complete" => self.notice(Notice::Elicited(self.place.clone(), message)),
             "notifications/tools/list_changed" => self.list_changed(ListKind::Tools),
@@ -322,13 +324,14 @@ impl Handler {
         }
     }
 
-    fn acknowledged(&self, message: &Message, call: Option<u64>) {
+    fn acknowledged(&self, message: Message, call: Option<u64>) {
         // Without a stream of its own it says itself which request it belongs to.
-        let listener = call.or_else(|| mark(message)).and_then(|id| self.calls().listening.get(&id).cloned());
-        let Some(acknowledged) = listener else {
+        let id = call.or_else(|| mark(&message));
+        let Some(listener) = id.and_then(|id| self.calls().listening.get_mut(&id)?.take()) else {
             return tracing::debug!(server = %self.name, "an acknowledgement of nothing was dropped");
         };
-        acknowledged.cancel();
+        // Who does not wait any more believes that all was accepted.
+        let _ = listener.send(message);
     }
 
     pub(super) fn list_changed(&self, kind: ListKind) {

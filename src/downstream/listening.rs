@@ -2,7 +2,7 @@
 //! only at its end, made anew when something else is wanted. It is no call: no client waits for it, and no process is
 //! kept running for its sake.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     ListKind,
-    connection::{Link, error_code},
+    connection::{Link, error_code, error_message},
     error::LinkError,
     handshake::Changes,
     inflight::{InFlight, Step},
@@ -22,6 +22,10 @@ use crate::protocol::{
     error::METHOD_NOT_FOUND,
     message::{Frame, Id, Kind, Message},
 };
+
+const RESOURCES: &str = "resourceSubscriptions";
+/// Of the tasks extension.
+const TASKS: &str = "taskIds";
 
 /// For the server to say that it has understood. One that never does is believed to have.
 const ACKNOWLEDGING: Duration = Duration::from_secs(5);
@@ -42,34 +46,46 @@ pub(super) struct Interest {
 struct Wanted {
     /// Grows with each change.
     number: u64,
-    uris: Vec<String>,
+    topics: Vec<Topic>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Settled {
     /// Of what was wanted and is asked for.
     number: u64,
+    /// Of that, what the server does not tell of.
+    rejected: HashSet<Topic>,
     /// The server does not know the request.
     refused: bool,
 }
 
+/// What a server tells of where it is asked to, as the server itself names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// A resource, by its URI.
+    Resource(String),
+    /// A task, by its id.
+    Task(String),
+}
+
 impl Link {
-    /// Has the server tell of changes of these resources and no others, and waits until it does. `uris` is asked in the order
-    /// of the calls. False if the server tells of nothing.
-    pub async fn watch(&self, uris: impl FnOnce() -> Vec<String>) -> bool {
+    /// Has the server tell of these topics and no others, and waits until it does. `topics` is asked in the order
+    /// of the calls. Gives those that the server does not tell of; `None` if it tells of nothing.
+    pub async fn watch(&self, topics: impl FnOnce() -> Vec<Topic>) -> Option<HashSet<Topic>> {
         let mut number = 0;
         self.interest.wanted.send_modify(|wanted| {
             wanted.number += 1;
-            wanted.uris = uris();
+            wanted.topics = topics();
             number = wanted.number;
         });
         let mut settled = self.interest.settled.subscribe();
-        let outcome = tokio::select! {
-            () = self.ended() => return true,
-            settled = settled.wait_for(|settled| settled.refused || settled.number >= number) => settled.map(|settled| !settled.refused),
-        };
-        // Its sender is this link's own.
-        outcome.unwrap_or(false)
+        tokio::select! {
+            () = self.ended() => Some(HashSet::new()),
+            // Its sender is this link's own.
+            settled = settled.wait_for(|settled| settled.refused || settled.number >= number) => {
+                settled.ok().filter(|settled| !settled.refused).map(|settled| settled.rejected.clone())
+            }
+        }
     }
 }
 
@@ -86,21 +102,41 @@ async fn listen(link: &Arc<Link>) {
     let mut open: Option<Open> = None;
     let mut pause = FIRST_PAUSE;
     let mut missed = false;
+    // What the server has agreed to tell of, and what it has not.
+    let (mut good, mut rejected) = (Vec::new(), HashSet::new());
     loop {
-        let Wanted { number, uris } = wanted.borrow_and_update().clone();
-        let filter = filter(link.peer().capabilities.changes, &uris);
+        let Wanted { number, topics } = wanted.borrow_and_update().clone();
+        rejected.retain(|topic| topics.contains(topic));
+        let asked: Vec<_> = topics.into_iter().filter(|topic| !rejected.contains(topic)).collect();
+        let changes = link.peer().capabilities.changes;
+        let filter = filter(changes, &asked);
         if open.as_ref().map(|open| &open.filter) != filter.as_ref() {
             match filter {
                 None => open = None,
                 Some(filter) => match begin(link, filter).await {
                     // The old one ends with the new one open, so that nothing is missed between.
-                    Ok(new) => open = Some(new),
+                    Ok((new, accepted)) => {
+                        let is_accepted = |topic: &Topic| accepted.as_ref().is_none_or(|accepted| accepted.contains(topic));
+                        let (kept, refused): (Vec<_>, Vec<_>) = asked.into_iter().partition(is_accepted);
+                        good = kept;
+                        rejected.extend(refused);
+                        // What is not told of is not asked for again for its sake.
+                        let filter = self::filter(changes, &good).unwrap_or_default();
+                        open = Some(Open { filter, ..new });
+                    }
+                    // One topic that the server does not like must not cost all others: those that it has liked stay.
+                    Err(Failed::Rejected(error)) if !asked.is_empty() => {
+                        tracing::debug!(server = link.handler().server(), %error, "the server does not tell of all that it was asked to");
+                        let new: Vec<_> = asked.iter().filter(|topic| !good.contains(topic)).cloned().collect();
+                        rejected.extend(if new.is_empty() { asked } else { new });
+                        continue;
+                    }
                     Err(Failed::Unknown) => {
                         tracing::debug!(server = link.handler().server(), "the server tells of nothing by itself");
                         link.interest.settled.send_modify(|settled| settled.refused = true);
                         return;
                     }
-                    Err(Failed::Now(error)) => {
+                    Err(Failed::Now(error) | Failed::Rejected(error)) => {
                         tracing::debug!(server = link.handler().server(), %error, "the server cannot be listened to now");
                         sleep(pause).await;
                         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -110,7 +146,10 @@ async fn listen(link: &Arc<Link>) {
                 },
             }
         }
-        link.interest.settled.send_modify(|settled| settled.number = number);
+        link.interest.settled.send_modify(|settled| {
+            settled.number = number;
+            settled.rejected.clone_from(&rejected);
+        });
         if std::mem::take(&mut missed) {
             make_good(link);
         }
@@ -150,10 +189,13 @@ impl Open {
 
 enum Failed {
     Unknown,
+    /// The server refuses what it is asked.
+    Rejected(LinkError),
     Now(LinkError),
 }
 
-async fn begin(link: &Arc<Link>, filter: Value) -> Result<Open, Failed> {
+/// The request, and the topics that the server has accepted, if it has said so.
+async fn begin(link: &Arc<Link>, filter: Value) -> Result<(Open, Option<HashSet<Topic>>), Failed> {
     let params = json!({ "notifications": filter }).to_string();
     let params = link.introduced(&params);
     let mut acknowledged = None;
@@ -163,18 +205,25 @@ async fn begin(link: &Arc<Link>, filter: Value) -> Result<Open, Failed> {
     });
     let mut call = starting.await.map_err(Failed::Now)?;
     let acknowledged = acknowledged.expect("the request was made");
+    let mut accepted = None;
     let reply = tokio::select! {
         reply = reply(&mut call) => Some(reply),
-        () = acknowledged.cancelled() => None,
+        Ok(message) = acknowledged => {
+            accepted = self::accepted(&message);
+            None
+        }
         () = sleep(ACKNOWLEDGING) => None,
     };
     match reply {
-        None => Ok(Open { call, filter, since: Instant::now() }),
+        None => Ok((Open { call, filter, since: Instant::now() }, accepted)),
         Some(Ok(reply)) if reply.kind() == Kind::Error && error_code(reply.body().unwrap_or_default()) == Some(METHOD_NOT_FOUND) => {
             Err(Failed::Unknown)
         }
         Some(Err(LinkError::Status { status: 404 | 405 | 501 })) => Err(Failed::Unknown),
         Some(Err(error)) => Err(Failed::Now(error)),
+        Some(Ok(reply)) if reply.kind() == Kind::Error => {
+            Err(Failed::Rejected(LinkError::Protocol { what: format!("it refused: {}", error_message(reply.body().unwrap_or_default())) }))
+        }
         Some(Ok(_)) => Err(Failed::Now(LinkError::Protocol { what: "it has ended its news before they began".to_owned() })),
     }
 }
@@ -187,15 +236,32 @@ async fn reply(call: &mut InFlight) -> Result<Message, LinkError> {
     }
 }
 
+/// `None` where the server does not say.
+fn accepted(acknowledgement: &Message) -> Option<HashSet<Topic>> {
+    let params: Value = serde_json::from_str(acknowledgement.body()?).ok()?;
+    let accepted = params.get("notifications")?.as_object()?;
+    let texts =
+        |name: &str| accepted.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    Some(texts(RESOURCES).map(Topic::Resource).chain(texts(TASKS).map(Topic::Task)).collect())
+}
+
 /// `None` where there is nothing to hear.
-fn filter(changes: Changes, uris: &[String]) -> Option<Value> {
+fn filter(changes: Changes, topics: &[Topic]) -> Option<Value> {
     let Changes { tools, prompts, resources } = changes;
     let lists = [("toolsListChanged", tools), ("promptsListChanged", prompts), ("resourcesListChanged", resources)];
     let mut filter: Map<_, _> = lists.into_iter().filter(|(_, offered)| *offered).map(|(name, _)| (name.to_owned(), json!(true))).collect();
-    if !uris.is_empty() {
-        let mut uris = uris.to_vec();
-        uris.sort_unstable();
-        filter.insert("resourceSubscriptions".to_owned(), json!(uris));
+    let (mut uris, mut tasks) = (Vec::new(), Vec::new());
+    for topic in topics {
+        match topic {
+            Topic::Resource(uri) => uris.push(uri),
+            Topic::Task(task) => tasks.push(task),
+        }
+    }
+    for (name, mut texts) in [(RESOURCES, uris), (TASKS, tasks)] {
+        if !texts.is_empty() {
+            texts.sort_unstable();
+            filter.insert(name.to_owned(), json!(texts));
+        }
     }
     (!filter.is_empty()).then_some(Value::Object(filter))
 }
@@ -217,12 +283,13 @@ mod tests {
     #[test]
     fn what_is_offered_or_subscribed_to_is_listened_to() {
         let none = Changes::default();
-        let uris = ["b".to_owned(), "a".to_owned()];
+        let topics = ["b", "a"].map(|uri| Topic::Resource(uri.to_owned()));
         assert_eq!(filter(none, &[]), None);
         assert_eq!(filter(Changes { tools: true, ..none }, &[]), Some(json!({"toolsListChanged": true})));
         assert_eq!(
-            filter(Changes { resources: true, ..none }, &uris),
+            filter(Changes { resources: true, ..none }, &topics),
             Some(json!({"resourcesListChanged": true, "resourceSubscriptions": ["a", "b"]}))
         );
+        assert_eq!(filter(none, &[Topic::Task("t".to_owned())]), Some(json!({"taskIds": ["t"]})));
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     catalog::ListKind,
     protocol::{
-        declared::SUBSCRIPTION_KEY,
+        declared::{SUBSCRIPTION_KEY, TASKS_EXTENSION},
         json::{Object, with_member},
         message::{Frame, Id, Kind, Message, splice},
     },
@@ -37,6 +37,9 @@ pub struct Filter {
     resources_list_changed: bool,
     #[serde(deserialize_with = "or_null")]
     resource_subscriptions: Vec<String>,
+    /// Of the tasks extension.
+    #[serde(deserialize_with = "or_null")]
+    task_ids: Vec<String>,
 }
 
 /// `null` is as good as nothing.
@@ -59,6 +62,9 @@ impl Filter {
         filter.resource_subscriptions.retain(|uri| known.insert(uri.clone()));
         // Each costs memory as long as the listener stays; what is left out here is not acknowledged.
         filter.resource_subscriptions.truncate(EACH);
+        known.clear();
+        filter.task_ids.retain(|task| known.insert(task.clone()));
+        filter.task_ids.truncate(EACH);
         Ok(filter)
     }
 
@@ -80,6 +86,9 @@ impl Filter {
         if !self.resource_subscriptions.is_empty() {
             accepted.insert("resourceSubscriptions".to_owned(), json!(self.resource_subscriptions));
         }
+        if !self.task_ids.is_empty() {
+            accepted.insert("taskIds".to_owned(), json!(self.task_ids));
+        }
         Value::Object(accepted)
     }
 
@@ -96,6 +105,11 @@ impl Router {
         let wanted = std::mem::take(&mut filter.resource_subscriptions);
         let accepted = stream::iter(wanted).map(|uri| async move { self.is_subscribed(ctx, &uri).await.then_some(uri) });
         filter.resource_subscriptions = accepted.buffered(TOGETHER).filter_map(std::future::ready).collect().await;
+        let wanted = std::mem::take(&mut filter.task_ids);
+        if ctx.session.declared().has_extension(TASKS_EXTENSION) {
+            let accepted = stream::iter(wanted).map(|task| async move { self.listen_to_task(ctx, &task).await.then_some(task) });
+            filter.task_ids = accepted.buffered(TOGETHER).filter_map(std::future::ready).collect().await;
+        }
         filter
     }
 
@@ -162,7 +176,7 @@ mod tests {
             ("{}", "{}"),
             (r#"{"toolsListChanged":true,"promptsListChanged":false,"resourcesListChanged":null}"#, r#"{"toolsListChanged":true}"#),
             (r#"{"resourceSubscriptions":["a","b","a"]}"#, r#"{"resourceSubscriptions":["a","b"]}"#),
-            (r#"{"resourceSubscriptions":[],"taskIds":["t"],"x":1}"#, "{}"),
+            (r#"{"resourceSubscriptions":[],"taskIds":["t","t"],"x":1}"#, r#"{"taskIds":["t"]}"#),
         ] {
             let filter = filter(&format!(r#"{{"notifications":{wanted}}}"#)).expect("it can be read");
             assert_eq!(filter.to_json().to_string(), expect, "{wanted}");

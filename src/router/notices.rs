@@ -39,11 +39,12 @@ impl Router {
                     self.renew_subscriptions(place, link);
                 }
                 Notice::Updated(place, message) => self.subscriptions.updated(&place, &message),
+                Notice::TaskChanged(place, message) if self.subscriptions.task_changed(&place, &message) => {}
                 Notice::Elicited(place, message) => self.elicitations.complete(&place, message),
                 Notice::Asked(place, ask) => self.ask_outside(place, ask),
                 Notice::Withdrawn(place, id) => self.withdraw_outside(place, id),
                 Notice::Logged(place, message) => self.log_outside(&place, message),
-                Notice::Said(place, message) => self.say_outside(&place, message),
+                Notice::TaskChanged(place, message) | Notice::Said(place, message) => self.say_outside(&place, message),
             }
         }
     }

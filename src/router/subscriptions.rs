@@ -1,8 +1,8 @@
-//! `resources/subscribe` (specification, server/resources, "subscriptions"). A server knows one
-//! subscriber, the proxy; who has asked for what is known here.
+//! `resources/subscribe` (specification, server/resources, "subscriptions"), and tasks that are listened to (2026-07-28). A server
+//! knows one subscriber, the proxy; who has asked for what is known here.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Answer, CallError, Ctx, Router, SessionPeer, forward::Outgoing};
+use super::{Answer, CallError, Ctx, Router, SessionPeer, forward::Outgoing, tasks};
 use crate::{
-    downstream::{Link, Place},
+    downstream::{Link, Place, Topic},
     protocol::{
         json::{Object, quoted},
         message::{Frame, Kind, Message},
@@ -21,7 +21,7 @@ use crate::{
     telemetry::metrics::{self, Dropped},
 };
 
-/// Resources of one session. Each costs memory as long as the session lasts.
+/// Topics of one session. Each costs memory as long as the session lasts.
 pub(super) const EACH: usize = 1_000;
 /// For one subscription that is made or ended without a client that waits.
 pub(super) const TELLING: Duration = Duration::from_secs(10);
@@ -32,22 +32,22 @@ pub(super) struct Subscriptions(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     sessions: HashMap<u64, Subscriber>,
-    /// By the servers' own URIs.
-    places: HashMap<Place, HashMap<String, Vec<Named>>>,
+    /// By the servers' own names.
+    places: HashMap<Place, HashMap<Topic, Vec<Named>>>,
 }
 
 #[derive(Debug)]
 struct Subscriber {
     peer: Weak<dyn SessionPeer>,
-    /// By the URIs that the client uses: whose each is, and what the server calls it.
-    resources: HashMap<String, (Place, String)>,
+    /// By the names that the client uses: whose each is, and what the server calls it.
+    topics: HashMap<Topic, (Place, Topic)>,
 }
 
 /// A subscription, as one session names it.
 #[derive(Debug, PartialEq, Eq)]
 struct Named {
     session: u64,
-    uri: String,
+    name: Topic,
 }
 
 impl Router {
@@ -64,21 +64,17 @@ impl Router {
         if !link.peer().capabilities.subscriptions {
             return Err(CallError::NoSubscriptions { server: target.name() });
         }
-        if self.subscriptions.is_full(ctx.session.number(), &uri) {
+        let (name, topic) = (Topic::Resource(uri.clone()), Topic::Resource(original.clone()));
+        if self.subscriptions.is_full(ctx.session.number(), &name) {
             return Err(CallError::TooManySubscriptions { limit: EACH });
         }
-        if self.subscriptions.has(place, &original) {
-            self.add_subscription(ctx, place, original, uri).await;
+        if self.subscriptions.has(place, &topic) {
+            self.add_subscription(ctx, place, topic, name).await;
             return Ok(done());
         }
         if !link.peer().revision.has_handshake() {
-            self.add_subscription(ctx, place, original, uri.clone()).await;
-            if !self.watch(place, &link).await {
-                self.subscriptions.remove(ctx.session.number(), &uri);
-                return Err(CallError::NoSubscriptions { server: target.name() });
-            }
-            self.hold(place);
-            return Ok(done());
+            let is_told = self.listen_to(ctx, &link, topic, name).await;
+            return if is_told { Ok(done()) } else { Err(CallError::NoSubscriptions { server: target.name() }) };
         }
         if original != uri {
             let params = outgoing.params.clone();
@@ -86,15 +82,40 @@ impl Router {
         }
         let reply = self.forward(permit, ctx, &server, &mut outgoing).await?;
         if reply.kind() == Kind::Result {
-            self.add_subscription(ctx, place, original, uri).await;
+            self.add_subscription(ctx, place, topic, name).await;
             self.hold(place);
         }
         Ok(Answer::Forwarded(reply, None))
     }
 
-    async fn add_subscription(&self, ctx: &Ctx, place: &Place, original: String, uri: String) {
-        if let Some((place, original)) = self.subscriptions.add(ctx, place, original, uri) {
-            self.let_go(place, original).await;
+    /// Has a server without a handshake tell of one topic more. False if it does not.
+    async fn listen_to(&self, ctx: &Ctx, link: &Link, topic: Topic, name: Topic) -> bool {
+        let place = link.place();
+        self.add_subscription(ctx, place, topic.clone(), name.clone()).await;
+        let is_told = self.watch(place, link).await.is_some_and(|rejected| !rejected.contains(&topic));
+        if !is_told {
+            self.subscriptions.remove(ctx.session.number(), &name);
+        }
+        self.hold(place);
+        is_told
+    }
+
+    /// Whether the client is told from now on how the task of this name goes on. Only servers of 2026-07-28 tell of that.
+    pub(super) async fn listen_to_task(&self, ctx: &Ctx, name: &str) -> bool {
+        let Some((server, task)) = tasks::owner(&self.catalog.current(), name) else { return false };
+        let name = Topic::Task(name.to_owned());
+        if self.subscriptions.is_full(ctx.session.number(), &name) {
+            return false;
+        }
+        match timeout(TELLING, self.reach(ctx, &self.target(&server))).await {
+            Ok(Ok(link)) if !link.peer().revision.has_handshake() => self.listen_to(ctx, &link, Topic::Task(task), name).await,
+            Ok(Ok(_) | Err(_)) | Err(_) => false,
+        }
+    }
+
+    async fn add_subscription(&self, ctx: &Ctx, place: &Place, topic: Topic, name: Topic) {
+        if let Some((place, topic)) = self.subscriptions.add(ctx, place, topic, name) {
+            self.let_go(place, topic).await;
         }
     }
 
@@ -104,8 +125,8 @@ impl Router {
     /// [`CallError::InvalidParams`]
     pub async fn unsubscribe(&self, ctx: &Ctx, request: &Message) -> Result<Answer, CallError> {
         let uri = Outgoing::of(request)?.string("uri")?;
-        if let Some((place, original)) = self.subscriptions.remove(ctx.session.number(), &uri) {
-            self.let_go(place, original).await;
+        if let Some((place, topic)) = self.subscriptions.remove(ctx.session.number(), &Topic::Resource(uri)) {
+            self.let_go(place, topic).await;
         }
         Ok(done())
     }
@@ -116,8 +137,8 @@ impl Router {
         if !ended.is_empty() {
             let router = self.clone();
             self.tracker.spawn(async move {
-                for (place, original) in ended {
-                    router.let_go(place, original).await;
+                for (place, topic) in ended {
+                    router.let_go(place, topic).await;
                 }
             });
         }
@@ -125,8 +146,8 @@ impl Router {
 
     /// Makes the subscriptions again that the server has forgotten with its last connection.
     pub(super) fn renew_subscriptions(&self, place: Place, link: Arc<Link>) {
-        let originals = self.subscriptions.originals(&place);
-        if originals.is_empty() {
+        let topics = self.subscriptions.topics(&place);
+        if topics.is_empty() {
             return;
         }
         link.hold(true);
@@ -139,8 +160,8 @@ impl Router {
             tokio::select! {
                 () = link.ended() => {}
                 () = async {
-                    for original in originals {
-                        tell(&place, &link, "resources/subscribe", &original).await;
+                    for topic in topics {
+                        tell(&place, &link, "resources/subscribe", &topic).await;
                     }
                 } => {}
             }
@@ -148,7 +169,7 @@ impl Router {
     }
 
     /// Nobody has this subscription any more.
-    async fn let_go(&self, place: Place, original: String) {
+    async fn let_go(&self, place: Place, topic: Topic) {
         let link = self.pool.link_at(&place);
         // A server that is away has forgotten it already.
         let Some(link) = link else { return };
@@ -156,27 +177,27 @@ impl Router {
             self.watch(&place, &link).await;
             return self.hold(&place);
         }
-        tell(&place, &link, "resources/unsubscribe", &original).await;
-        if self.subscriptions.has(&place, &original) {
+        tell(&place, &link, "resources/unsubscribe", &topic).await;
+        if self.subscriptions.has(&place, &topic) {
             // Somebody subscribed in between, and the server may have heard that first.
-            tell(&place, &link, "resources/subscribe", &original).await;
+            tell(&place, &link, "resources/subscribe", &topic).await;
         }
         self.hold(&place);
     }
 
-    /// Has a server without a handshake tell of what is subscribed to. False if it tells of nothing.
-    async fn watch(&self, place: &Place, link: &Link) -> bool {
-        timeout(TELLING, link.watch(|| self.subscriptions.originals(place))).await.unwrap_or_else(|_| {
+    /// Has a server without a handshake tell of what is subscribed to. Gives what it does not tell of; `None` if it tells of nothing.
+    async fn watch(&self, place: &Place, link: &Link) -> Option<HashSet<Topic>> {
+        timeout(TELLING, link.watch(|| self.subscriptions.topics(place))).await.unwrap_or_else(|_| {
             // It is asked again until it does.
             tracing::warn!(server = %place, "the server does not tell of changes yet; news may be missing");
-            true
+            Some(HashSet::new())
         })
     }
 
     /// Keeps the server running as long as anybody waits for its news.
     fn hold(&self, place: &Place) {
         if let Some(link) = self.pool.link_at(place) {
-            link.hold(!self.subscriptions.originals(place).is_empty());
+            link.hold(!self.subscriptions.topics(place).is_empty());
         }
     }
 }
@@ -185,7 +206,9 @@ fn done() -> Answer {
     Answer::Result(Bytes::from_static(b"{}"))
 }
 
-async fn tell(place: &Place, link: &Arc<Link>, method: &str, uri: &str) {
+async fn tell(place: &Place, link: &Arc<Link>, method: &str, topic: &Topic) {
+    // Servers with a handshake know no other topics.
+    let Topic::Resource(uri) = topic else { return };
     let params = json!({ "uri": uri }).to_string();
     if !matches!(timeout(TELLING, link.request(method, &params)).await, Ok(Ok(reply)) if reply.kind() == Kind::Result) {
         tracing::warn!(server = %place, method, "the server did not agree; its news may be missing, or come for nothing");
@@ -193,53 +216,53 @@ async fn tell(place: &Place, link: &Arc<Link>, method: &str, uri: &str) {
 }
 
 impl Subscriptions {
-    fn is_full(&self, session: u64, uri: &str) -> bool {
+    fn is_full(&self, session: u64, name: &Topic) -> bool {
         let table = self.table();
-        table.sessions.get(&session).is_some_and(|known| known.resources.len() >= EACH && !known.resources.contains_key(uri))
+        table.sessions.get(&session).is_some_and(|known| known.topics.len() >= EACH && !known.topics.contains_key(name))
     }
 
-    fn has(&self, place: &Place, original: &str) -> bool {
-        self.table().places.get(place).is_some_and(|resources| resources.contains_key(original))
+    fn has(&self, place: &Place, topic: &Topic) -> bool {
+        self.table().places.get(place).is_some_and(|topics| topics.contains_key(topic))
     }
 
-    fn originals(&self, place: &Place) -> Vec<String> {
-        self.table().places.get(place).map(|resources| resources.keys().cloned().collect()).unwrap_or_default()
+    fn topics(&self, place: &Place) -> Vec<Topic> {
+        self.table().places.get(place).map(|topics| topics.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Gives what the URI meant when the session used it last, if that is something else and
+    /// Gives what the name meant when the session used it last, if that is something else and
     /// nobody has it any more.
-    fn add(&self, ctx: &Ctx, place: &Place, original: String, uri: String) -> Option<(Place, String)> {
-        let named = Named { session: ctx.session.number(), uri };
+    fn add(&self, ctx: &Ctx, place: &Place, topic: Topic, name: Topic) -> Option<(Place, Topic)> {
+        let named = Named { session: ctx.session.number(), name };
         let mut table = self.table();
-        let subscribed = table.places.entry(place.clone()).or_default().entry(original.clone()).or_default();
+        let subscribed = table.places.entry(place.clone()).or_default().entry(topic.clone()).or_default();
         if !subscribed.contains(&named) {
-            subscribed.push(Named { session: named.session, uri: named.uri.clone() });
+            subscribed.push(Named { session: named.session, name: named.name.clone() });
         }
-        let new = || Subscriber { peer: Arc::downgrade(&ctx.session), resources: HashMap::new() };
-        let resources = &mut table.sessions.entry(named.session).or_insert_with(new).resources;
-        let target = (place.clone(), original);
-        let (place, original) = resources.insert(named.uri.clone(), target.clone()).filter(|old| *old != target)?;
-        table.take(&place, &original, &named).then_some((place, original))
+        let new = || Subscriber { peer: Arc::downgrade(&ctx.session), topics: HashMap::new() };
+        let topics = &mut table.sessions.entry(named.session).or_insert_with(new).topics;
+        let target = (place.clone(), topic);
+        let (place, topic) = topics.insert(named.name.clone(), target.clone()).filter(|old| *old != target)?;
+        table.take(&place, &topic, &named).then_some((place, topic))
     }
 
     /// Whose it was and what the server calls it, if nobody has it any more.
-    fn remove(&self, session: u64, uri: &str) -> Option<(Place, String)> {
+    fn remove(&self, session: u64, name: &Topic) -> Option<(Place, Topic)> {
         let mut table = self.table();
         let subscriber = table.sessions.get_mut(&session)?;
-        let (place, original) = subscriber.resources.remove(uri)?;
-        if subscriber.resources.is_empty() {
+        let (place, topic) = subscriber.topics.remove(name)?;
+        if subscriber.topics.is_empty() {
             table.sessions.remove(&session);
         }
-        table.take(&place, &original, &Named { session, uri: uri.to_owned() }).then_some((place, original))
+        table.take(&place, &topic, &Named { session, name: name.clone() }).then_some((place, topic))
     }
 
-    fn remove_all(&self, session: u64) -> Vec<(Place, String)> {
+    fn remove_all(&self, session: u64) -> Vec<(Place, Topic)> {
         let mut table = self.table();
         let Some(subscriber) = table.sessions.remove(&session) else { return Vec::new() };
         let mut ended = Vec::new();
-        for (uri, (place, original)) in subscriber.resources {
-            if table.take(&place, &original, &Named { session, uri }) {
-                ended.push((place, original));
+        for (name, (place, topic)) in subscriber.topics {
+            if table.take(&place, &topic, &Named { session, name }) {
+                ended.push((place, topic));
             }
         }
         ended
@@ -262,6 +285,21 @@ impl Subscriptions {
         }
     }
 
+    /// Tells who listens to the task how it goes on. False if nobody does.
+    pub(super) fn task_changed(&self, place: &Place, message: &Message) -> bool {
+        let params = message.body().and_then(|params| Object::parse(params).ok());
+        let Some(task) = params.and_then(|params| params.string("taskId").map(|task| Topic::Task(task.into_owned()))) else { return false };
+        let told: Vec<_> = {
+            let table = self.table();
+            let named = table.places.get(place).and_then(|topics| topics.get(&task));
+            named.into_iter().flatten().filter_map(|named| table.sessions.get(&named.session)?.peer.upgrade()).collect()
+        };
+        for peer in &told {
+            peer.announce(tasks::announced(&place.server, message.clone()));
+        }
+        !told.is_empty()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Its two halves are changed without a step between that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -270,15 +308,15 @@ impl Subscriptions {
 
 impl Table {
     /// True if this was the last.
-    fn take(&mut self, place: &Place, original: &str, named: &Named) -> bool {
-        let Some(resources) = self.places.get_mut(place) else { return false };
-        let Some(subscribed) = resources.get_mut(original) else { return false };
+    fn take(&mut self, place: &Place, topic: &Topic, named: &Named) -> bool {
+        let Some(topics) = self.places.get_mut(place) else { return false };
+        let Some(subscribed) = topics.get_mut(topic) else { return false };
         subscribed.retain(|other| other != named);
         if !subscribed.is_empty() {
             return false;
         }
-        resources.remove(original);
-        if resources.is_empty() {
+        topics.remove(topic);
+        if topics.is_empty() {
             self.places.remove(place);
         }
         true
@@ -287,14 +325,23 @@ impl Table {
     /// Who is told that `updated` has changed, and what each calls it. It may be a part of
     /// what was subscribed to.
     fn told(&self, place: &Place, updated: &str) -> Vec<(Weak<dyn SessionPeer>, String)> {
-        let Some(resources) = self.places.get(place) else { return Vec::new() };
-        let concerned = resources.iter().filter_map(|(original, subscribed)| Some((original, part_of(updated, original)?, subscribed)));
+        let Some(topics) = self.places.get(place) else { return Vec::new() };
+        let resources = topics.iter().filter_map(|(topic, subscribed)| Some((uri_of(topic)?, subscribed)));
+        let concerned = resources.filter_map(|(original, subscribed)| Some((original, part_of(updated, original)?, subscribed)));
         let named = concerned.flat_map(|(original, part, subscribed)| subscribed.iter().map(move |named| (original, part, named)));
-        let mut told: Vec<_> = named.map(|(original, part, named)| (named.session, client_uri(&named.uri, original, part))).collect();
+        let mut told: Vec<_> =
+            named.filter_map(|(original, part, named)| Some((named.session, client_uri(uri_of(&named.name)?, original, part)))).collect();
         // One who has subscribed to a whole and to a part of it hears it once.
         told.sort_unstable();
         told.dedup();
         told.into_iter().filter_map(|(session, uri)| Some((Weak::clone(&self.sessions.get(&session)?.peer), uri))).collect()
+    }
+}
+
+fn uri_of(topic: &Topic) -> Option<&str> {
+    match topic {
+        Topic::Resource(uri) => Some(uri),
+        Topic::Task(_) => None,
     }
 }
 
@@ -363,6 +410,10 @@ mod tests {
         }
     }
 
+    fn resource(uri: &str) -> Topic {
+        Topic::Resource(uri.to_owned())
+    }
+
     fn place(server: &str) -> Place {
         Place::shared(ServerId::new(server))
     }
@@ -390,9 +441,9 @@ mod tests {
         let (a, b) = (place("a"), place("b"));
         let (one, one_ctx) = session(1);
         let (two, two_ctx) = session(2);
-        subscriptions.add(&one_ctx, &a, "r:x".to_owned(), "r:x".to_owned());
-        subscriptions.add(&two_ctx, &a, "r:x".to_owned(), "a+r:x".to_owned());
-        subscriptions.add(&two_ctx, &b, "r:x".to_owned(), "r:x".to_owned());
+        subscriptions.add(&one_ctx, &a, resource("r:x"), resource("r:x"));
+        subscriptions.add(&two_ctx, &a, resource("r:x"), resource("a+r:x"));
+        subscriptions.add(&two_ctx, &b, resource("r:x"), resource("r:x"));
         updated(&subscriptions, &a, "r:x");
         updated(&subscriptions, &a, "r:x/part");
         updated(&subscriptions, &a, "r:xy");
@@ -401,11 +452,11 @@ mod tests {
         updated(&subscriptions, &b, "r:x");
         assert_eq!((heard(&one), heard(&two)), (vec![], vec!["r:x".to_owned()]));
 
-        assert_eq!(subscriptions.remove(1, "r:x"), None, "another session has it");
-        assert_eq!(subscriptions.remove(1, "r:x"), None);
+        assert_eq!(subscriptions.remove(1, &resource("r:x")), None, "another session has it");
+        assert_eq!(subscriptions.remove(1, &resource("r:x")), None);
         let mut ended = subscriptions.remove_all(2);
         ended.sort_unstable();
-        assert_eq!(ended, [(a.clone(), "r:x".to_owned()), (b, "r:x".to_owned())]);
+        assert_eq!(ended, [(a.clone(), resource("r:x")), (b, resource("r:x"))]);
         updated(&subscriptions, &a, "r:x");
         assert_eq!((heard(&one), heard(&two)), (vec![], vec![]));
         assert!(subscriptions.table().sessions.is_empty() && subscriptions.table().places.is_empty(), "nothing is left");
@@ -416,14 +467,14 @@ mod tests {
         let subscriptions = Subscriptions::default();
         let (a, b) = (place("a"), place("b"));
         let (one, ctx) = session(1);
-        assert_eq!(subscriptions.add(&ctx, &a, "r:x".to_owned(), "r:x".to_owned()), None);
-        assert_eq!(subscriptions.add(&ctx, &a, "r:x".to_owned(), "r:x".to_owned()), None);
-        assert_eq!(subscriptions.add(&ctx, &b, "r:x".to_owned(), "r:x".to_owned()), Some((a.clone(), "r:x".to_owned())));
+        assert_eq!(subscriptions.add(&ctx, &a, resource("r:x"), resource("r:x")), None);
+        assert_eq!(subscriptions.add(&ctx, &a, resource("r:x"), resource("r:x")), None);
+        assert_eq!(subscriptions.add(&ctx, &b, resource("r:x"), resource("r:x")), Some((a.clone(), resource("r:x"))));
         updated(&subscriptions, &a, "r:x");
         assert_eq!(heard(&one), [""; 0]);
         updated(&subscriptions, &b, "r:x");
         assert_eq!(heard(&one), ["r:x"]);
-        assert_eq!(subscriptions.remove(1, "r:x"), Some((b, "r:x".to_owned())));
+        assert_eq!(subscriptions.remove(1, &resource("r:x")), Some((b, resource("r:x"))));
     }
 
     #[test]
@@ -432,9 +483,13 @@ mod tests {
         let server = place("a");
         let (_, ctx) = session(1);
         for n in 0..EACH {
-            assert!(!subscriptions.is_full(1, &n.to_string()));
-            subscriptions.add(&ctx, &server, n.to_string(), n.to_string());
+            assert!(!subscriptions.is_full(1, &resource(&n.to_string())));
+            subscriptions.add(&ctx, &server, resource(&n.to_string()), resource(&n.to_string()));
         }
-        assert!(subscriptions.is_full(1, "one more") && !subscriptions.is_full(1, "7") && !subscriptions.is_full(2, "7"));
+        assert!(
+            subscriptions.is_full(1, &resource("one more"))
+                && !subscriptions.is_full(1, &resource("7"))
+                && !subscriptions.is_full(2, &resource("7"))
+        );
     }
 }

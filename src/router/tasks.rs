@@ -27,15 +27,19 @@ const RELATED_KEY: &str = "io.modelcontextprotocol/related-task";
 /// [`CallError::InvalidParams`] for a task of no server of this workspace.
 pub(super) fn resolve(catalog: &Catalog, outgoing: &mut Outgoing<'_>) -> Result<ServerId, CallError> {
     let task = outgoing.string("taskId")?;
-    let of = |server: &ServerId| task.strip_prefix(server.as_str())?.strip_prefix(SEPARATOR).map(str::to_owned);
-    // The longest, since the name of a server may begin with that of another one.
-    let found = catalog.servers().filter_map(|(server, _)| Some((server.clone(), of(server)?)));
-    let (server, original) = found
-        .max_by_key(|(server, _)| server.as_str().len())
-        .ok_or_else(|| CallError::InvalidParams("`taskId` names no task of this workspace".to_owned()))?;
+    let unknown = || CallError::InvalidParams("`taskId` names no task of this workspace".to_owned());
+    let (server, original) = owner(catalog, &task).ok_or_else(unknown)?;
     let params = outgoing.params.clone();
     outgoing.rename(&params, "taskId", &original);
     Ok(server)
+}
+
+/// The server that a task's name leads to, and the server's own name of it.
+pub(super) fn owner(catalog: &Catalog, task: &str) -> Option<(ServerId, String)> {
+    let of = |server: &ServerId| task.strip_prefix(server.as_str())?.strip_prefix(SEPARATOR).map(str::to_owned);
+    // The longest, since the name of a server may begin with that of another one.
+    let found = catalog.servers().filter_map(|(server, _)| Some((server.clone(), of(server)?)));
+    found.max_by_key(|(server, _)| server.as_str().len())
 }
 
 /// The reply with tasks named as clients know them; `None` where it names none.

@@ -3,6 +3,7 @@
 use crate::support::client::Mark;
 use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of, over_each_wire, stays};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 over_each_wire!(an_answer_that_is_none_fails_its_call_at_once);
 
@@ -339,6 +340,27 @@ fn listens(client: &mut Client, server: &Server, uris: &[&str]) {
 
 fn updated(uri: &str) -> Value {
     json!({"jsonrpc": "2.0", "method": UPDATED, "params": {"uri": uri, "x-vendor": 1.0}})
+}
+
+#[test]
+fn what_a_newer_server_does_not_tell_of_is_refused_and_costs_nobody_else() {
+    let server = Server::http("alpha", &["--modern", "--resource=scripted://second"]);
+    let mut client = Proxy::before(&[&server]);
+    client.find(List::Resources, GREETING);
+    client.request("resources/subscribe", json!({"uri": GREETING})).result();
+    let asked = Instant::now();
+    for uri in ["scripted://unheard", "scripted://forbidden"] {
+        let refused = client.request("resources/subscribe", json!({"uri": uri}));
+        assert!(refused.error()["message"].as_str().is_some_and(|text| text.contains("does not tell of changes")), "{uri}");
+    }
+    client.request("resources/subscribe", json!({"uri": "scripted://second"})).result();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    listens(&mut client, &server, &[GREETING, "scripted://second"]);
+    for uri in [GREETING, "scripted://second"] {
+        let mark = client.mark();
+        server.running().touch(uri);
+        assert_eq!(client.notified(mark, UPDATED), updated(uri));
+    }
 }
 
 #[test]

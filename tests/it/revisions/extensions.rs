@@ -1,6 +1,6 @@
 //! What the proxy knows nothing of passes through it: methods, capabilities and tasks of servers.
 
-use crate::support::modern::{ask, modern};
+use crate::support::modern::{CAPABILITIES, SUBSCRIPTION, ask, call, modern};
 use crate::support::{Client, List, Proxy, Server, eventually, file_of};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -98,4 +98,33 @@ fn the_first_discovery_waits_a_little_for_new_servers() {
     let hanging = Server::stdio("beta", &["--hang=initialize", "--hang=server/discover"]);
     let (_, took) = discover(&[&server, &hanging]);
     assert!(took < Duration::from_secs(5), "who hangs is waited for: {took:?}");
+}
+
+#[test]
+fn a_task_is_told_of_to_those_who_listen_to_it() {
+    let flags = ["--modern", "--tool=touch"];
+    let (alpha, beta) = (Server::http("alpha", &flags), Server::stdio("beta", &flags));
+    let front = Proxy::new().file(&file_of(&[&alpha, &beta])).serve();
+    for server in [&alpha, &beta] {
+        eventually("it is listed", || {
+            ask(&front, &modern(1, "tools/list", json!({}))).send().result()["tools"]
+                .to_string()
+                .contains(&server.tool("touch"))
+                .then_some(())
+        });
+        let task = format!("file:{}/7", server.name);
+        let mut listening = modern(7, "subscriptions/listen", json!({"notifications": {"taskIds": [task, "nobody/7"]}}));
+        // Who knows nothing of tasks is not told of them.
+        let mut stream = ask(&front, &listening).open();
+        assert_eq!(stream.message().expect("an acknowledgement")["params"]["notifications"], json!({}));
+        listening["params"]["_meta"][CAPABILITIES] = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+        let mut stream = ask(&front, &listening).open();
+        assert_eq!(stream.message().expect("an acknowledgement")["params"]["notifications"], json!({"taskIds": [task]}));
+        for told in ["8", "7"] {
+            ask(&front, &call(&server.tool("touch"), json!({"task": told}))).send().result();
+        }
+        let changed = stream.message().expect("it is told of");
+        assert_eq!((&changed["method"], &changed["params"]["taskId"]), (&json!("notifications/tasks"), &json!(task)), "{changed}");
+        assert_eq!((&changed["params"]["x-vendor"], &changed["params"]["_meta"][SUBSCRIPTION]), (&json!(1.0), &json!(7)));
+    }
 }

@@ -237,6 +237,12 @@ impl Call {
                 server.add(&text_of(&arguments["kind"]), text_of(&arguments["name"]));
                 text("added")
             }
+            "touch" if arguments["task"].is_string() => {
+                server.broadcast(
+                    &json!({"jsonrpc": "2.0", "method": "notifications/tasks", "params": {"taskId": arguments["task"], "x-vendor": 1.0}}),
+                );
+                text("touched")
+            }
             "touch" => {
                 server.touch(&text_of(&arguments["uri"]));
                 text("touched")
@@ -516,7 +522,7 @@ fn structured(value: &Value) -> Reply {
     result(&json!({"content": [{"type": "text", "text": text}], "structuredContent": value}))
 }
 
-fn invalid(message: &str) -> Reply {
+pub(crate) fn invalid(message: &str) -> Reply {
     Reply::Error(json!({"code": -32_602, "message": message}))
 }
 

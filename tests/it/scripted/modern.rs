@@ -1,7 +1,7 @@
 //! Revision 2026-07-28: no handshake and no session, an envelope in every request, headers that repeat it, questions
 //! in results, and one request that listens.
 
-use super::features::no_method;
+use super::features::{invalid, no_method};
 use super::http::{EVENTS, Host, broken, pieces, share, text_of};
 use super::session::{Call, Outbox, Outgoing, Reply, Session, parse, read};
 use super::{Script, Server, lock};
@@ -58,6 +58,9 @@ impl Server {
                 "notifications/resources/list_changed" => filter["resourcesListChanged"] == true,
                 "notifications/resources/updated" => {
                     filter["resourceSubscriptions"].as_array().is_some_and(|uris| uris.contains(&notification["params"]["uri"]))
+                }
+                "notifications/tasks" => {
+                    filter["taskIds"].as_array().is_some_and(|tasks| tasks.contains(&notification["params"]["taskId"]))
                 }
                 _ => false,
             };
@@ -261,7 +264,17 @@ impl Call {
 
     async fn listen(&self, params: &Value) -> Reply {
         let server = &self.session.server;
-        let filter = params["notifications"].clone();
+        let mut filter = params["notifications"].clone();
+        let uris = |what: &str| {
+            filter["resourceSubscriptions"].as_array().is_some_and(|uris| uris.iter().any(|uri| uri.to_string().contains(what)))
+        };
+        if uris("forbidden") {
+            return invalid("that is nobody's business");
+        }
+        // What is not agreed to is left out.
+        if uris("unheard") {
+            filter["resourceSubscriptions"].as_array_mut().expect("a list").retain(|uri| !uri.to_string().contains("unheard"));
+        }
         let acknowledged = json!({"notifications": filter, "_meta": {SUBSCRIPTION: self.id}});
         lock(&server.journal).listens.push(format!("+{filter}"));
         lock(&server.listeners).push(Listener { id: self.id.clone(), filter: filter.clone(), outbox: self.beside() });
