@@ -96,6 +96,8 @@ impl InFlight {
     }
 
     fn cancel(&self) {
+        // From before nobody waits for it any more: the connection may be ending at this very moment, and waits for what is to be said.
+        let _sending = self.link.outbox().sending();
         if self.link.handler().give_up(self.id) && !self.link.outbox().cancels_by_closing() {
             self.link.outbox().notify_soon(cancellation(self.id));
         }

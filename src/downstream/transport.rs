@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::AbortHandle, time::timeout_at};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{error::LinkError, handler::Handler};
 use crate::protocol::{
@@ -68,6 +69,15 @@ impl Outbox {
             Self::Stdio(_) => {}
             Self::Http(client) => client.settled().await,
             Self::Sse(client) => client.settled().await,
+        }
+    }
+
+    /// There may be more to send until this is dropped, which [`settled`](Self::settled) waits for.
+    pub fn sending(&self) -> Option<TaskTrackerToken> {
+        match self {
+            Self::Stdio(_) => None,
+            Self::Http(client) => Some(client.sending()),
+            Self::Sse(client) => Some(client.sending()),
         }
     }
 

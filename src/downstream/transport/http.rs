@@ -20,7 +20,10 @@ use reqwest::{
 };
 use sse_stream::{Sse, SseStream};
 use tokio::task::AbortHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use super::{Outbox, deliver, too_large};
 use crate::{
@@ -108,9 +111,14 @@ impl Client {
         self.0.sending.wait().await;
     }
 
+    /// There may be more to send until this is dropped.
+    pub fn sending(&self) -> TaskTrackerToken {
+        self.0.sending.token()
+    }
+
     pub fn notify_soon(&self, frame: Frame) {
         let client = self.clone();
-        let sending = self.0.sending.token();
+        let sending = self.sending();
         self.0.tracker.spawn(async move {
             let _sending = sending;
             let sent = tokio::time::timeout(DELETE_TIMEOUT, client.notify(frame)).await;

@@ -7,7 +7,10 @@ use futures_util::StreamExt;
 use reqwest::{Response, StatusCode, header::HeaderMap};
 use sse_stream::SseStream;
 use tokio::{sync::oneshot, task::AbortHandle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use super::{
     Outbox, deliver, heard,
@@ -136,9 +139,14 @@ impl Client {
         self.0.sending.wait().await;
     }
 
+    /// There may be more to send until this is dropped.
+    pub fn sending(&self) -> TaskTrackerToken {
+        self.0.sending.token()
+    }
+
     pub fn notify_soon(&self, frame: Frame) {
         let client = self.clone();
-        let sending = self.0.sending.token();
+        let sending = self.sending();
         self.0.tracker.spawn(async move {
             let _sending = sending;
             let sent = tokio::time::timeout(NOTIFY_TIMEOUT, client.notify(frame)).await;
