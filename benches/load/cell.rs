@@ -2,6 +2,7 @@
 
 mod clipboard;
 mod front;
+mod hanging;
 
 use std::collections::HashSet;
 use std::thread;
@@ -35,6 +36,7 @@ pub(crate) const CELLS: &[Cell] = &[
     Cell { name: "list", cores: "0", measure: list },
     Cell { name: "cold-initialize", cores: "0", measure: |effort| cold(&COLD_INITIALIZE, effort) },
     Cell { name: "cold-list", cores: "0", measure: |effort| cold(&COLD_LIST, effort) },
+    Cell { name: "hanging", cores: "0,1", measure: hanging::first_list },
     Cell { name: "memory", cores: "0,1", measure: memory },
     Cell { name: "clipboard", cores: "0", measure: clipboard::round_trip },
     Cell { name: "http-echo-1", cores: "0", measure: |effort| front::echo_one(Behind::Http, 65.0, effort) },
@@ -339,14 +341,18 @@ struct Start {
     name: &'static str,
     ask: fn() -> String,
     last: u64,
+    /// Servers whose tools are listed.
+    servers: usize,
     most: f64,
 }
 
-const COLD_INITIALIZE: Start = Start { name: "start to initialize", ask: || format!("{}\n", peer::INITIALIZE), last: 0, most: 10.0 };
+const COLD_INITIALIZE: Start =
+    Start { name: "start to initialize", ask: || format!("{}\n", peer::INITIALIZE), last: 0, servers: 0, most: 10.0 };
 const COLD_LIST: Start = Start {
     name: "start to tools/list, stored catalog",
     ask: || format!("{}\n{}\n{}", peer::INITIALIZE, peer::INITIALIZED, peer::list(1, None)),
     last: 1,
+    servers: 1,
     most: 15.0,
 };
 
@@ -358,9 +364,11 @@ fn start(start: &Start, spawn: impl FnOnce() -> Result<Process>) -> Result<f64> 
     process.send(questions.as_bytes())?;
     let answer = peer::answer_to(start.last, &mut process)?;
     let time = started.elapsed();
-    match start.last {
-        0 => ensure!(memchr::memmem::find(&answer, b"\"protocolVersion\"").is_some(), "refused: {}", start_of(&answer)),
-        _ => ensure!(peer::page(&answer)?.tools.iter().any(|tool| tool.name.ends_with("echo")), "not listed: {}", start_of(&answer)),
+    if start.last == 0 {
+        ensure!(memchr::memmem::find(&answer, b"\"protocolVersion\"").is_some(), "refused: {}", start_of(&answer));
+    } else {
+        let listed = peer::page(&answer)?.tools.iter().filter(|tool| tool.name.ends_with("echo")).count();
+        ensure!(listed == start.servers, "{listed} servers listed: {}", start_of(&answer));
     }
     Ok(time.as_secs_f64() * 1e3)
 }

@@ -59,6 +59,7 @@ fn play(args: &[String]) -> Result<()> {
     match role.as_str() {
         "echo-stdio" => serve::stdio(arg(0)?.parse()?),
         "echo-http" => serve::http(arg(0)?.parse()?, arg(1)?.parse()?),
+        "hang" => serve::hang(),
         "relay-stdio" => relay::stdio(args),
         "relay-http" => relay::http(arg(0)?),
         "reverse-proxy" => reverse::serve(args),

@@ -217,6 +217,15 @@ impl Home {
         Self::new(&json!({ "s0": { "command": env::current_exe()?, "args": args } }))
     }
 
+    /// So many servers of few tools over their standard streams, and perhaps one that never says a word.
+    pub(crate) fn with_processes(sound: usize, one_hangs: bool) -> Result<Self> {
+        let me = env::current_exe()?;
+        let entry = |args: &[&str]| json!({ "command": me, "args": args });
+        let sound = (0..sound).map(|at| (format!("s{at}"), entry(&["--role", "echo-stdio", "2"])));
+        let hanging = one_hangs.then(|| ("hanging".to_owned(), entry(&["--role", "hang"])));
+        Self::new(&sound.chain(hanging).collect::<serde_json::Map<_, _>>().into())
+    }
+
     /// A server at each of these addresses.
     pub(crate) fn with_urls(urls: &[String]) -> Result<Self> {
         let server = |(at, url): (usize, &String)| {

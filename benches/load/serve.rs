@@ -47,6 +47,12 @@ pub(crate) fn stdio(tools: usize) -> Result<()> {
     Ok(())
 }
 
+/// Reads, and says nothing until its input ends.
+pub(crate) fn hang() -> Result<()> {
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    Ok(())
+}
+
 /// What the handlers of one port share.
 struct Port {
     server: Arc<Server>,

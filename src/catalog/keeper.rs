@@ -3,8 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::OsStr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -24,12 +23,14 @@ use super::{
 use crate::{
     downstream::{Event, Item, Link, LinkError, Pool},
     lasting::survived,
-    protocol::server::{Fingerprint, ServerConfig, ServerId, TransportConfig},
+    protocol::server::{Fingerprint, ServerConfig, ServerId},
     source::{AppStatus, Snapshot, Told},
 };
 use memory::Memory;
+use patience::{Patience, Progress};
 
 mod memory;
+mod patience;
 
 /// How soon it is noticed that the operator has accepted changed tools: one look at a file's date.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -41,13 +42,6 @@ const RELISTS: u32 = 4;
 
 /// A server that adds ten tools says ten times that its list changed.
 const CHANGES_TOGETHER: Duration = Duration::from_millis(20);
-
-/// Stragglers get this long at least, even if all others were quick.
-const STRAGGLER: Duration = Duration::from_secs(2);
-/// Stragglers get so many times what the slowest of the others took.
-const STRAGGLER_FACTOR: u32 = 3;
-/// Commands that download what they run. They take seconds without being stuck.
-const RUNNERS: [&str; 14] = ["npx", "uvx", "uv", "uvenv", "bunx", "bun", "pnpm", "pnpx", "yarn", "dnx", "pipx", "deno", "docker", "podman"];
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -81,6 +75,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
     let (listed, listed_receiver) = mpsc::channel(64);
     let (publish, catalog) = watch::channel(Arc::default());
     let patience = config.patience;
+    let waiting = Patience::new(patience, config.for_stragglers);
     let memory = Memory::load(config.store.clone());
     // What is listed before a server has spoken is the listing of its last run, which was judged then.
     let changes = integrity.as_ref().filter(|_| config.pin).map(|integrity| integrity.pending()).unwrap_or_default();
@@ -99,8 +94,7 @@ pub fn start(config: Config, parts: Parts, tracker: &TaskTracker, token: Cancell
         listings: HashMap::new(),
         asking: HashMap::new(),
         recorded: HashSet::new(),
-        begun: Instant::now(),
-        last_answer: None,
+        patience: waiting,
         settled: false,
         published_settled: false,
         changed: true,
@@ -141,9 +135,7 @@ struct Keeper {
     /// Servers of which the App has recorded tools at some time: from then on its
     /// word decides which are on, even if that is none.
     recorded: HashSet<ServerId>,
-    begun: Instant,
-    /// When the latest of the servers had said what it offers.
-    last_answer: Option<Duration>,
+    patience: Patience,
     settled: bool,
     published_settled: bool,
     /// Something that the catalog is made of.
@@ -226,7 +218,7 @@ impl Keeper {
                 Ok(()) = self.source.changed() => self.apply_source(),
                 Some(event) = events.recv() => self.take(event),
                 Some(answer) = listed.recv() => self.store(answer),
-                () = tokio::time::sleep_until(deadline), if !self.settled => self.settled = true,
+                () = tokio::time::sleep_until(deadline), if !self.settled => self.give_up_waiting(),
                 () = tokio::time::sleep_until(save_at), if self.memory.due().is_some() => self.save(),
                 () = tokio::time::sleep_until(look_at), if !self.changes.is_empty() => self.look_for_acceptance(),
             }
@@ -364,7 +356,7 @@ impl Keeper {
         }
         self.listings.insert(server.clone(), Arc::new(listing));
         self.changed = true;
-        self.last_answer = Some(self.begun.elapsed());
+        self.patience.hear();
         failures = if failed { failures + 1 } else { 0 };
         if again != Kinds::default() && failures <= RELISTS && !link.is_closed() {
             let pause = if failed { RELIST_AFTER * 3_u32.pow(failures - 1) } else { CHANGES_TOGETHER };
@@ -430,27 +422,27 @@ impl Keeper {
         self.is_known(&config.id) || self.pool.status(&config.id).is_some_and(|status| status.has_failed())
     }
 
-    /// Until when the first lists wait for the rest.
     fn deadline(&self) -> Instant {
-        let patience = self.config.patience;
-        let wait = match self.last_answer {
-            Some(took) if self.snapshot.app != AppStatus::Loading && !self.config.for_stragglers && !self.may_download() => {
-                (took * STRAGGLER_FACTOR).max(STRAGGLER).min(patience)
-            }
-            Some(_) | None => patience,
-        };
-        self.begun + wait
+        let awaited: Vec<_> = self.awaited().collect();
+        self.patience.deadline(Progress {
+            heard: self.listings.values().filter(|listing| listing.live).count(),
+            awaited: awaited.len(),
+            may_download: awaited.iter().any(|config| patience::may_download(config) && !self.memory.was_late(config)),
+            is_complete: self.snapshot.app != AppStatus::Loading,
+        })
     }
 
-    /// Whether one of those that are waited for runs through a package runner,
-    /// which downloads the server at its first start.
-    fn may_download(&self) -> bool {
-        self.snapshot.servers.iter().filter(|config| !self.is_done(config)).any(|config| match &config.transport {
-            TransportConfig::Stdio(stdio) => {
-                RUNNERS.contains(&Path::new(&stdio.command).file_stem().and_then(OsStr::to_str).unwrap_or_default())
-            }
-            TransportConfig::Http(_) => false,
-        })
+    /// The servers that the first lists wait for.
+    fn awaited(&self) -> impl Iterator<Item = &Arc<ServerConfig>> {
+        self.snapshot.servers.iter().filter(|config| !self.is_done(config))
+    }
+
+    /// The first lists are given without those that are still awaited.
+    fn give_up_waiting(&mut self) {
+        let late: Vec<_> = self.awaited().map(|config| (config.id.clone(), config.shape())).collect();
+        tracing::debug!(servers = ?late.iter().map(|(id, _)| id).collect::<Vec<_>>(), "the first lists do not wait any longer");
+        self.memory.note_late(late);
+        self.settled = true;
     }
 
     /// Publishes if anything has changed since the last time.

@@ -35,6 +35,8 @@ const MAX_FILE: u64 = 256 * 1024 * 1024;
 pub struct Stored {
     /// Each server's listing.
     pub servers: HashMap<ServerId, Kept>,
+    /// Those without a listing that were waited for in vain.
+    pub late: HashMap<ServerId, Fingerprint>,
     /// Absent where no App was asked, or it has not answered.
     pub app: Option<Arc<Remembered>>,
 }
@@ -51,6 +53,9 @@ struct File<'a> {
     version: u32,
     #[serde(borrow)]
     servers: HashMap<String, Server<'a>>,
+    /// A list of an older proxy has it not.
+    #[serde(default, skip_serializing_if = "HashMap::is_empty")]
+    late: HashMap<String, String>,
     /// A list of an older proxy has it not.
     #[serde(default)]
     app: Option<Cow<'a, Remembered>>,
@@ -97,12 +102,13 @@ fn read(path: &Path) -> io::Result<Stored> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let text = fs::read(path)?;
-    let File { version, servers, app } = serde_json::from_slice(&text)?;
+    let File { version, servers, late, app } = serde_json::from_slice(&text)?;
     if version != VERSION {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let servers = servers.into_iter().filter_map(|(id, server)| Some((ServerId::new(&id), server.into_kept()?))).collect();
-    Ok(Stored { servers, app: app.map(|app| Arc::new(app.into_owned())) })
+    let late = late.into_iter().filter_map(|(id, shape)| Some((ServerId::new(&id), Fingerprint::from_hex(&shape)?))).collect();
+    Ok(Stored { servers, late, app: app.map(|app| Arc::new(app.into_owned())) })
 }
 
 /// Writes the file anew, readable by its owner alone; readers see the old one or
@@ -111,12 +117,13 @@ fn read(path: &Path) -> io::Result<Stored> {
 /// # Errors
 /// What the operating system says.
 pub fn save(path: &Path, stored: &Stored) -> io::Result<()> {
-    let Stored { servers, app } = stored;
-    if servers.is_empty() && app.is_none() {
+    let Stored { servers, late, app } = stored;
+    if servers.is_empty() && late.is_empty() && app.is_none() {
         return files::remove(path);
     }
     let servers = servers.iter().map(|(id, kept)| (id.to_string(), Server::of(kept))).collect();
-    let file = File { version: VERSION, servers, app: app.as_deref().map(Cow::Borrowed) };
+    let late = late.iter().map(|(id, shape)| (id.to_string(), shape.to_hex())).collect();
+    let file = File { version: VERSION, servers, late, app: app.as_deref().map(Cow::Borrowed) };
     let written = files::replace(path, |writer| Ok(serde_json::to_writer(writer, &file)?));
     files::forget_old(path.parent().unwrap_or(path), PREFIX);
     written
@@ -180,7 +187,8 @@ mod tests {
         let tools = vec![Item { key: "a".to_owned(), json: r#"{"name":"a", "x":1.0}"#.into() }];
         let listing = Listing { tools, completions: true, declared: r#"{"x":1.0}"#.into(), ..Listing::default() };
         let servers = [(ServerId::of_file("s"), Kept { shape: Fingerprint::of(b"shape"), listing: Arc::new(listing) })].into();
-        Stored { servers, app: None }
+        let late = [(ServerId::of_file("t"), Fingerprint::of(b"late"))].into();
+        Stored { servers, late, app: None }
     }
 
     #[test]
@@ -191,6 +199,7 @@ mod tests {
         let loaded = load(&path);
         let (old, new) = (&kept().servers[&ServerId::of_file("s")], &loaded.servers[&ServerId::of_file("s")]);
         assert_eq!((old.shape, &old.listing), (new.shape, &new.listing));
+        assert_eq!(loaded.late, kept().late);
         assert_eq!(fs::read_dir(path.parent().expect("a file has a parent")).expect("readable").count(), 1);
         #[cfg(unix)]
         {

@@ -1,9 +1,10 @@
 //! Lists: all their pages, towards servers and towards the client, and what happens when they change.
 
 use crate::support::client::Pending;
-use crate::support::{Client, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
+use crate::support::{Client, Home, Kind, List, Proxy, Server, eventually, file_of, over_each_wire};
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 over_each_wire!(takes_every_page_of_a_server, tells_the_client_when_a_server_changes_a_list,);
 
@@ -217,4 +218,50 @@ fn the_order_of_lists_does_not_depend_on_which_server_is_faster() {
         orders.push(names);
     }
     assert_eq!(orders[0], orders[1]);
+}
+
+/// How long a client waits for its very first list before these servers.
+fn first_list(servers: &[&Server]) -> Duration {
+    let begun = Instant::now();
+    let mut client = Proxy::new().file(&file_of(servers)).start();
+    let tools = client.names(List::Tools);
+    let took = begun.elapsed();
+    for server in servers.iter().filter(|server| server.name != "hanging") {
+        assert!(tools.contains(&server.tool("echo")), "{} is not in {tools:?}", server.name);
+    }
+    took
+}
+
+#[test]
+fn one_of_ten_servers_that_hangs_does_not_hold_up_the_first_list() {
+    let sound: Vec<_> = (0..9).map(|n| Server::http(&format!("s{n}"), &[])).collect();
+    let hanging = Server::stdio("hanging", &["--hang=initialize"]);
+    let without = first_list(&sound.iter().collect::<Vec<_>>());
+    let with = first_list(&sound.iter().chain([&hanging]).collect::<Vec<_>>());
+    // What it really costs is measured by `cargo bench --bench load hanging`; here other tests run beside it.
+    assert!(with < without * 2 + Duration::from_millis(500), "{with:?} instead of {without:?}");
+}
+
+/// A package runner may be downloading, so that it is waited for. Where that was in vain, the next start does not do it again.
+#[cfg(unix)]
+#[test]
+fn a_package_runner_is_waited_for_in_vain_once_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let quick = Server::http("quick", &[]);
+    let home = Home::new();
+    let runner = home.write("npx", "#!/bin/sh\nwhile read -r line; do :; done\n");
+    std::fs::set_permissions(&runner, PermissionsExt::from_mode(0o700)).expect("it was written here");
+    let mut file = file_of(&[&quick]);
+    file["mcpServers"]["stuck"] = json!({"command": runner});
+    let first_list = || {
+        let begun = Instant::now();
+        let mut client = Proxy::at(&home).file(&file).start();
+        assert!(client.names(List::Tools).contains(&quick.tool("echo")));
+        let took = begun.elapsed();
+        client.finish();
+        took
+    };
+    let (once, again) = (first_list(), first_list());
+    assert!(once > Duration::from_secs(8), "{once:?}");
+    assert!(again < Duration::from_secs(4), "{again:?}");
 }

@@ -16,7 +16,7 @@ use crate::{
         remembered::Remembered,
         store::{self, Kept, Stored},
     },
-    protocol::server::{ServerConfig, ServerId},
+    protocol::server::{Fingerprint, ServerConfig, ServerId},
     source::{AppStatus, Snapshot, Told},
 };
 
@@ -82,6 +82,17 @@ impl Memory {
         all
     }
 
+    /// Whether the first lists of the last run waited for this server in vain.
+    pub(super) fn was_late(&self, config: &ServerConfig) -> bool {
+        self.stored.late.get(&config.id) == Some(&config.shape())
+    }
+
+    /// The first lists have waited for these in vain.
+    pub(super) fn note_late(&mut self, servers: Vec<(ServerId, Fingerprint)>) {
+        self.stored.late.extend(servers);
+        self.note_change();
+    }
+
     /// Something is to be written.
     pub(super) fn note_change(&mut self) {
         if self.path.is_some() {
@@ -108,12 +119,15 @@ impl Memory {
         let mut servers: HashMap<_, _> = kept.collect();
         // While the App is silent, its servers are not gone.
         let is_awaited = !matches!(snapshot.app, AppStatus::Unset | AppStatus::Refused { .. });
-        if is_awaited && snapshot.told != Told::Now {
+        let keeps_absent = is_awaited && snapshot.told != Told::Now;
+        if keeps_absent {
             for (id, kept) in &self.stored.servers {
                 servers.entry(id.clone()).or_insert_with(|| kept.clone());
             }
         }
-        let stored = Stored { servers, app: app.map(Arc::new).or_else(|| self.stored.app.clone()) };
+        let mut late = self.stored.late.clone();
+        late.retain(|id, _| !servers.contains_key(id) && (keeps_absent || snapshot.servers.iter().any(|config| config.id == *id)));
+        let stored = Stored { servers, late, app: app.map(Arc::new).or_else(|| self.stored.app.clone()) };
         self.turn += 1;
         let (turn, written) = (self.turn, Arc::clone(&self.written));
         tracker.spawn_blocking(move || {
