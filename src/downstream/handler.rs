@@ -291,6 +291,12 @@ impl Handler {
         }
     }
 
+    /// Takes no more calls, because of `error`. Those in flight come to their own ends: what has happened to one of them says
+    /// nothing of the others.
+    pub fn retire(&self, error: &LinkError) {
+        self.calls().ended.get_or_insert_with(|| error.clone());
+    }
+
     /// Why the connection ended.
     pub fn ended(&self) -> Option<LinkError> {
         self.calls().ended.clone()

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Answer, CallError, Ctx, Router, activity::Subject, forward::Outgoing, tasks};
 use crate::{
@@ -134,13 +134,20 @@ impl Router {
         self.configured(&server).await?;
         let patience = self.config.call_timeout;
         let server_name = || catalog.server(&server).map_or_else(|| server.to_string(), |server| server.name.clone());
-        match timeout(patience, self.pool.link(&server)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(CallError::Unavailable { server: server_name(), error }),
-            Err(_) => return Err(CallError::ConnectTimeout { server: server_name(), after: patience }),
+        let deadline = Instant::now() + patience;
+        loop {
+            let link = match timeout_at(deadline, self.pool.link(&server)).await {
+                Ok(Ok(link)) => link,
+                Ok(Err(error)) => return Err(CallError::Unavailable { server: server_name(), error }),
+                Err(_) => return Err(CallError::ConnectTimeout { server: server_name(), after: patience }),
+            };
+            tokio::select! {
+                catalog = self.catalog.listed(&server) => return find(&catalog, name),
+                // It died before it had said what it offers. The next connection is asked, until there is none.
+                () = link.ended() => {}
+                () = sleep_until(deadline) => return find(&self.catalog.current(), name),
+            }
         }
-        let catalog = timeout(patience, self.catalog.listed(&server)).await;
-        find(&catalog.unwrap_or_else(|_| self.catalog.current()), name)
     }
 }
 

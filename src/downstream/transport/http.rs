@@ -19,7 +19,7 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use sse_stream::{Sse, SseStream};
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -90,12 +90,20 @@ impl Client {
     pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
         let client = self.clone();
         let exchange = async move {
-            tokio::select! {
-                // The end of the connection fails the call by itself.
-                () = client.0.closed.cancelled() => {}
-                outcome = client.exchange(Some(id), frame) => if let Err(error) = outcome {
-                    client.failed(id, error);
+            let mut exchange = std::pin::pin!(client.exchange(Some(id), frame));
+            let outcome = tokio::select! {
+                outcome = &mut exchange => outcome,
+                () = client.0.closed.cancelled() => {
+                    if !client.has_lost_session() {
+                        // The end of the connection has failed the call.
+                        return;
+                    }
+                    // What the server says of this call decides: one that it had taken before goes on.
+                    exchange.await
                 }
+            };
+            if let Err(error) = outcome {
+                client.failed(id, error);
             }
         };
         self.0.tracker.spawn(exchange).abort_handle()
@@ -168,9 +176,14 @@ impl Client {
         }
     }
 
+    /// The next calls get another session. First the reason, then the signal that there is one.
     fn session_gone(&self) {
-        self.0.handler.end(&LinkError::SessionGone);
+        self.0.handler.retire(&LinkError::SessionGone);
         self.0.closed.cancel();
+    }
+
+    fn has_lost_session(&self) -> bool {
+        self.0.handler.ended() == Some(LinkError::SessionGone)
     }
 
     /// Sends one message and delivers what comes back for it.
@@ -247,10 +260,14 @@ impl Client {
     async fn pump(&self, response: Response, position: &mut Position, request: Option<u64>) {
         let size = EventSize::new(self.0.handler.limits().message);
         let mut events = SseStream::from_bytes_stream(size.limited(response));
-        let mut answered = false;
+        // Once it is answered. Whatever comes then does not keep the stream open any longer.
+        let mut until = None;
         loop {
             let next = events.next();
-            let event = if answered { tokio::time::timeout(LINGER, next).await.unwrap_or(None) } else { next.await };
+            let event = match until {
+                Some(until) => tokio::time::timeout_at(until, next).await.unwrap_or(None),
+                None => next.await,
+            };
             let Some(Ok(Sse { event, data, id, retry })) = event else {
                 if let Some(id) = request.filter(|_| size.is_exceeded()) {
                     self.0.handler.fail(id, too_large(&self.0.handler));
@@ -265,7 +282,8 @@ impl Client {
             if let Some(data) = data.filter(|data| !data.is_empty() && event.as_deref().is_none_or(|event| event == "message")) {
                 self.deliver(&data.into(), request);
             }
-            answered = request.is_some_and(|id| !self.0.handler.is_waiting(id) || self.0.handler.is_doubtful(id));
+            let is_answered = request.is_some_and(|id| !self.0.handler.is_waiting(id) || self.0.handler.is_doubtful(id));
+            until = is_answered.then(|| until.unwrap_or_else(|| Instant::now() + LINGER));
         }
     }
 
@@ -289,6 +307,12 @@ impl Client {
                 }
                 Ok(response) if response.status() == StatusCode::NOT_FOUND && session.id.load().is_some() => {
                     return self.session_gone();
+                }
+                Ok(response) if response.status() == StatusCode::BAD_REQUEST && session.id.load().is_some() => {
+                    if read_body(response, &self.0.handler).await.is_ok_and(|body| names_session(&body)) {
+                        self.session_gone();
+                    }
+                    return;
                 }
                 Ok(response) if may_come_later(response.status()) => pause = (pause * 2).min(RESUME_AT_MOST),
                 // Most servers have no such stream and say 405.
@@ -336,6 +360,10 @@ impl Client {
     /// Waits for the end of the connection and says farewell to the session.
     async fn part(self) {
         self.0.closed.cancelled().await;
+        if self.has_lost_session() {
+            // Nothing is left to part from, and calls may still be under way.
+            return;
+        }
         self.0.handler.end(&LinkError::Closed);
         if let Manner::Session(session) = &self.0.manner
             && session.id.load().is_some()

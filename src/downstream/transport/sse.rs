@@ -26,6 +26,9 @@ use crate::{
     protocol::message::Frame,
 };
 
+/// How long requests that are on their way when the connection turns out to be lost may take to hear it themselves.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
 /// For a notification that nobody waits for.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -40,6 +43,8 @@ struct Inner {
     tracker: TaskTracker,
     /// Holds a token for each notification on its way.
     sending: TaskTracker,
+    /// And one for each request.
+    asking: TaskTracker,
     closed: CancellationToken,
 }
 
@@ -55,23 +60,31 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
     }
     let (found, address) = oneshot::channel();
     let (ready, client) = oneshot::channel();
+    let asking = TaskTracker::new();
     tracker.spawn({
-        let (handler, closed) = (Arc::clone(&handler), closed.clone());
+        let (handler, closed, asking) = (Arc::clone(&handler), closed.clone(), asking.clone());
         async move {
-            tokio::select! {
-                () = closed.cancelled() => handler.end(&LinkError::Closed),
+            let ended = tokio::select! {
+                () = closed.cancelled() => handler.ended().unwrap_or(LinkError::Closed),
                 () = read(response, found, client, &handler) => {
                     // It has said why already where it knows.
-                    handler.end(&LinkError::Lost { reason: "the server ended its event stream".to_owned() });
+                    handler.retire(&LinkError::Lost { reason: "the server ended its event stream".to_owned() });
                     closed.cancel();
+                    handler.ended().unwrap_or(LinkError::Closed)
                 }
+            };
+            if ended != LinkError::Closed {
+                // Those that the server does not take any more are sent again, unlike those that it has taken.
+                asking.close();
+                let _ = tokio::time::timeout(LAST_REQUESTS, asking.wait()).await;
             }
+            handler.end(&ended);
         }
     });
     let address = address.await.map_err(|_| LinkError::Protocol { what: "its event stream names no endpoint".to_owned() })?;
     // SECURITY: the server names the address; it may only name one of its own.
     let post = endpoint.at(&address).map_err(LinkError::Refused)?;
-    let client = Client(Arc::new(Inner { post, handler, tracker: tracker.clone(), sending: TaskTracker::new(), closed }));
+    let client = Client(Arc::new(Inner { post, handler, tracker: tracker.clone(), sending: TaskTracker::new(), asking, closed }));
     // The reader holds its end as long as the stream lives; if not, requests fail on their own.
     let _ = ready.send(client.clone());
     Ok(Outbox::Sse(client))
@@ -107,12 +120,26 @@ async fn read(response: Response, found: oneshot::Sender<String>, client: onesho
 impl Client {
     pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
         let client = self.clone();
+        let asking = self.0.asking.token();
         let send = async move {
-            if let Err(error) = client.notify(frame).await {
+            let _asking = asking;
+            let mut posting = std::pin::pin!(client.post(frame));
+            let sent = tokio::select! {
+                sent = &mut posting => sent,
+                () = client.0.closed.cancelled() => {
+                    if client.0.handler.ended().is_none_or(|ended| ended == LinkError::Closed) || !client.0.handler.is_waiting(id) {
+                        return;
+                    }
+                    // It is not known yet whether the server takes this one.
+                    let silent = |_| LinkError::Lost { reason: "the server ended its event stream".to_owned() };
+                    tokio::time::timeout(LAST_REQUESTS, posting).await.map_err(silent).flatten()
+                }
+            };
+            if let Err(error) = sent {
                 let gone = error == LinkError::SessionGone;
                 client.0.handler.fail(id, error);
                 if gone {
-                    client.0.handler.end(&LinkError::SessionGone);
+                    client.0.handler.retire(&LinkError::SessionGone);
                     client.0.closed.cancel();
                 }
             }
@@ -121,11 +148,14 @@ impl Client {
     }
 
     pub async fn notify(&self, frame: Frame) -> Result<(), LinkError> {
-        let response = tokio::select! {
-            () = self.0.closed.cancelled() => return Err(LinkError::Closed),
-            response = self.0.post.post(frame.into_bytes(), HeaderMap::new) => response?,
-        };
-        match response.status() {
+        tokio::select! {
+            () = self.0.closed.cancelled() => Err(LinkError::Closed),
+            sent = self.post(frame) => sent,
+        }
+    }
+
+    async fn post(&self, frame: Frame) -> Result<(), LinkError> {
+        match self.0.post.post(frame.into_bytes(), HeaderMap::new).await?.status() {
             status if status.is_success() => Ok(()),
             // The address was the server's own word: it has forgotten us.
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(LinkError::SessionGone),

@@ -156,7 +156,7 @@ const SCENARIOS: &[Scenario] = &[
         flags: &["--fault=tools/list=exit:5"],
         options: &["--call-timeout=2"],
         is_dead: true,
-        answer: Told::Error(-32_602, "unknown tool"),
+        answer: Told::Failure(&["is not available", "exit status: 5"]),
         within: 6000,
         mend: Struck::heal,
         again: Again::Soon(12_000),

@@ -184,6 +184,37 @@ fn a_forgotten_session_is_opened_anew_without_the_client_noticing() {
 }
 
 #[test]
+fn of_parallel_calls_none_fails_because_the_session_was_forgotten() {
+    for (kind, flags) in [(Kind::Http, &[][..]), (Kind::HttpJson, &["--unknown-session=400"]), (Kind::Sse, &[])] {
+        let server = Server::new(kind, "alpha", flags);
+        let mut client = Proxy::before(&[&server]);
+        client.find(List::Tools, "alpha__echo");
+        for round in 0..5 {
+            server.running().forget_sessions();
+            let calls: Vec<_> = (0..8).map(|n| client.send_call("alpha__echo", json!({"n": n}))).collect();
+            for (n, call) in calls.iter().enumerate() {
+                let echo = client.answer(call).result();
+                assert_eq!(echo["structuredContent"]["params"]["arguments"]["n"], n, "{kind:?} {round}: {echo}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_that_runs_outlives_the_loss_of_its_session() {
+    let server = Server::http("alpha", &[]);
+    let front = Proxy::serving(&[&server]);
+    let mut session = front.session();
+    session.find(List::Tools, "alpha__echo");
+    let slow = session.start_slow("alpha", "a");
+    server.running().forget_sessions();
+    assert_eq!(session.call("alpha__echo", json!({}))["structuredContent"]["server"], "alpha");
+    session.release("alpha", "a");
+    let reply = slow.reply();
+    assert!(reply.messages().iter().any(|message| message["result"]["isError"] != true && message["result"].is_object()), "{reply:?}");
+}
+
+#[test]
 fn sessions_and_streams_of_http_servers_are_optional() {
     let flags: [&[&str]; 4] = [&["--no-get"], &["--sessionless"], &["--no-get", "--sessionless", "--json-answers"], &["--resumable"]];
     for flags in flags {
