@@ -70,10 +70,10 @@ async fn fetch(url: &Url) -> Result<Value, String> {
 
 fn reason(error: &SendError) -> String {
     match error {
-        SendError::Unreachable(Cause::UnknownName | Cause::Tls | Cause::NoClient)
+        SendError::Unreachable(Cause::UnknownName | Cause::Tls(_) | Cause::NoClient)
         | SendError::Refused(_)
         | SendError::Redirected { .. } => error.to_string(),
         SendError::Unreachable(_) => "nobody answers there; is the proxy running?".to_owned(),
-        SendError::Lost | SendError::Encoded => "the connection was lost, or it does not speak HTTP".to_owned(),
+        SendError::Lost | SendError::NotHttp | SendError::Encoded => "the connection was lost, or it does not speak HTTP".to_owned(),
     }
 }

@@ -130,6 +130,7 @@ impl From<AppError> for Failure {
             AppError::Rejected { status, .. } => {
                 format!("plugged.in refused the request ({status}); hint: look at the arguments once more")
             }
+            error @ AppError::Tls(_) => error.to_string(),
             error @ (AppError::Redirected { .. } | AppError::Network { .. } | AppError::Refused(_) | AppError::Unreadable { .. }) => {
                 format!("{error}; hint: `pluggedin_setup` with the topic `troubleshooting` may help")
             }

@@ -93,7 +93,7 @@ impl From<SendError> for LinkError {
             SendError::Unreachable(_) => Self::Unreachable { reason },
             SendError::Refused(refusal) => Self::Refused(refusal),
             SendError::Redirected { .. } => Self::Redirected { what: reason },
-            SendError::Lost => Self::Lost { reason },
+            SendError::Lost | SendError::NotHttp => Self::Lost { reason },
             SendError::Encoded => Self::Protocol { what: reason },
         }
     }

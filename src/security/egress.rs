@@ -19,6 +19,7 @@ mod names;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 
 use std::{
@@ -37,6 +38,7 @@ pub use self::{
     client::{Cause, Redirect, SendError},
     connect::Resolve,
     rules::Unresolved,
+    tls::Tls,
     url::AllowedUrl,
 };
 use self::{

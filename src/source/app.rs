@@ -28,7 +28,7 @@ use crate::{
     secret::Secret,
     security::{
         Author, Refusal,
-        egress::{self, Cause, Policy, ReadError, Redirect, SendError},
+        egress::{self, Cause, Policy, ReadError, Redirect, SendError, Tls},
         payload,
         rate_limit::{Bucket, Rate},
         redact,
@@ -52,11 +52,11 @@ const NO_REASON: &str = "no reason given";
 /// What is said of a connection on which a request may have arrived.
 const LATE: &str = "it did not answer in time";
 const BROKEN: &str = "the connection broke";
+const NOT_HTTP: &str = "what answers there does not speak HTTP";
 
 /// What is said where the request did not arrive.
 pub(crate) const REFUSED: &str = "the connection was refused";
 pub(crate) const UNKNOWN_NAME: &str = "its host name cannot be resolved";
-pub(crate) const TLS: &str = "its certificate or TLS version is not accepted";
 
 /// Discovery answers when every server has been asked, 15 s each at most.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -117,6 +117,8 @@ pub enum AppError {
     Redirected { to: String },
     #[error("the plugged.in App cannot be reached: {what}")]
     Network { what: &'static str },
+    #[error("the plugged.in App cannot be reached: {0}")]
+    Tls(Tls),
     /// The policy does not let us connect to where its address leads.
     #[error("the plugged.in App is not asked: {0}")]
     Refused(Refusal),
@@ -130,7 +132,7 @@ impl AppError {
     pub fn is_transient(&self) -> bool {
         match self {
             // What a name leads to can change.
-            Self::RateLimited { .. } | Self::Failing { .. } | Self::Network { .. } | Self::Refused(_) => true,
+            Self::RateLimited { .. } | Self::Failing { .. } | Self::Network { .. } | Self::Tls(_) | Self::Refused(_) => true,
             Self::Unauthorized
             | Self::NotFound { .. }
             | Self::TooOld
@@ -159,14 +161,14 @@ impl AppError {
             Self::NotFound { .. } | Self::TooOld => AppOutcome::NotFound,
             Self::Failing { .. } => AppOutcome::Failing,
             Self::Rejected { .. } | Self::Unconfigured | Self::Origin => AppOutcome::Rejected,
-            Self::Network { .. } | Self::Refused(_) => AppOutcome::Unreachable,
+            Self::Network { .. } | Self::Tls(_) | Self::Refused(_) => AppOutcome::Unreachable,
             Self::Redirected { .. } | Self::Unreadable { .. } => AppOutcome::Unreadable,
         }
     }
 
     /// Whether it may have done what it was asked for, all the same.
     pub(crate) fn may_be_done(&self) -> bool {
-        matches!(self, Self::Network { what: LATE | BROKEN } | Self::Failing { .. } | Self::Unreadable { .. })
+        matches!(self, Self::Network { what: LATE | BROKEN | NOT_HTTP } | Self::Failing { .. } | Self::Unreadable { .. })
     }
 
     /// How long the App asks to be left alone.
@@ -496,13 +498,14 @@ fn network(error: &SendError) -> AppError {
         SendError::Redirected { to, .. } => return AppError::Redirected { to: to.clone() },
         SendError::Encoded => return AppError::Unreadable { what: "an answer that is compressed in an unknown way" },
         SendError::Lost => BROKEN,
+        SendError::NotHttp => NOT_HTTP,
         SendError::Unreachable(cause) => match cause {
             Cause::Refused => REFUSED,
             Cause::Reset => BROKEN,
             Cause::Slow => LATE,
             Cause::NoRoute => "there is no way to its network",
             Cause::UnknownName => UNKNOWN_NAME,
-            Cause::Tls => TLS,
+            Cause::Tls(tls) => return AppError::Tls(*tls),
             Cause::NoClient => "no HTTP client could be made; are the system's certificates readable?",
             Cause::Other => "no connection could be made",
         },

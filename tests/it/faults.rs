@@ -15,3 +15,4 @@ mod slow; // servers that hang or take their time
 mod soak; // thousands of calls among faults, and a long time with them
 mod sse; // the one stream of HTTP+SSE
 mod stdio_text; // what servers write that is no message, or not the right one
+mod tls; // certificates that are no good, and handshakes that fail

@@ -13,6 +13,7 @@ pub(crate) mod proxy;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod stderr;
+pub(crate) mod tls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -7,7 +7,7 @@ use crate::{
     config::{Doctor, OuterProxy},
     source::{
         AppStatus,
-        app::{AppError, Probe, REFUSED, TLS, UNKNOWN_NAME},
+        app::{AppError, Probe, REFUSED, UNKNOWN_NAME},
     },
 };
 
@@ -77,9 +77,7 @@ fn hint(error: &AppError, outer: OuterProxy) -> &'static str {
             "check the host name of `--pluggedin-api-base-url`, and that this machine has a name server"
         }
         AppError::Network { what: REFUSED } => "nothing listens there: start the App, or check host and port of `--pluggedin-api-base-url`",
-        AppError::Network { what: TLS } => {
-            "add the certificate that the App's is signed with to those of the system; a proxy of your company may be on the way"
-        }
+        AppError::Tls(tls) => tls.hint(),
         AppError::Network { .. } => "check the network, and whether the address opens in a browser on this machine",
         AppError::RateLimited { .. } => "wait; other programs with this key or address ask the App, too",
         AppError::Failing { .. } => "look into the App's own log, or try again later",

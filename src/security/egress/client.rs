@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use super::{
     connect::{CONNECT_TIMEOUT, Connector, Guard, KEEPALIVE},
     rules::{Rules, Unresolved},
+    tls::Tls,
     url::{AllowedUrl, origin},
 };
 use crate::secret::Secret;
@@ -67,6 +68,9 @@ pub enum SendError {
     /// The server may have received it.
     #[error("the connection broke before the answer")]
     Lost,
+    /// It answered, and may have received it.
+    #[error("what answers there does not speak HTTP; hint: check the port, and whether the address should begin with `https:`")]
+    NotHttp,
     #[error("{}", redirected(*.how, .to))]
     Redirected { how: Redirect, to: String },
     /// Nobody asked for it, and nobody undoes it.
@@ -87,8 +91,8 @@ pub enum Cause {
     NoRoute,
     #[error("the host name is unknown")]
     UnknownName,
-    #[error("its certificate or TLS version is not accepted")]
-    Tls,
+    #[error("{0}")]
+    Tls(Tls),
     #[error("no HTTP client could be made; are the system's certificates readable?")]
     NoClient,
     #[error("no connection")]
@@ -247,8 +251,14 @@ async fn through(
 ) -> Result<Response, SendError> {
     let request = client.request(method, url.url.clone()).headers(headers).body(body);
     request.send().await.map_err(|error| {
-        let slow = error.is_connect() && error.is_timeout();
-        if slow { SendError::Unreachable(Cause::Slow) } else { why(&error, error.is_connect()) }
+        if error.is_connect() && error.is_timeout() {
+            return SendError::Unreachable(Cause::Slow);
+        }
+        match why(&error, error.is_connect()) {
+            // A connection that is made is not reset before something was said.
+            SendError::Unreachable(Cause::Reset) if url.url.scheme() == "https" => SendError::Unreachable(Cause::Tls(Tls::CutOff)),
+            error => error,
+        }
     })
 }
 
@@ -294,7 +304,7 @@ fn install_tls() {
 /// In our own words: the libraries' hold the URL, and with it what may be secret.
 fn why(error: &(dyn std::error::Error + 'static), is_connect: bool) -> SendError {
     if !is_connect {
-        return SendError::Lost;
+        return if is_no_http(error) { SendError::NotHttp } else { SendError::Lost };
     }
     let mut source = Some(error);
     while let Some(error) = source {
@@ -306,8 +316,8 @@ fn why(error: &(dyn std::error::Error + 'static), is_connect: bool) -> SendError
             Some(Unresolved::Unknown) => return SendError::Unreachable(Cause::UnknownName),
             None => {}
         }
-        if error.is::<rustls::Error>() {
-            return SendError::Unreachable(Cause::Tls);
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return SendError::Unreachable(Cause::Tls(Tls::of(error)));
         }
         if let Some(io) = error.downcast_ref::<io::Error>() {
             return SendError::Unreachable(cause(io));
@@ -317,11 +327,17 @@ fn why(error: &(dyn std::error::Error + 'static), is_connect: bool) -> SendError
     SendError::Unreachable(Cause::Other)
 }
 
+/// Whether what came cannot be the head of an answer.
+fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut errors = std::iter::successors(Some(error), |error| error.source());
+    errors.any(|error| error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_parse() && !error.is_parse_too_large()))
+}
+
 fn cause(error: &io::Error) -> Cause {
     // An i/o error hides what it wraps from `source()`.
     if let Some(inner) = error.get_ref() {
-        if inner.is::<rustls::Error>() {
-            return Cause::Tls;
+        if let Some(inner) = inner.downcast_ref::<rustls::Error>() {
+            return Cause::Tls(Tls::of(inner));
         }
         if let Some(inner) = inner.downcast_ref::<io::Error>() {
             return cause(inner);

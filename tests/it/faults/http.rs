@@ -3,7 +3,6 @@
 use super::scenario::{Again, MAYBE, SOUND, Scenario, Struck, Told, check};
 use crate::support::Kind;
 use crate::support::relay::Line;
-use serde_json::json;
 
 #[test]
 fn of_http() {
@@ -152,13 +151,6 @@ const SCENARIOS: &[Scenario] = &[
         answer: LOST,
         mend: |struck| struck.relay().is(Line::Open),
         ..HTTP
-    },
-    Scenario {
-        name: "no TLS where there should be",
-        entry: Some(|struck| json!({"type": "http", "url": struck.server.running().url().replacen("http:", "https:", 1)})),
-        mend: |_| {},
-        again: Again::Never,
-        ..DEAD
     },
     Scenario { name: "500 in the handshake", flags: &["--fault=initialize=status:500"], ..DEAD },
     Scenario { name: "a page in the handshake", flags: &["--fault=initialize=html"], ..DEAD },

@@ -3,6 +3,7 @@
 use super::bystanders::Bystanders;
 use super::caller::{Caller, Face, Outcome, Stage};
 use crate::support::relay::Relay;
+use crate::support::tls::{self, Door, Shown};
 use crate::support::{App, Home, Kind, Proxy, Server, Workspace, eventually, file_of, lock};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -30,6 +31,10 @@ pub(super) struct Scenario {
     pub(super) is_dead: bool,
     /// There is an App behind the proxy, too.
     pub(super) with_app: bool,
+    /// There is TLS before a server of an HTTP kind, which shows this at first. What is good is trusted.
+    pub(super) tls: Option<Shown>,
+    /// It is before the App, not before the server.
+    pub(super) tls_of_app: bool,
     /// Before the affected call.
     pub(super) strike: fn(&mut Struck),
     /// A tool, and its arguments as JSON text.
@@ -78,6 +83,8 @@ pub(super) const SOUND: Scenario = Scenario {
     entry: None,
     is_dead: false,
     with_app: false,
+    tls: None,
+    tls_of_app: false,
     strike: |_| {},
     call: ("echo", "{}"),
     meanwhile: None,
@@ -94,6 +101,7 @@ pub(super) struct Struck {
     /// Before a server of an HTTP kind.
     pub(super) relay: Option<Relay>,
     pub(super) app: Option<App>,
+    door: Option<Door>,
     /// Where the server runs, if it is a child of the proxy.
     pub(super) pid: Option<u64>,
     file: PathBuf,
@@ -115,6 +123,11 @@ impl Struck {
         self.app.as_mut().expect("the scenario has one")
     }
 
+    #[track_caller]
+    pub(super) fn door(&self) -> &Door {
+        self.door.as_ref().expect("the scenario has one")
+    }
+
     #[cfg(unix)]
     #[track_caller]
     pub(super) fn signal(&self, signal: &str) {
@@ -122,12 +135,15 @@ impl Struck {
         crate::support::process::signal(pid, signal);
     }
 
-    /// The entry of the server in the file, behind the relay where there is one.
-    fn entry(&self) -> Value {
+    /// The entry of the server in the file, behind the relay where there is one, and TLS before that.
+    pub(super) fn entry(&self) -> Value {
         let mut entry = self.server.entry();
-        if let Some(relay) = &self.relay {
-            entry["url"] = json!(relay.url_of(&self.server.running().url()));
+        let Some(relay) = &self.relay else { return entry };
+        let mut url = relay.url_of(&self.server.running().url());
+        if let Some(door) = &self.door {
+            url = url.replacen(&relay.origin(), &door.origin(), 1);
         }
+        entry["url"] = json!(url);
         entry
     }
 }
@@ -176,13 +192,19 @@ impl Scenario {
         let server = Server::new(kind, "struck", &flags);
         let relay = (kind != Kind::Stdio).then(|| Relay::to(&server.running().url()));
         let app = self.with_app.then(|| App::start(Workspace::default()));
-        let mut struck = Struck { server, relay, app, pid: None, file };
+        let behind_tls = if self.tls_of_app { app.as_ref().map(App::address) } else { relay.as_ref().map(Relay::address) };
+        let door = self.tls.map(|shown| Door::before(behind_tls.expect("it is of an HTTP kind"), shown));
+        let mut struck = Struck { server, relay, app, door, pid: None, file };
         let bystanders = Bystanders::new();
 
         let mut servers = file_of(&bystanders.servers());
         servers["mcpServers"]["struck"] = self.entry.map_or_else(|| struck.entry(), |entry| entry(&struck));
         let proxy = Proxy::at(&home).file(&servers).arg("--list-wait=2");
         let proxy = struck.app.iter().fold(proxy, Proxy::app);
+        let proxy = struck.door.iter().fold(proxy, |proxy, door| {
+            let proxy = proxy.env("SSL_CERT_FILE", &tls::authority());
+            if self.tls_of_app { proxy.env("PLUGGEDIN_API_BASE_URL", &door.origin()) } else { proxy }
+        });
         let proxy = self.options.iter().fold(proxy, |proxy, option| proxy.arg(option));
         let stage = match face {
             Face::Stdio => Stage::Stdio(Arc::new(Mutex::new(proxy.start()))),

@@ -27,6 +27,7 @@ use reply::{failure, page_not_found, refusal};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
@@ -202,6 +203,10 @@ impl App {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.port.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.port.address
     }
 
     /// A request of one's own, with the key.

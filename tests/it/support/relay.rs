@@ -69,6 +69,15 @@ impl Relay {
         url.to_string()
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:1234`
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub(crate) fn is(&self, line: Line) {
         lock(&self.shared.state).line = line;
     }

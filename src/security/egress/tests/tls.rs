@@ -115,5 +115,5 @@ async fn a_certificate_that_nobody_vouches_for_is_told_as_such() {
     let (port, _) = serve().await;
     let policy = Policy::with_resolver(Config::default(), Script::new(&[&["127.0.0.1"]]));
     let outcome = get(&policy, Author::Owner, &format!("https://inside.example:{port}/")).await;
-    assert_eq!(outcome, Err(SendError::Unreachable(Cause::Tls)));
+    assert_eq!(outcome, Err(SendError::Unreachable(Cause::Tls(Tls::UnknownIssuer))));
 }
