@@ -152,6 +152,12 @@ const SCENARIOS: &[Scenario] = &[
         ..SOUND
     },
     Scenario {
+        name: "it is asked for a tool that it has not",
+        call: ("nosuch", "{}"),
+        answer: Told::Error(-32_602, "unknown tool"),
+        ..SOUND
+    },
+    Scenario {
         name: "it crashes when it is asked for its tools",
         flags: &["--fault=tools/list=exit:5"],
         options: &["--call-timeout=2"],
