@@ -23,6 +23,7 @@ use crate::{
         error::{ConnectError, LinkError},
         handler::Handler,
     },
+    lasting::caught,
     protocol::message::Frame,
 };
 
@@ -60,9 +61,10 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
         async move {
             tokio::select! {
                 () = closed.cancelled() => handler.end(&LinkError::Closed),
-                () = read(response, found, client, &handler) => {
+                done = caught("events", read(response, found, client, &handler)) => {
                     // It has said why already where it knows.
-                    handler.end(&LinkError::Lost { reason: "the server ended its event stream".to_owned() });
+                    let ended = || LinkError::Lost { reason: "the server ended its event stream".to_owned() };
+                    handler.end(&done.map_or(LinkError::Defect, |()| ended()));
                     closed.cancel();
                 }
             }
@@ -108,7 +110,7 @@ impl Client {
     pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
         let client = self.clone();
         let send = async move {
-            if let Err(error) = client.notify(frame).await {
+            if let Err(error) = caught("exchange", client.notify(frame)).await.unwrap_or(Err(LinkError::Defect)) {
                 let gone = error == LinkError::SessionGone;
                 client.0.handler.fail(id, error);
                 if gone {
