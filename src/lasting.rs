@@ -1,5 +1,5 @@
 //! Tasks that last as long as what they serve: a defect of ours in one of them is logged, and the task goes on where its state
-//! is. A call that panics is not such a task; its client gets an answer (`front::session`).
+//! is. A call that panics is not such a task; its client gets an answer (`front::session`), as does who waits for what is [`caught`].
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -7,6 +7,16 @@ use futures_util::FutureExt;
 
 /// Between a panic and the next start, so that one which comes at once does not fill the log.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the work gives, or `None` if it panicked: whoever waits for it must be told.
+pub async fn caught<T>(name: &str, work: impl Future<Output = T>) -> Option<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await.ok();
+    if done.is_none() {
+        // The panic itself is in the log already.
+        tracing::error!(task = name, "this is a defect of the proxy");
+    }
+    done
+}
 
 /// What the work gives, or `None` after a panic and a pause: it is to be begun again, `while survived(..).await.is_none() {}`. Its state
 /// is what the future borrows, which must be of use at every point where it could panic: whole values are put in.

@@ -29,6 +29,9 @@ pub enum LinkError {
     Status { status: u16 },
     #[error("the server broke the protocol: {what}")]
     Protocol { what: String },
+    /// A panic on the way, which is in the log.
+    #[error("the proxy (pluggedin-mcp-proxy) met a defect of its own; hint: its log says where")]
+    Defect,
 }
 
 impl LinkError {
@@ -41,7 +44,7 @@ impl LinkError {
             | Self::Redirected { .. }
             | Self::SessionGone
             | Self::Unauthorized { .. } => true,
-            Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } => false,
+            Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } | Self::Defect => false,
         }
     }
 
@@ -49,7 +52,7 @@ impl LinkError {
     pub fn is_of_the_way(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Refused(_) | Self::Redirected { .. } | Self::Unauthorized { .. } => true,
-            Self::Closed | Self::SessionGone | Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } => false,
+            Self::Closed | Self::SessionGone | Self::Lost { .. } | Self::Status { .. } | Self::Protocol { .. } | Self::Defect => false,
         }
     }
 }

@@ -153,8 +153,14 @@ pub fn too_many() -> ErrorObject {
 }
 
 /// What is said where a call panicked. The panic itself is in the log already, without a word of it for clients.
-fn defect() -> ErrorObject {
+pub(super) fn defect() -> ErrorObject {
     ErrorObject::new(INTERNAL_ERROR, "this call met a defect of the proxy (pluggedin-mcp-proxy); hint: its log says where")
+}
+
+/// What a message comes to, though taking it panics: who reads messages reads on. `id` is that of a request.
+fn guarded(id: Option<Id>, take: impl FnOnce() -> Received) -> Received {
+    let answer = |()| id.map_or(Received::Nothing, |id| Received::Answer(Frame::error(Some(&id), &defect())));
+    catch_unwind(AssertUnwindSafe(take)).map_err(drop).unwrap_or_else(answer)
 }
 
 impl Session {
@@ -194,6 +200,11 @@ impl Session {
 
     /// Takes the client's next message. `peer` is the client while it is answered.
     pub fn receive(&self, message: Message, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
+        let id = message.id().filter(|_| message.kind() == Kind::Request);
+        guarded(id, || self.take(message, router, peer))
+    }
+
+    fn take(&self, message: Message, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
         match message.kind() {
             Kind::Request if message.method() == "initialize" => Received::Answer(self.initialize(&message, router)),
             Kind::Request if message.method() == "ping" => Received::Answer(Frame::result(&id_of(&message), Bytes::from_static(b"{}"))),
@@ -217,7 +228,7 @@ impl Session {
     pub fn receive_declared(&self, request: Message, declared: Declared, router: &Arc<Router>, peer: Arc<dyn ClientPeer>) -> Received {
         let verbosity = declared::verbosity(&request);
         let declaring = Declaring { session: Arc::clone(&self.0), declared: Arc::new(declared), verbosity };
-        self.start(request, router, peer, Arc::new(declaring))
+        guarded(request.id(), || self.start(request, router, peer, Arc::new(declaring)))
     }
 
     /// Tells the client when a list that it has read changes. Ends with the catalog.
@@ -490,5 +501,14 @@ mod tests {
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(INTERNAL_ERROR)));
         assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("defect of the proxy")), "{answer}");
         assert_eq!(session.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_message_that_panics_is_answered_if_it_is_a_request() {
+        let take = || Received::Answer(defective());
+        let Received::Answer(answer) = guarded(Some(Id::number(7)), take) else { panic!("no answer") };
+        let answer: Value = serde_json::from_slice(&answer.into_bytes()).expect("JSON");
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(INTERNAL_ERROR)));
+        assert!(matches!(guarded(None, take), Received::Nothing));
     }
 }

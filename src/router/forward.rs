@@ -179,7 +179,8 @@ fn is_worth_another(error: &LinkError, outgoing: &Outgoing<'_>, took: Duration) 
         | LinkError::Redirected { .. }
         | LinkError::Unauthorized { .. }
         | LinkError::Status { .. }
-        | LinkError::Protocol { .. } => false,
+        | LinkError::Protocol { .. }
+        | LinkError::Defect => false,
     }
 }
 

@@ -7,28 +7,31 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Router;
-use crate::downstream::{Notice, Seat};
+use crate::{
+    downstream::{Notice, Seat},
+    lasting::survived,
+};
 
 impl Router {
     /// Starts what runs beside the calls, until `token` is cancelled.
-    pub(super) fn attend(&self, notices: mpsc::Receiver<Notice>, tracker: &TaskTracker, token: &CancellationToken) {
+    pub(super) fn attend(&self, mut notices: mpsc::Receiver<Notice>, tracker: &TaskTracker, token: &CancellationToken) {
         let (router, stop) = (self.clone(), token.clone());
         tracker.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = router.listen(notices) => {}
+                () = async { while survived("notices", router.listen(&mut notices)).await.is_none() {} } => {}
             }
         });
         let (router, stop) = (self.clone(), token.clone());
         tracker.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = router.levels.keep(&router.pool) => {}
+                () = async { while survived("levels", router.levels.keep(&router.pool)).await.is_none() {} } => {}
             }
         });
     }
 
-    async fn listen(&self, mut notices: mpsc::Receiver<Notice>) {
+    async fn listen(&self, notices: &mut mpsc::Receiver<Notice>) {
         while let Some(notice) = notices.recv().await {
             match notice {
                 Notice::Ready(place, link) => {

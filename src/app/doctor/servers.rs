@@ -250,6 +250,7 @@ fn of_link(error: &LinkError, config: &ServerConfig) -> &'static str {
             TransportConfig::Http(_) => "look into the server's own log",
         },
         LinkError::Protocol { .. } => "the server breaks the protocol: update it, or tell its authors",
+        LinkError::Defect => "tell the authors of the proxy",
         LinkError::SessionGone => "the server forgets its sessions at once: look into its own log",
         // These bring theirs along.
         LinkError::Refused(_) | LinkError::Redirected { .. } => "check its `url`",

@@ -28,6 +28,7 @@ use tokio_util::{
 use super::{Outbox, deliver, too_large};
 use crate::{
     downstream::{connection::Wiring, error::LinkError, handler::Handler},
+    lasting::caught,
     protocol::{header, message::Frame, revision::Revision},
     security::{headers, payload},
 };
@@ -90,7 +91,7 @@ impl Client {
     pub fn request(&self, id: u64, frame: Frame) -> AbortHandle {
         let client = self.clone();
         let exchange = async move {
-            let mut exchange = std::pin::pin!(client.exchange(Some(id), frame));
+            let mut exchange = std::pin::pin!(caught("exchange", client.exchange(Some(id), frame)));
             let outcome = tokio::select! {
                 outcome = &mut exchange => outcome,
                 () = client.0.closed.cancelled() => {
@@ -102,7 +103,7 @@ impl Client {
                     exchange.await
                 }
             };
-            if let Err(error) = outcome {
+            if let Err(error) = outcome.unwrap_or(Err(LinkError::Defect)) {
                 client.failed(id, error);
             }
         };
@@ -476,7 +477,53 @@ async fn read_body(mut response: Response, handler: &Handler) -> Result<Bytes, L
 
 #[cfg(test)]
 mod tests {
+    use std::{io, net::IpAddr};
+
+    use futures_util::future::BoxFuture;
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::{
+        downstream::{
+            handler::News,
+            mailbox::{Caller, Post},
+            seat::{OnlyClient, Seat},
+        },
+        protocol::{message::Id, server::ServerId},
+        security::{
+            Author,
+            egress::{self, Resolve},
+        },
+    };
+
+    #[derive(Debug)]
+    struct Defective;
+
+    impl Resolve for Defective {
+        fn resolve(&self, _: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+            panic!("an invariant does not hold")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_exchange_panics_is_answered_and_the_connection_stays() {
+        let (events, _events) = mpsc::channel(1);
+        let (notices, _notices) = mpsc::channel(1);
+        let news = News { events, notices, seat: Seat::Shared, client: OnlyClient::default() };
+        let handler = Arc::new(Handler::new(ServerId::new("s"), "s".to_owned(), payload::Limits::default(), news));
+        let egress = egress::Policy::with_resolver(egress::Config::default(), Arc::new(Defective));
+        let url = egress.allow(Author::Owner, "http://s.example/mcp").expect("it is allowed");
+        let (closed, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let wiring = Wiring { handler: Arc::clone(&handler), closed: closed.clone(), tracker: &tracker };
+        let outbox = open(Endpoint::new(Arc::new(egress), url, Arc::default()), Manner::session(), wiring);
+        for _ in 0..2 {
+            let (id, mailbox) = handler.register(Caller::PROXY).expect("the connection is open");
+            outbox.request(id, Frame::request(&Id::number(id), "tools/call", None)).await.expect("it is on its way");
+            let Post::Reply(reply) = mailbox.next().await else { panic!("nobody says anything else") };
+            assert_eq!(reply.map(drop), Err(LinkError::Defect));
+        }
+        assert!(!closed.is_cancelled());
+    }
 
     #[test]
     fn a_stream_is_not_resumed_without_a_pause_for_long() {

@@ -23,6 +23,7 @@ use crate::{
         error::{ConnectError, LinkError},
         handler::Handler,
     },
+    lasting::caught,
     protocol::message::Frame,
 };
 
@@ -66,9 +67,10 @@ pub async fn open(endpoint: Endpoint, wiring: Wiring<'_>) -> Result<Outbox, Conn
         async move {
             let ended = tokio::select! {
                 () = closed.cancelled() => handler.ended().unwrap_or(LinkError::Closed),
-                () = read(response, found, client, &handler) => {
+                done = caught("events", read(response, found, client, &handler)) => {
                     // It has said why already where it knows.
-                    handler.retire(&LinkError::Lost { reason: "the server ended its event stream".to_owned() });
+                    let ended = || LinkError::Lost { reason: "the server ended its event stream".to_owned() };
+                    handler.retire(&done.map_or(LinkError::Defect, |()| ended()));
                     closed.cancel();
                     handler.ended().unwrap_or(LinkError::Closed)
                 }
@@ -123,7 +125,7 @@ impl Client {
         let asking = self.0.asking.token();
         let send = async move {
             let _asking = asking;
-            let mut posting = std::pin::pin!(client.post(frame));
+            let mut posting = std::pin::pin!(caught("exchange", client.post(frame)));
             let sent = tokio::select! {
                 sent = &mut posting => sent,
                 () = client.0.closed.cancelled() => {
@@ -132,10 +134,10 @@ impl Client {
                     }
                     // It is not known yet whether the server takes this one.
                     let silent = |_| LinkError::Lost { reason: "the server ended its event stream".to_owned() };
-                    tokio::time::timeout(LAST_REQUESTS, posting).await.map_err(silent).flatten()
+                    tokio::time::timeout(LAST_REQUESTS, posting).await.unwrap_or_else(|elapsed| Some(Err(silent(elapsed))))
                 }
             };
-            if let Err(error) = sent {
+            if let Err(error) = sent.unwrap_or(Err(LinkError::Defect)) {
                 let gone = error == LinkError::SessionGone;
                 client.0.handler.fail(id, error);
                 if gone {

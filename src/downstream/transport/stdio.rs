@@ -15,6 +15,7 @@ use crate::{
         error::{ConnectError, LinkError},
         handler::Handler,
     },
+    lasting::caught,
     lines::{self, Line, Lines},
     protocol::{
         message::Frame,
@@ -86,7 +87,14 @@ pub async fn open(program: Program, spawner: &Spawner, wiring: Wiring<'_>) -> Re
             }
         }
     });
-    let reader = tracker.spawn(read(stdout, Arc::clone(&handler), queue.clone()));
+    let reader = tracker.spawn({
+        let (handler, queue) = (Arc::clone(&handler), queue.clone());
+        async move {
+            if caught("stdout", read(stdout, Arc::clone(&handler), queue)).await.is_none() {
+                handler.end(&LinkError::Defect);
+            }
+        }
+    });
     let log = tracker.spawn(log(stderr, handler.server().to_owned()));
     tracker.spawn(own(Owned { child, writer, reader, log, overheard: spawner.last_words.clone(), handler, closed }));
     Ok(Outbox::Stdio(queue))

@@ -20,7 +20,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
-    http::{Request, Response},
+    http::{Request, Response, StatusCode},
 };
 use hyper::{
     body::{Frame, Incoming, SizeHint},
@@ -43,8 +43,8 @@ use self::{
     pulse::{Exchange, Pulse, Sign, Upload},
     socket::Socket,
 };
-use super::{limits, origin::Guard};
-use crate::telemetry::metrics;
+use super::{limits, origin::Guard, reply};
+use crate::{front::session, lasting::caught, telemetry::metrics};
 
 mod pulse;
 mod socket;
@@ -245,10 +245,11 @@ fn answer(
         let response = match judged {
             Ok((cors, routed)) => {
                 let mut response = match routed {
-                    Ok(routed) => {
-                        let Ok(response) = routed.await;
-                        response
-                    }
+                    // A defect of ours costs this request its answer, and not the connection with all that is under way on it.
+                    Ok(routed) => match caught("request", routed).await {
+                        Some(Ok(response)) => response,
+                        None => reply::error(StatusCode::INTERNAL_SERVER_ERROR, None, &session::defect()),
+                    },
                     Err(refused) => refused,
                 };
                 cors.apply(response.headers_mut());

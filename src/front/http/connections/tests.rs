@@ -124,6 +124,7 @@ fn app(drops: mpsc::UnboundedSender<()>) -> Router {
                 "slow"
             }),
         )
+        .route("/defect", get(async || -> &'static str { panic!("an invariant does not hold") }))
         .route("/large", get(async || vec![b'x'; LARGE]))
         .route("/peer", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.remote, peer.local)))
         .route("/forever", get(async |State(drops): State<mpsc::UnboundedSender<()>>| Body::new(Script::new(false, drops))))
@@ -184,6 +185,17 @@ async fn requests_are_answered_one_after_the_other() {
     client.reads("\r\n\r\nabc").await;
     client.send(&"GET /fast HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2)).await;
     client.reads("fast").await;
+    client.reads("fast").await;
+}
+
+#[tokio::test]
+async fn a_request_that_panics_is_answered_and_its_connection_goes_on() {
+    let server = Server::start(limits()).await;
+    let mut client = server.connect().await;
+    client.get("/defect").await;
+    let answer = client.reads("its log says where\"}}").await;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""id":null,"error":{"code":-32603"#), "{answer}");
+    client.get("/fast").await;
     client.reads("fast").await;
 }
 
