@@ -7,6 +7,8 @@ mod answers; // answers that are none, and what is no message
 mod app; // an App that fails
 mod bystanders; // those who must not notice
 mod caller; // a client that several threads may use
+#[cfg(target_os = "linux")]
+mod descriptors; // a proxy that has none left
 mod http; // what HTTP servers answer that is no answer, connections, sessions
 mod process; // servers that end, freeze or leave somebody behind
 mod recovery; // servers that come and go
