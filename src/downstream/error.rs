@@ -63,7 +63,7 @@ pub enum ConnectError {
     /// The program, the address or a header is not allowed, or the program is not there.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error("the program could not be started: {reason}; hint: check `command` and `cwd`")]
+    #[error("the program could not be started: {reason}")]
     Spawn { reason: String },
     #[error("no answer to `initialize` within {} s", .after.as_secs())]
     Timeout { after: Duration },

@@ -90,7 +90,7 @@ pub(super) async fn serve(listener: TcpListener, edge: Edge, app: Router, tracke
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     if warnings.is_due() {
-                        tracing::warn!(%error, "no connection can be taken");
+                        tracing::warn!(%error, "no connection can be taken; hint: if too many files are open, raise the limit (`ulimit -n`)");
                     }
                     // Mostly too many open files, which only time can help.
                     let _ = tokio::time::timeout(Duration::from_millis(100), closing.cancelled()).await;

@@ -36,6 +36,18 @@ const TOOL: Scenario = Scenario { mend: is_well, ..APP };
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "500", strike: |struck| fails(struck, Answer::Status(500)), ..TOOL },
     Scenario { name: "503", strike: |struck| fails(struck, Answer::Status(503)), ..TOOL },
+    Scenario {
+        name: "401 in the middle of a session",
+        strike: |struck| fails(struck, Answer::Status(401)),
+        answer: Told::Failure(&["plugged.in", "key"]),
+        ..TOOL
+    },
+    Scenario {
+        name: "429 with a time",
+        strike: |struck| fails(struck, Answer::Later(7)),
+        answer: Told::Failure(&["plugged.in", "try again in 7 s"]),
+        ..TOOL
+    },
     Scenario { name: "a page for people", strike: |struck| fails(struck, Answer::Page), ..TOOL },
     Scenario { name: "half an answer", strike: |struck| fails(struck, Answer::Torn), ..TOOL },
     Scenario { name: "gzip that breaks off", strike: |struck| fails(struck, Answer::Packed(vec![0x1f, 0x8b, 8, 0, 0, 0])), ..TOOL },

@@ -21,6 +21,14 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "500 to a message", call: ("fault", r#"{"kind":"status:500"}"#), answer: Told::Failure(&["HTTP 500", MAYBE]), ..SSE },
     Scenario { name: "401 to a message", call: ("fault", r#"{"kind":"challenge"}"#), answer: Told::Failure(&["HTTP 401"]), ..SSE },
     Scenario {
+        name: "a session that nobody knows, whoever opens it",
+        call: ("fault", r#"{"kind":"status:404"}"#),
+        answer: Told::Failure(&["struck", "does not know our session any more"]),
+        again: Again::Soon(4000),
+        ..SSE
+    },
+    Scenario { name: "400 to a message", call: ("fault", r#"{"kind":"status:400"}"#), answer: Told::Failure(&["HTTP 400", MAYBE]), ..SSE },
+    Scenario {
         name: "a message that is taken and never answered",
         options: &["--call-timeout=1"],
         call: ("fault", r#"{"kind":"status:202"}"#),
@@ -45,6 +53,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a server that is started anew",
         strike: |struck| struck.server.running_mut().restart(),
+        // A tool that only reads: whether a request has reached a server that ends at that moment cannot be known.
+        call: ("odd", "{}"),
+        answer: Told::Result(""),
         again: Again::Soon(3000),
         ..SSE
     },

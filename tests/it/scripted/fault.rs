@@ -58,6 +58,17 @@ impl Call {
                 Reply::Silence
             }
             "break" => Reply::Break,
+            // So often, whichever process it is: each leaves a letter in the file of `--fault-while`.
+            "breaks" => {
+                let file = self.session.server.script.fault_while.as_ref().expect("it is named");
+                let mut letters = std::fs::read(file).expect("a file");
+                if letters.len() as u64 >= number(argument, 1) {
+                    return None;
+                }
+                letters.push(b'x');
+                std::fs::write(file, letters).expect("a file");
+                Reply::Break
+            }
             // Ends in the middle of the answer, with no sign of it.
             "half" => Reply::Wire(vec![piece(&answer()[..30]), Outgoing::Break]),
             // Says half of it and then nothing.

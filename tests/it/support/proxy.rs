@@ -48,6 +48,8 @@ pub(crate) struct Proxy {
     folder: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// How many files it may have open.
+    files: Option<usize>,
 }
 
 /// How the program ended.
@@ -73,7 +75,7 @@ impl Proxy {
 
     /// In a home directory that has been lived in.
     pub(crate) fn at(home: &Home) -> Self {
-        Self { home: home.clone(), folder: PathBuf::new(), arguments: Vec::new(), environment: Vec::new() }
+        Self { home: home.clone(), folder: PathBuf::new(), arguments: Vec::new(), environment: Vec::new(), files: None }
     }
 
     /// With a file of these servers and nothing else, initialised.
@@ -138,6 +140,13 @@ impl Proxy {
         self
     }
 
+    /// With so many descriptors and no more.
+    #[cfg(unix)]
+    pub(crate) fn limited_to(mut self, files: usize) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     /// In a folder of the home directory.
     pub(crate) fn in_folder(mut self, folder: &str) -> Self {
         self.folder = folder.into();
@@ -195,7 +204,14 @@ impl Proxy {
 
     fn command(&self, command: &[&str]) -> Command {
         let home = self.home.path();
-        let mut proxy = Command::new(PROGRAM);
+        let mut proxy = match self.files {
+            None => Command::new(PROGRAM),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), PROGRAM]);
+                shell
+            }
+        };
         proxy
             .args(command)
             .args(&self.arguments)

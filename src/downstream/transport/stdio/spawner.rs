@@ -4,7 +4,7 @@
 //! as the process. What the [guard](super::guard) is told goes through it, too, so that nothing else waits for that pipe.
 
 use std::{
-    fmt,
+    fmt, io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
@@ -159,7 +159,7 @@ impl Worker {
     }
 }
 
-fn start(program: &Program) -> std::io::Result<Box<dyn ChildWrapper>> {
+fn start(program: &Program) -> io::Result<Box<dyn ChildWrapper>> {
     let Program { command, base_env, cwd, server: _, origin: _ } = program;
     let mut wrap = CommandWrap::with_new(&command.program, |process| {
         // SECURITY: nothing of our own environment but the short list (threat model T15).
@@ -180,13 +180,34 @@ fn start(program: &Program) -> std::io::Result<Box<dyn ChildWrapper>> {
     wrap.spawn()
 }
 
-/// What went wrong, without a path: clients see this.
-fn plain(error: &std::io::Error, program: &Program) -> String {
-    match (error.kind(), &program.cwd) {
-        (_, Some(cwd)) if !cwd.is_dir() => "its `cwd` is not a directory".to_owned(),
-        (std::io::ErrorKind::NotFound, _) => "there is no such file".to_owned(),
-        (kind, _) => kind.to_string(),
+/// What went wrong and what to do, without a path: clients see this.
+fn plain(error: &io::Error, program: &Program) -> String {
+    if let Some(shortage) = shortage(error) {
+        return shortage.to_owned();
     }
+    let what = match (error.kind(), &program.cwd) {
+        (_, Some(cwd)) if !cwd.is_dir() => "its `cwd` is not a directory".to_owned(),
+        (io::ErrorKind::NotFound, _) => "there is no such file".to_owned(),
+        (kind, _) => kind.to_string(),
+    };
+    format!("{what}; hint: check `command` and `cwd`")
+}
+
+/// Whether the machine has no more of something, and nothing is wrong with the program.
+#[cfg(unix)]
+fn shortage(error: &io::Error) -> Option<&'static str> {
+    use nix::errno::Errno;
+    Some(match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EMFILE | Errno::ENFILE => "the proxy has too many open files; hint: try again later, and raise the limit (`ulimit -n`)",
+        Errno::EAGAIN => "there are too many processes; hint: try again later, and raise the limit (`ulimit -u`, or that of the container)",
+        Errno::ENOMEM => "there is not enough memory; hint: try again later",
+        _ => return None,
+    })
+}
+
+#[cfg(not(unix))]
+fn shortage(_: &io::Error) -> Option<&'static str> {
+    None
 }
 
 /// A child and what it has started. Dropping it kills them all.
@@ -212,7 +233,7 @@ impl Child {
     }
 
     /// Waits for the child itself.
-    pub(super) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.process.wait().await
     }
 
